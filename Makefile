@@ -1,0 +1,96 @@
+# quorate: `make demo` shows it, `make test` checks it, `make bench` measures it.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+ifndef PYTHON
+PYTHON := $(shell for name in python3.11 python3.12 python3.13 python3; do \
+    $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
+    { command -v $$name; break; }; done)
+endif
+CXX ?= c++
+NPM ?= npm
+ARGS ?=
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+MADE := $(VENV)/made
+
+NATIVE := $(wildcard utp_native/*.py utp_native/src/* utp_native/patches/*)
+
+.PHONY: help setup setup-dev setup-bench demo test check bench fuzz clean tools
+
+help:
+	@echo "make demo    a group of processes decides, shares a blob and removes a dead member"
+	@echo "make test    lint, types and all tests"
+	@echo "make check   lint and types only"
+	@echo "make bench   measure this project and its peers (ARGS=--quick for a smoke run)"
+	@echo "make clean   remove what these targets made"
+
+tools:
+	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    2>/dev/null || { echo "quorate needs Python 3.11 or newer: install it, or name it with" \
+	    "PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module:" \
+	    "install it (Debian: apt install python3-venv)" >&2; exit 1; }
+	@command -v $(firstword $(CXX)) >/dev/null || { echo "quorate needs a C++ compiler to build libutp:" \
+	    "install one (Debian: apt install g++), or name it with CXX=" >&2; exit 1; }
+	@test -n "$$UTP_SOURCE_DIR" || command -v $(NPM) >/dev/null || { echo "quorate needs npm to" \
+	    "fetch libutp's sources: install it, or name a directory with them in UTP_SOURCE_DIR" >&2; \
+	    exit 1; }
+
+# Stamps in $(MADE) say what has been installed and from what; delete one to do its step again.
+
+$(MADE)/venv:
+	@$(MAKE) --no-print-directory tools
+	"$(PYTHON)" -m venv $(VENV)
+	@mkdir -p $(MADE) && touch $@
+
+$(MADE)/runtime: requirements.lock $(MADE)/venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $@
+
+$(MADE)/project: pyproject.toml $(MADE)/runtime
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(MADE)/native: $(NATIVE) $(MADE)/project
+	$(RUN) -m utp_native.build
+	@touch $@
+
+$(MADE)/dev: requirements-dev.lock $(MADE)/native
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@touch $@
+
+$(MADE)/bench: requirements-bench.lock $(MADE)/native
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-bench.lock
+	@touch $@
+
+setup: $(MADE)/native
+
+setup-dev: $(MADE)/dev
+
+setup-bench: $(MADE)/bench
+
+demo: setup
+	$(VENV)/bin/quorate demo $(ARGS)
+
+check: setup-dev
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+test: check
+	$(RUN) -m pytest $(ARGS)
+
+bench: setup-bench
+	@for script in benchmarks/[a-z]*.py; do \
+	    name=$$(basename $$script .py); \
+	    grep -q '__main__' $$script || continue; \
+	    $(RUN) -m benchmarks.$$name $(ARGS) || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis .cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find utp_native -name '*.so' -delete

@@ -1,0 +1,50 @@
+"""The command `quorate`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import anyio
+
+from consensus.core.errors import ConsensusError
+from consensus.demo.story import DemoConfig, run_demo
+from consensus.demo.timeline import Timeline
+from transport.core.errors import TransportError
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    try:
+        config = DemoConfig(members=arguments.members, blob_mib=arguments.blob_mib)
+    except ValueError as error:
+        print(f"quorate demo: {error}", file=sys.stderr)
+        return 2
+    return 0 if anyio.run(run_demo, config, Timeline(as_json=arguments.json)) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="quorate", description="A few peers decide something together, without a server."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo = commands.add_parser("demo", help="a group of processes decides, shares and removes")
+    demo.add_argument("--members", type=int, default=DemoConfig.members, metavar="N")
+    demo.add_argument("--blob-mib", type=int, default=DemoConfig.blob_mib, metavar="M")
+    demo.add_argument("--json", action="store_true", help="one JSON object a line")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point. 0 when all came out as said, 1 when not, 2 for a wrong call."""
+    try:
+        parsed = _parser().parse_args(arguments)
+        return int(parsed.run(parsed))
+    except (ConsensusError, TransportError, OSError) as error:
+        print(f"quorate: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""What a user's program sees of a proposal and of what became of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from consensus.core.blobtree import BlobRef
+from consensus.core.errors import ConsensusError
+from consensus.core.types import Outcome
+from consensus.values import pack
+
+REASON_SIZE_MAX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """A member's yes, with an answer if it has one."""
+
+    answer: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A member's no. One is enough."""
+
+    reason: str
+
+
+def accept(answer: Any = None) -> Accept:
+    """Vote for the proposal; `answer` reaches everybody with the decision.
+
+    Raises ValueRefused when the answer cannot be carried.
+    """
+    pack(answer)
+    return Accept(answer)
+
+
+def reject(reason: str = "rejected") -> Reject:
+    """Vote against the proposal: it will not be committed."""
+    return Reject(reason[:REASON_SIZE_MAX])
+
+
+@dataclass(frozen=True, slots=True)
+class ViewInfo:
+    """A numbered membership, the most senior member first."""
+
+    number: int
+    members: tuple[bytes, ...]
+    """The members' keys, 32 bytes each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a handler is asked to vote on."""
+
+    kind: str
+    body: Any
+    proposer: bytes
+    """The proposer's key."""
+    group: str | None
+    """The group's name; None where a peer asked this node alone."""
+    blobs: tuple[BlobRef, ...] = ()
+    """Blobs the proposal names. They are held and verified before the handler is called."""
+    deadline_s: float = 0.0
+    """A vote later than this after the call counts as `reject("no answer in time")`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A proposal with its outcome and its place in the group's order."""
+
+    outcome: Outcome
+    index: int
+    """Place in the group's one sequence of decisions, from 1; 0 when the outcome is unknown."""
+    view: ViewInfo
+    """The view it was decided in."""
+    kind: str
+    body: Any
+    proposer: bytes
+    answers: Mapping[bytes, Any] = field(default_factory=dict)
+    """What each member answered, by key. The proposer's own is None."""
+    reasons: Mapping[bytes, str] = field(default_factory=dict)
+    """Why members rejected, by key."""
+    blobs: tuple[BlobRef, ...] = ()
+
+    @property
+    def committed(self) -> bool:
+        """Everybody accepted."""
+        return self.outcome is Outcome.COMMITTED
+
+
+@dataclass(frozen=True, slots=True)
+class ViewChanged:
+    """The group has a new membership."""
+
+    view: ViewInfo
+    joined: tuple[bytes, ...]
+    left: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSuspended:
+    """This member cannot reach a quorum (or can again): proposals wait."""
+
+    suspended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GroupEnded:
+    """This member is no longer part of the group."""
+
+    expelled: bool
+    """Whether the others removed it; otherwise it left, or the group was lost."""
+    reason: str
+
+
+class GroupError(ConsensusError):
+    """The group cannot do what was asked."""
+
+
+class Rejected(ConsensusError):
+    """A peer that was asked said no. `reason` is its reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class OutcomeUnknown(ConsensusError):
+    """The peer or the group was lost before the outcome was known: it may or may not have been."""

@@ -1,0 +1,210 @@
+"""Channels: reliable byte streams to a peer, each one µTP connection inside the presence."""
+
+from collections.abc import Callable
+
+import anyio
+
+from transport.core.errors import LocalError, RemoteError
+from transport.core.events import BulkPlane
+from transport.core.types import Address
+from utp_native import ChannelEvent, ChannelKind, Pump
+
+READ_SIZE_MAX = 1 << 18
+
+
+class ChannelBroken(RemoteError):
+    """The channel ended before its stream did: the peer vanished or gave it up."""
+
+
+class Channel:
+    """A byte stream to one peer; both sides may write first. One reader and one writer at a time.
+
+    Satisfies the byte channel that blobs travel over: `send`, `receive`, `send_eof`, `aclose`.
+    """
+
+    def __init__(self, table: "ChannelTable", handle: int, peer: bytes) -> None:
+        self._table = table
+        self._handle = handle
+        self.peer = peer
+        self._readable = anyio.Event()
+        self._writable = anyio.Event()
+        self._eof = False
+        self._failed: str | None = None
+        self._closed = False
+
+    async def send(self, data: bytes) -> None:
+        """Hand over all of `data`; waits while the send buffer is full.
+
+        Raises ChannelBroken when the peer is gone, LocalError after `aclose`.
+        """
+        view = memoryview(data)
+        while len(view):
+            self._check()
+            self._writable = anyio.Event()
+            taken = self._table.write(self._handle, view)
+            view = view[taken:]
+            if len(view):
+                await self._writable.wait()
+        await anyio.lowlevel.checkpoint_if_cancelled()
+
+    async def receive(self, max_bytes: int = READ_SIZE_MAX) -> bytes:
+        """Between 1 and `max_bytes` bytes; b"" once the peer has finished its direction.
+
+        Raises ChannelBroken when the peer is gone before that, LocalError after `aclose`.
+        """
+        while True:
+            if self._closed:
+                raise LocalError("the channel is closed on this side")
+            self._readable = anyio.Event()
+            data = self._table.read(self._handle, min(max_bytes, READ_SIZE_MAX))
+            if data:
+                await anyio.lowlevel.checkpoint_if_cancelled()
+                return data
+            if self._eof:
+                return b""
+            self._check()
+            await self._readable.wait()
+
+    async def send_eof(self) -> None:
+        """Finish this direction; the other stays open."""
+        self._check()
+        self._table.finish(self._handle)
+
+    async def aclose(self) -> None:
+        """Close both directions. What was sent and not yet acknowledged may be lost."""
+        if not self._closed:
+            self._closed = True
+            self._table.close_channel(self._handle)
+            self.wake()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise LocalError("the channel is closed on this side")
+        if self._failed is not None:
+            raise ChannelBroken(self._failed)
+
+    def wake(self) -> None:
+        """Let whoever waits look again."""
+        self._readable.set()
+        self._writable.set()
+
+    def take(self, event: ChannelEvent) -> None:
+        """Note what the pump reports of this channel."""
+        if event.kind is ChannelKind.READABLE:
+            self._readable.set()
+        elif event.kind is ChannelKind.EOF:
+            self._eof = True
+            self._readable.set()
+        elif event.kind in (ChannelKind.WRITABLE, ChannelKind.CONNECTED):
+            self._writable.set()
+        elif event.kind in (ChannelKind.FAILED, ChannelKind.CLOSED):
+            self.fail("the peer stopped answering on this channel")
+
+    def fail(self, reason: str) -> None:
+        """Nothing more will come or go."""
+        if self._failed is None:
+            self._failed = reason
+        self.wake()
+
+
+class ChannelTable:
+    """The channels of one endpoint, by the pump's handles, and its planes, by peer."""
+
+    def __init__(
+        self,
+        pump: Pump,
+        touch: Callable[[], None],
+        clock: Callable[[], float],
+        on_channel: Callable[[bytes, Channel], None],
+    ) -> None:
+        self._pump = pump
+        self._touch = touch
+        self._clock = clock
+        self._on_channel = on_channel
+        self._channels: dict[int, Channel] = {}
+        self._planes: dict[bytes, int] = {}
+        self._peers: dict[int, bytes] = {}
+
+    def add_plane(self, event: BulkPlane) -> None:
+        """Keys for bulk to and from a peer; replaces what there was."""
+        self.remove_plane(event.peer)
+        handle = self._pump.add_plane(event.plane)
+        self._planes[event.peer] = handle
+        self._peers[handle] = event.peer
+
+    def move_plane(self, peer: bytes, address: Address) -> None:
+        """The peer is reached at another address from now on."""
+        handle = self._planes.get(peer)
+        if handle is not None:
+            self._pump.move_plane(handle, address)
+
+    def remove_plane(self, peer: bytes) -> None:
+        """Drop a peer's plane; its channels fail."""
+        handle = self._planes.pop(peer, None)
+        if handle is None:
+            return
+        del self._peers[handle]
+        self._pump.remove_plane(handle)
+        for key, channel in list(self._channels.items()):
+            if channel.peer == peer:
+                del self._channels[key]
+                channel.fail("the presence with the peer has ended")
+
+    def open(self, peer: bytes) -> Channel:
+        """A new channel to `peer`. Raises LocalError without a presence."""
+        plane = self._planes.get(peer)
+        if plane is None:
+            raise LocalError(f"no presence with {peer.hex()[:16]}: connect first")
+        handle = self._pump.open_channel(plane, self._clock())
+        channel = self._channels[handle] = Channel(self, handle, peer)
+        self._touch()
+        return channel
+
+    def dispatch(self) -> None:
+        """Take the pump's events to the channels they concern."""
+        for event in self._pump.poll_events():
+            channel = self._channels.get(event.channel)
+            if channel is None and event.kind is ChannelKind.ACCEPTED:
+                peer = self._peers.get(event.plane)
+                if peer is not None:
+                    channel = self._channels[event.channel] = Channel(self, event.channel, peer)
+                    self._on_channel(peer, channel)
+            elif channel is not None:
+                channel.take(event)
+
+    def write(self, handle: int, data: memoryview) -> int:
+        """Bytes taken; 0 when the send buffer is full or the channel is gone."""
+        if handle not in self._channels:
+            return 0
+        taken = self._pump.write(handle, data, self._clock())
+        self._touch()
+        return taken
+
+    def read(self, handle: int, size: int) -> bytes:
+        """What has arrived, at most `size` bytes."""
+        if handle not in self._channels:
+            return b""
+        data = self._pump.read(handle, size, self._clock())
+        if data:
+            self._touch()
+        return data
+
+    def finish(self, handle: int) -> None:
+        """Half-close."""
+        if handle in self._channels:
+            self._pump.finish(handle, self._clock())
+            self._touch()
+
+    def close_channel(self, handle: int) -> None:
+        """Close and forget."""
+        if self._channels.pop(handle, None) is not None:
+            self._pump.close_channel(handle, self._clock())
+            self._touch()
+
+    def close(self) -> None:
+        """The endpoint ends: everything fails."""
+        for channel in self._channels.values():
+            channel.fail("the endpoint is closed")
+        self._channels.clear()
+        self._planes.clear()
+        self._peers.clear()

@@ -1,0 +1,118 @@
+"""Constants of the protocol, which both sides must share, and then those a side may tune.
+
+Sizes are bytes, times seconds unless the name says otherwise. The assertions at the end hold the
+relations the argument in `docs/protocol/handshake.md` rests on.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- Datagrams -----------------------------------------------------------------------------------
+
+DATAGRAM_SIZE_MAX: Final = 1200
+"""Largest UDP payload ever sent: fits IPv6's minimum MTU of 1280 with room for tunnels."""
+
+SEALED_SIZE_MAX: Final = 1120
+"""Largest sealed datagram, so that a relay can wrap it."""
+
+PAYLOAD_SIZE_MAX: Final = 1024
+"""Largest application payload in one datagram."""
+
+FIRST_DATA_SIZE_MAX: Final = 896
+"""Largest first data that rides in P3, whatever else P3 has to carry."""
+
+KEY_SIZE: Final = 32
+TAG_SIZE: Final = 16
+SIGNATURE_SIZE: Final = 64
+CID_SIZE: Final = 8
+COUNTER_SIZE_MAX: Final = 9
+COUNTER_MAX: Final = 2**63 - 1
+COUNTER_AMBIGUITY_FACTOR: Final = 32
+"""A counter names its number among this many times the distance to the last acknowledged one."""
+
+REPLAY_WINDOW_MESSAGES: Final = 64
+REPLAY_WINDOW_BULK: Final = 8192
+
+# --- Handshake: what is on the wire --------------------------------------------------------------
+
+MAGIC: Final = b"\xf1\x9a\x71"
+"""Opens every handshake datagram; connection ids that begin with it are drawn again."""
+
+VERSION: Final = 1
+"""Generation of the layouts of P1 to P4."""
+
+KIND_HELLO: Final = 1
+KIND_CHALLENGE: Final = 2
+KIND_INITIATE: Final = 3
+KIND_ACCEPT: Final = 4
+KIND_INITIATE_KNOWN: Final = 5
+"""A P3 without a cookie, to a transient that is known already (0-RTT)."""
+
+HANDSHAKE_1: Final = 1
+HANDSHAKE_2: Final = 2
+"""The two unauthenticated protocol ids. They differ in the label of the prologue only: there are
+two so that the negotiation is something every peer does and every test run covers."""
+
+SUITE_XCHACHA20: Final = 1
+SUITE_AEGIS256: Final = 2
+FRAMES_1: Final = 1
+"""The three authenticated protocol ids: two suites for data and one generation of frames."""
+
+ECHO_SIZE: Final = 8
+COOKIE_SIZE: Final = 16
+HINT_SIZE: Final = 8
+HASH_SIZE: Final = 32
+REFUSAL_HASH_SIZE: Final = 16
+NONCE_SIZE: Final = 8
+TID_SIZE: Final = 4
+PUZZLE_PARTS: Final = 8
+PUZZLE_PART_SIZE: Final = 3
+SOLUTION_SIZE: Final = PUZZLE_PARTS * PUZZLE_PART_SIZE
+EFFORT_MAX: Final = 2**23
+"""Largest total effort: an eighth of it per part, so that among the 2^24 candidates of a part none
+solves it with a probability below e^-16."""
+
+OFFER_MAX: Final = 4
+"""Handshake ids in one P1."""
+LISTS_MAX: Final = 4
+LISTS_SIZE_MAX: Final = 14
+"""Encoded protocol lists, sealed or in a refusal."""
+
+CLEAR_TICKS_PER_S: Final = 65536
+"""Unit of the times in clear, which are 32-bit and start at a random origin."""
+
+TRANSIENT_PERIOD_S: Final = 120.0
+TRANSIENT_LIFE_S: Final = 2 * TRANSIENT_PERIOD_S
+"""A transient is offered for one period and accepted for two."""
+COOKIE_LIFE_S: Final = 30.0
+"""How long after its issue a challenge may be answered."""
+AMPLIFICATION_MAX: Final = 3
+"""Bytes to an address that has not been validated, per byte that came from it."""
+
+# --- Handshake: tuning ---------------------------------------------------------------------------
+
+SEQUENCE_TRIES_MAX: Final = 3
+"""P3s of effort zero that may fail to authenticate under one sequence; with effort it is one."""
+SEQUENCES_MAX: Final = 2**17
+"""Burnt sequences remembered per transient; a full table raises the effort."""
+EPHEMERALS_MAX: Final = 2**17
+"""Ephemerals remembered per transient."""
+ANSWERS_MAX: Final = 2**13
+"""P4s kept to answer byte-identical P3s."""
+ANSWER_RESENDS_MAX: Final = 16
+"""Times one P4 is sent again."""
+CHALLENGES_MAX: Final = 3
+"""P2s considered for one P1."""
+CHALLENGE_ROUNDS_MAX: Final = 3
+"""P3s one attempt may send: the first, and two in answer to later challenges."""
+REFUSALS_MAX: Final = 1
+"""Refusals an attempt follows."""
+PUZZLE_WORK_MAX: Final = 2**21
+"""Hashes an attempt may spend on puzzles: about 2 s of one core."""
+
+assert PAYLOAD_SIZE_MAX + CID_SIZE + COUNTER_SIZE_MAX + TAG_SIZE <= SEALED_SIZE_MAX
+assert SEALED_SIZE_MAX < DATAGRAM_SIZE_MAX
+assert COOKIE_LIFE_S < TRANSIENT_PERIOD_S
+assert TRANSIENT_LIFE_S * CLEAR_TICKS_PER_S < 2**31, "clear times compare within half their range"
+assert EFFORT_MAX // PUZZLE_PARTS * 16 <= 2 ** (8 * PUZZLE_PART_SIZE)

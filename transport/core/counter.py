@@ -1,0 +1,155 @@
+"""Counters that are short on the wire, and the window that refuses what was opened before.
+
+A number is sent as its low bits: big-endian groups of seven, in which the high bit says that
+another byte follows. As many groups as leave no ambiguity: the groups tell apart 32 times as many
+numbers as lie between the last acknowledged one and this one. The receiver chooses, among all
+numbers with these low bits, the one nearest to the one it expects next (RFC 9000, A.3).
+"""
+
+from __future__ import annotations
+
+from transport.core.constants import COUNTER_AMBIGUITY_FACTOR, COUNTER_MAX, COUNTER_SIZE_MAX
+from transport.core.errors import LocalError, WireError
+
+_BITS_MAX = 7 * COUNTER_SIZE_MAX
+_FACTOR_BITS = COUNTER_AMBIGUITY_FACTOR.bit_length() - 1
+assert COUNTER_AMBIGUITY_FACTOR == 1 << _FACTOR_BITS
+assert COUNTER_MAX == (1 << _BITS_MAX) - 1
+_ONE_BYTE = tuple(bytes([value]) for value in range(128))
+
+
+def size_for(number: int, acknowledged: int) -> int:
+    """Bytes needed to name `number` when the peer has acknowledged `acknowledged` (-1: nothing)."""
+    distance = number - acknowledged
+    if distance < 1:
+        distance = 1
+    # (distance - 1).bit_length() is the ceiling of log2(distance).
+    size = ((distance - 1).bit_length() + _FACTOR_BITS + 6) // 7
+    return size if size < COUNTER_SIZE_MAX else COUNTER_SIZE_MAX
+
+
+def encode(number: int, size: int) -> bytes:
+    """The low `7 * size` bits of `number`.
+
+    Raises `LocalError` if `number` is negative or above `COUNTER_MAX`, or `size` is not 1 to 9.
+    """
+    if size == 1 and 0 <= number <= COUNTER_MAX:
+        return _ONE_BYTE[number & 0x7F]
+    if not 0 <= number <= COUNTER_MAX:
+        raise LocalError("counter out of range")
+    if not 1 <= size <= COUNTER_SIZE_MAX:
+        raise LocalError("counter size out of range")
+    value = number & 0x7F
+    shift = 8
+    for _ in range(size - 1):
+        number >>= 7
+        value |= (number & 0x7F | 0x80) << shift
+        shift += 8
+    return value.to_bytes(size, "big")
+
+
+def decode_untrusted(data: bytes, offset: int, expected: int) -> tuple[int, int]:
+    """Read a counter at `offset`; returns the number and the offset behind it.
+
+    `expected` is the largest number opened so far plus one. Raises `WireError` if the counter is
+    cut off, longer than nine bytes, or names a number that does not exist.
+    """
+    try:
+        byte = data[offset]
+        if byte < 0x80:
+            return nearest(byte, 7, expected), offset + 1
+        value = byte & 0x7F
+        bits = 7
+        while byte >= 0x80:
+            offset += 1
+            byte = data[offset]
+            value = value << 7 | byte & 0x7F
+            bits += 7
+            if bits > _BITS_MAX:
+                raise WireError("counter too long")
+    except IndexError:
+        raise WireError("counter cut off") from None
+    return nearest(value, bits, expected), offset + 1
+
+
+def nearest(low: int, bits: int, expected: int) -> int:
+    """The number nearest to `expected` whose low `bits` bits are `low`: RFC 9000, A.3.
+
+    Of two equally near ones it is the larger. The result is never negative nor above
+    `COUNTER_MAX`.
+    """
+    window = 1 << bits
+    half = window >> 1
+    candidate = expected & -window | low
+    if candidate <= expected - half and candidate + window <= COUNTER_MAX:
+        return candidate + window
+    if candidate > expected + half and candidate >= window:
+        return candidate - window
+    return candidate
+
+
+class SendCounter:
+    """The sender's side: numbers 0, 1, 2 ... of one direction of one plane."""
+
+    __slots__ = ("acknowledged", "next", "size_min")
+
+    def __init__(self, size_min: int = 1) -> None:
+        self.next = 0
+        self.acknowledged = -1
+        self.size_min = size_min
+
+    def take(self) -> tuple[int, bytes]:
+        """The next number, which is thereby used, and its encoding.
+
+        Raises `LocalError` when all 2^63 are used.
+        """
+        number = self.next
+        size = size_for(number, self.acknowledged)
+        encoded = encode(number, size if size > self.size_min else self.size_min)
+        self.next = number + 1
+        return number, encoded
+
+    def acknowledge(self, number: int) -> None:
+        """The peer has opened `number`; numbers never sent and old news are ignored."""
+        if self.acknowledged < number < self.next:
+            self.acknowledged = number
+
+
+class ReplayWindow:
+    """The receiver's side: which of the last `size` numbers were opened (RFC 4303, 3.4.3)."""
+
+    __slots__ = ("_bits", "_mask", "largest", "size")
+
+    def __init__(self, size: int) -> None:
+        """`size` in numbers, at least 1."""
+        if size < 1:
+            raise LocalError("a replay window holds at least one number")
+        self.size = size
+        self.largest = -1
+        self._bits = 0
+        self._mask = (1 << size) - 1
+
+    @property
+    def expected(self) -> int:
+        """What `decode_untrusted` measures against."""
+        return self.largest + 1
+
+    def is_fresh(self, number: int) -> bool:
+        """False for what was opened before and for what is too old to know."""
+        behind = self.largest - number
+        if behind < 0:
+            return True
+        return behind < self.size and not self._bits >> behind & 1
+
+    def mark(self, number: int) -> None:
+        """Record `number`. Only after its datagram opened: forged numbers must not move this."""
+        behind = self.largest - number
+        if behind < 0:
+            # A shift by more than the size would build a huge integer only to mask it away.
+            if -behind < self.size:
+                self._bits = (self._bits << -behind | 1) & self._mask
+            else:
+                self._bits = 1
+            self.largest = number
+        elif behind < self.size:
+            self._bits |= 1 << behind

@@ -1,0 +1,116 @@
+"""What a sealed payload consists of, and the first data and reply of a handshake.
+
+A payload is a row of frames, each a kind byte and its content. A kind nobody knows ends the row:
+the rest is ignored, so that a later generation can add kinds at the end. Layouts are in
+docs/protocol/presence.md.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from struct import error as struct_error
+from typing import Final
+
+from transport.core.errors import WireError
+
+__all__ = [
+    "CHALLENGE",
+    "CLOSE",
+    "ECHO",
+    "LANE",
+    "LANE_ACK",
+    "LANE_KIND_MASK",
+    "LANE_OPEN",
+    "PADDING",
+    "PING",
+    "PONG",
+    "REKEY",
+    "RELAY",
+    "challenge",
+    "close",
+    "control_untrusted",
+    "echo",
+    "lane_open",
+    "ping",
+    "pong",
+]
+
+PADDING: Final = 0x00
+"""The rest of the payload means nothing."""
+PING: Final = 0x01
+"""number (4): to be answered at once."""
+PONG: Final = 0x02
+"""The number of a PING."""
+CHALLENGE: Final = 0x03
+"""token (8): to be echoed to the address it came from."""
+ECHO: Final = 0x04
+"""The token of a CHALLENGE."""
+CLOSE: Final = 0x05
+"""reason (1): the sender has closed the presence."""
+LANE_OPEN: Final = 0x06
+"""the sender's lane id (8), the receiver's lane id as the sender knows it, or 0 (8)."""
+RELAY: Final = 0x07
+"""key (32), then a sealed datagram to the payload's end. Reserved: see the protocol's page."""
+REKEY: Final = 0x08
+"""Noise message of a rekey. Reserved: see the protocol's page."""
+LANE: Final = 0x40
+"""0x40 | flags: a lane packet, to the payload's end (`transport.core.lane`)."""
+LANE_ACK: Final = 0x50
+"""0x50 | flags: an acknowledgement without a packet."""
+LANE_KIND_MASK: Final = 0xF8
+
+_U32 = Struct(">BI")
+_U64 = Struct(">BQ")
+_U64_TWICE = Struct(">BQQ")
+
+
+def ping(number: int) -> bytes:
+    """A probe; `number` has 32 bits."""
+    return _U32.pack(PING, number)
+
+
+def pong(number: int) -> bytes:
+    """The answer to a probe."""
+    return _U32.pack(PONG, number)
+
+
+def challenge(token: int) -> bytes:
+    """A question only the address it is sent to can answer; `token` has 64 bits."""
+    return _U64.pack(CHALLENGE, token)
+
+
+def echo(token: int) -> bytes:
+    """The answer to a challenge."""
+    return _U64.pack(ECHO, token)
+
+
+def close(reason: int) -> bytes:
+    """The end of a presence; `reason` has 8 bits."""
+    return bytes((CLOSE, reason))
+
+
+def lane_open(lane_id: int, peer_lane_id: int) -> bytes:
+    """Which life of the lane the sender speaks of, and which of the peer's it knows."""
+    return _U64_TWICE.pack(LANE_OPEN, lane_id, peer_lane_id)
+
+
+def control_untrusted(payload: bytes, offset: int) -> tuple[int, int, int, int]:
+    """Decode the frame at `offset` that is not a lane's: kind, two values, where the next begins.
+
+    An unknown kind is returned as `PADDING` that ends the payload. Raises `WireError` if the
+    frame is cut short.
+    """
+    kind = payload[offset]
+    try:
+        if kind in (PING, PONG):
+            return kind, _U32.unpack_from(payload, offset)[1], 0, offset + 5
+        if kind in (CHALLENGE, ECHO):
+            return kind, _U64.unpack_from(payload, offset)[1], 0, offset + 9
+        if kind == CLOSE:
+            return kind, payload[offset + 1], 0, offset + 2
+        if kind == LANE_OPEN:
+            _, ours, theirs = _U64_TWICE.unpack_from(payload, offset)
+            return kind, ours, theirs, offset + 17
+    except (IndexError, struct_error):
+        raise WireError("a frame is cut short") from None
+    return PADDING, 0, 0, len(payload)

@@ -1,0 +1,164 @@
+"""A lane: ordered opaque entries, tagged with a group number, between two incarnations.
+
+It outlives a presence: packet numbers have nothing to do with datagram counters. Packet layout
+(docs/protocol/presence.md): `kind | number (4) | [upto (4) | delay in ms (1) | [bitmap (8)]] |
+entries`, the entries to the payload's end.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from struct import error as struct_error
+
+from transport.core.config import TransportConfig
+from transport.core.errors import WireError
+from transport.core.frames import LANE, LANE_ACK
+from transport.core.lane_receive import LaneReceiver
+from transport.core.lane_send import LaneSender
+from transport.core.rtt import RoundTrip
+
+__all__ = ["HEADER_SIZE_MAX", "Lane"]
+
+FLAG_ACK = 0x01
+FLAG_BITMAP = 0x02
+FLAG_LAZY = 0x04
+
+_PLAIN = Struct(">BI")
+_ACK = Struct(">BIIB")
+_ACK_BITMAP = Struct(">BIIBQ")
+_ONLY = Struct(">BIB")
+_ONLY_BITMAP = Struct(">BIBQ")
+HEADER_SIZE_MAX = _ACK_BITMAP.size
+
+_WIRE = 0xFFFFFFFF
+_HALF = 1 << 31
+
+
+def _nearest(wire: int, base: int) -> int:
+    number = base + ((wire - base + _HALF) & _WIRE) - _HALF
+    if number < 0:
+        raise WireError("a packet number before the first")
+    return number
+
+
+class Lane:
+    """Both directions of one lane."""
+
+    __slots__ = ("id", "peer_id", "receiver", "rtt", "sender")
+
+    def __init__(self, config: TransportConfig, rtt: RoundTrip, lane_id: int) -> None:
+        self.id = lane_id
+        """64 random bits that name this side's life of the lane."""
+        self.peer_id = 0
+        """The peer's; 0 until it has said it."""
+        self.rtt = rtt
+        self.sender = LaneSender(config, rtt)
+        self.receiver = LaneReceiver(config.ack_delay_s, config.lane_window_max)
+
+    def packet_frame(self, now: float, room: int) -> bytes | None:
+        """The next packet that may go now, at most `room` bytes of frame, with the freshest ack."""
+        sender = self.sender
+        sent = sender.next_packet(room - HEADER_SIZE_MAX)
+        if sent is None:
+            return None
+        receiver = self.receiver
+        number = sent.number & _WIRE
+        if not receiver.started:
+            sender.transmitted(sent, False, now)
+            return _PLAIN.pack(LANE, number) + sent.body
+        kind = LANE | FLAG_ACK
+        if sender.transmitted(sent, receiver.owed, now):
+            kind |= FLAG_LAZY
+        delay = self._delay(now)
+        upto = receiver.expected & _WIRE
+        if receiver.held:
+            head = _ACK_BITMAP.pack(kind | FLAG_BITMAP, number, upto, delay, receiver.bitmap())
+        else:
+            head = _ACK.pack(kind, number, upto, delay)
+        receiver.acknowledged()
+        return head + sent.body
+
+    def ack_frame(self, now: float) -> bytes:
+        """An acknowledgement without a packet."""
+        receiver = self.receiver
+        delay = self._delay(now)
+        upto = receiver.expected & _WIRE
+        if receiver.held:
+            frame = _ONLY_BITMAP.pack(LANE_ACK | FLAG_BITMAP, upto, delay, receiver.bitmap())
+        else:
+            frame = _ONLY.pack(LANE_ACK, upto, delay)
+        receiver.acknowledged()
+        self.sender.acknowledged_peer(now)
+        return frame
+
+    def ack_due(self, now: float) -> bool:
+        """An acknowledgement must leave now, with a packet or without."""
+        ack_at = self.receiver.ack_at
+        return ack_at is not None and ack_at <= now
+
+    def receive_packet_untrusted(
+        self, payload: bytes, offset: int, now: float, entries: list[tuple[int, bytes]]
+    ) -> None:
+        """Take the packet at `offset`; complete entries are added to `entries`.
+
+        Raises `WireError` for what no honest peer sends; the lane is unusable then.
+        """
+        kind = payload[offset]
+        try:
+            if kind & FLAG_BITMAP:
+                _, wire, upto, delay, bitmap = _ACK_BITMAP.unpack_from(payload, offset)
+                start = offset + 18
+            elif kind & FLAG_ACK:
+                _, wire, upto, delay = _ACK.unpack_from(payload, offset)
+                bitmap = 0
+                start = offset + 10
+            else:
+                _, wire = _PLAIN.unpack_from(payload, offset)
+                start = offset + 5
+        except struct_error:
+            raise WireError("a lane packet is cut short") from None
+        receiver = self.receiver
+        number = _nearest(wire, receiver.expected)
+        if kind & (FLAG_ACK | FLAG_BITMAP):
+            sender = self.sender
+            upto = _nearest(upto, sender.unacknowledged)
+            sender.receive_ack_untrusted(upto, bitmap, delay / 1000, now)
+        lazy = kind & FLAG_LAZY != 0
+        if not receiver.receive_untrusted(number, lazy, payload, start, now, entries):
+            self.sender.duplicate()
+
+    def receive_ack_untrusted(self, payload: bytes, offset: int, now: float) -> int:
+        """Take the acknowledgement at `offset`; returns where the next frame begins."""
+        bitmap = 0
+        try:
+            if payload[offset] & FLAG_BITMAP:
+                _, upto, delay, bitmap = _ONLY_BITMAP.unpack_from(payload, offset)
+                offset += _ONLY_BITMAP.size
+            else:
+                _, upto, delay = _ONLY.unpack_from(payload, offset)
+                offset += _ONLY.size
+        except struct_error:
+            raise WireError("an acknowledgement is cut short") from None
+        sender = self.sender
+        upto = _nearest(upto, sender.unacknowledged)
+        sender.receive_ack_untrusted(upto, bitmap, delay / 1000, now)
+        self.receiver.overtaken(now)
+        return offset
+
+    def next_timeout(self) -> float | None:
+        """When an acknowledgement is due or the retransmission timer fires."""
+        ack_at = self.receiver.ack_at
+        deadline = self.sender.next_timeout()
+        if ack_at is None or (deadline is not None and deadline < ack_at):
+            return deadline
+        return ack_at
+
+    def handle_timeout(self, now: float) -> None:
+        """Let the retransmission timer fire if it is due."""
+        deadline = self.sender.next_timeout()
+        if deadline is not None and deadline <= now:
+            self.sender.handle_timeout(now)
+
+    def _delay(self, now: float) -> int:
+        held_ms = int((now - self.receiver.received_at) * 1000)
+        return min(max(held_ms, 0), 255)

@@ -1,0 +1,400 @@
+"""The sending half of a lane: packing, the window, loss and the retransmission timer.
+
+Window (design section 5): 10 datagrams at the start, one more per round trip when limited by it,
+halved at most once per round trip on loss, 1 on timeout, at most 64. Loss is a packet sent three
+transmissions before one that arrived (RFC 9002 section 6.1.1), or the timer (RFC 6298).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from transport.core.config import TransportConfig
+from transport.core.errors import LaneFull, LocalError, WireError
+from transport.core.lane_receive import ENTRY_GROUP, ENTRY_MORE, ENTRY_SIZE_MAX
+from transport.core.rtt import RoundTrip
+
+__all__ = ["BODY_SIZE_MAX", "LaneSender", "Sent"]
+
+BODY_SIZE_MAX = 1_024
+"""Bytes of entries, their headers included, in one lane packet."""
+
+_PIECE_MIN = 64  # do not cut an entry to fill less than this
+_GROUP_SIZE = 8
+_REORDERING = 3  # transmissions that may overtake a packet before it counts as lost
+_HEADS = [size.to_bytes(2, "big") for size in range(BODY_SIZE_MAX + 1)]
+
+
+class Sent:
+    """One packet that is not acknowledged."""
+
+    __slots__ = (
+        "again",
+        "body",
+        "entries",
+        "lost",
+        "number",
+        "sent_at",
+        "serial",
+        "size",
+        "untimed",
+    )
+
+    def __init__(self, number: int, body: bytes, entries: int, size: int) -> None:
+        self.number = number
+        self.body = body
+        self.entries = entries
+        """Entries that end in this packet."""
+        self.size = size
+        """Bytes of entries in it, without their headers."""
+        self.sent_at = 0.0
+        self.serial = 0
+        self.lost = False
+        self.again = False
+        """Sent more than once: no sample of the round trip (Karn)."""
+        self.untimed = False
+        """Sent lazy: acknowledged whenever the peer likes, no sample either."""
+
+
+class LaneSender:
+    """Entries of one direction, each delivered once and in order as long as both sides live."""
+
+    __slots__ = (
+        "_acked_serial",
+        "_backoff",
+        "_config",
+        "_credit",
+        "_cut",
+        "_in_flight",
+        "_lazy",
+        "_limited",
+        "_lost",
+        "_next",
+        "_pipe",
+        "_queue",
+        "_recovery_serial",
+        "_rtt",
+        "_serial",
+        "_timer_from",
+        "backlog_bytes",
+        "backlog_entries",
+        "full",
+        "unacknowledged",
+        "window",
+    )
+
+    def __init__(self, config: TransportConfig, rtt: RoundTrip) -> None:
+        self._config = config
+        self._rtt = rtt
+        self._queue: deque[tuple[int, bytes]] = deque()
+        self._cut = 0  # bytes of the queue's first entry that already left
+        self._in_flight: dict[int, Sent] = {}  # by number, ascending
+        self._lost: deque[Sent] = deque()
+        self._next = 0
+        self.unacknowledged = 0
+        self._pipe = 0  # packets in flight that are not counted as lost
+        self._serial = 0
+        self._acked_serial = 0
+        self._recovery_serial = 0
+        self._lazy: Sent | None = None
+        self._timer_from: float | None = None
+        self._backoff = 0
+        self._credit = 0
+        self._limited = False
+        self.window = config.lane_window_initial
+        self.backlog_bytes = 0
+        self.backlog_entries = 0
+        self.full = False
+        """`push` has raised `LaneFull` and the backlog has not fallen below half since."""
+
+    # -- what the caller does
+
+    def push(self, group: int, entry: bytes) -> None:
+        """Queue an entry. Raises `LaneFull` (nothing was queued) or `LocalError`."""
+        size = len(entry)
+        if size > ENTRY_SIZE_MAX:
+            raise LocalError(f"an entry is at most {ENTRY_SIZE_MAX} bytes")
+        if group >> 63:
+            raise LocalError("a group number has at most 63 bits")
+        config = self._config
+        if (
+            self.backlog_bytes + size > config.lane_backlog_bytes_max
+            or self.backlog_entries >= config.lane_backlog_entries_max
+        ):
+            self.full = True
+            raise LaneFull("the peer's lane is full; wait for LaneRelieved")
+        self.backlog_bytes += size
+        self.backlog_entries += 1
+        self._queue.append((group, entry))
+
+    def relieved(self) -> bool:
+        """True once, when the backlog has fallen below half its bounds after `LaneFull`."""
+        config = self._config
+        if (
+            self.full
+            and self.backlog_bytes * 2 <= config.lane_backlog_bytes_max
+            and self.backlog_entries * 2 <= config.lane_backlog_entries_max
+        ):
+            self.full = False
+            return True
+        return False
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing is queued and nothing under a timer is unacknowledged."""
+        lazy = self._lazy is not None
+        return not self._queue and len(self._in_flight) == (1 if lazy else 0)
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is queued and everything is acknowledged."""
+        return not self._queue and not self._in_flight
+
+    # -- packets
+
+    def ready(self) -> bool:
+        """There is a packet that may go now."""
+        if self._lost:
+            return self._pipe < self.window
+        return bool(self._queue) and self._may_send_new()
+
+    def next_packet(self, room: int) -> Sent | None:
+        """The next packet that may go, its body at most `room` bytes unless it was lost before."""
+        lost = self._lost
+        if lost and self._pipe < self.window:
+            while lost:
+                sent = lost[0]
+                if not sent.lost:
+                    lost.popleft()  # acknowledged meanwhile
+                elif len(sent.body) > room:
+                    return None
+                else:
+                    lost.popleft()
+                    sent.lost = False
+                    sent.again = True
+                    return sent
+        if not self._queue or not self._may_send_new():
+            return None
+        body, entries, size = self._pack(min(room, BODY_SIZE_MAX))
+        if not body:
+            return None
+        sent = Sent(self._next, body, entries, size)
+        self._next += 1
+        self._in_flight[sent.number] = sent
+        return sent
+
+    def transmitted(self, sent: Sent, lazy: bool, now: float) -> bool:
+        """The packet leaves, with an acknowledgement. Returns whether it is flagged LAZY."""
+        self.acknowledged_peer(now)
+        self._serial += 1
+        sent.serial = self._serial
+        sent.sent_at = now
+        self._pipe += 1
+        if lazy and not sent.again:
+            sent.untimed = True
+            self._lazy = sent
+            return True
+        if self._timer_from is None:
+            self._timer_from = now
+        return False
+
+    def acknowledged_peer(self, now: float) -> None:
+        """Any acknowledgement leaves: a lazy packet sent before is no longer the first of it.
+
+        From here on the peer may learn that its own packet arrived without ever seeing the
+        lazy one, so nobody else would notice its loss: it gets a timer.
+        """
+        if self._lazy is not None:
+            self._lazy = None
+            if self._timer_from is None:
+                self._timer_from = now
+
+    def duplicate(self) -> None:
+        """The peer sent a packet again: it lacks our acknowledgement, so the lazy packet too."""
+        lazy = self._lazy
+        if lazy is not None:
+            self._lazy = None
+            self._lose(lazy)
+
+    def resume(self) -> None:
+        """A new presence carries the lane: send again what is not acknowledged, at once."""
+        self._lazy = None
+        self._timer_from = None
+        self._backoff = 0
+        for sent in self._in_flight.values():
+            if not sent.lost:
+                self._lose(sent)
+        self._order_lost()
+
+    # -- acknowledgements and time
+
+    def receive_ack_untrusted(self, upto: int, bitmap: int, delay_s: float, now: float) -> bool:
+        """Packets below `upto` arrived, and `upto` + 1 + i for each bit i of `bitmap`.
+
+        Returns whether anything new was acknowledged. Raises `WireError` for what was never sent.
+        """
+        if upto > self._next or upto + 1 + bitmap.bit_length() > self._next + (not bitmap):
+            raise WireError("a packet was acknowledged that was never sent")
+        in_flight = self._in_flight
+        newest: Sent | None = None
+        count = 0
+        number = self.unacknowledged
+        while number < upto:
+            sent = in_flight.pop(number, None)
+            number += 1
+            if sent is not None:
+                count += 1
+                self._forget(sent)
+                if newest is None or sent.serial > newest.serial:
+                    newest = sent
+        if number > self.unacknowledged:
+            self.unacknowledged = number
+        if bitmap and upto >= self.unacknowledged:
+            number = upto
+            while bitmap:
+                number += 1
+                if bitmap & 1:
+                    sent = in_flight.pop(number, None)
+                    if sent is not None:
+                        count += 1
+                        self._forget(sent)
+                        if newest is None or sent.serial > newest.serial:
+                            newest = sent
+                bitmap >>= 1
+        if newest is None:
+            return False
+        if not newest.again and not newest.untimed:
+            self._rtt.sample(now - newest.sent_at, delay_s)
+        if newest.serial > self._acked_serial:
+            self._acked_serial = newest.serial
+        self._backoff = 0
+        self._grow(count)
+        if in_flight:
+            self._find_lost()
+        self._timer_from = now if self._timed() else None
+        return True
+
+    def next_timeout(self) -> float | None:
+        """When the retransmission timer fires, in the caller's seconds."""
+        if self._timer_from is None:
+            return None
+        return self._timer_from + self._rtt.timeout_s(self._backoff) + self._config.ack_delay_s
+
+    def handle_timeout(self, now: float) -> None:
+        """The timer fired: everything in flight counts as lost, one packet may go."""
+        if not self._in_flight:
+            self._timer_from = None
+            return
+        self._backoff += 1
+        self.window = 1
+        self._credit = 0
+        self._recovery_serial = self._serial
+        self._lazy = None
+        for sent in self._in_flight.values():
+            if not sent.lost:
+                self._lose(sent)
+        self._order_lost()
+        self._timer_from = now
+
+    # -- inside
+
+    def _may_send_new(self) -> bool:
+        if self._pipe >= self.window:
+            self._limited = True
+            return False
+        # Beyond this the receiver's bitmap could not name the packet.
+        return self._next - self.unacknowledged < self._config.lane_window_max
+
+    def _timed(self) -> bool:
+        return len(self._in_flight) > (0 if self._lazy is None else 1)
+
+    def _forget(self, sent: Sent) -> None:
+        if sent.lost:
+            sent.lost = False  # its place in the list of lost ones is skipped
+        else:
+            self._pipe -= 1
+        if sent is self._lazy:
+            self._lazy = None
+        self.backlog_entries -= sent.entries
+        self.backlog_bytes -= sent.size
+
+    def _lose(self, sent: Sent) -> None:
+        sent.lost = True
+        self._pipe -= 1
+        self._lost.append(sent)
+
+    def _order_lost(self) -> None:
+        self._lost = deque(sorted((s for s in self._lost if s.lost), key=lambda s: s.number))
+
+    def _find_lost(self) -> None:
+        limit = self._acked_serial - _REORDERING
+        lost = [s for s in self._in_flight.values() if not s.lost and s.serial <= limit]
+        if not lost:
+            return
+        for sent in lost:
+            if sent is self._lazy:
+                self._lazy = None
+            self._lose(sent)
+        if max(sent.serial for sent in lost) > self._recovery_serial:
+            self._recovery_serial = self._serial
+            self.window = max(1, self.window // 2)
+            self._credit = 0
+
+    def _grow(self, count: int) -> None:
+        if not self._limited:
+            return
+        self._credit += count
+        if self._credit >= self.window:
+            # A window's worth of acknowledgements is one round trip.
+            self._credit = 0
+            self._limited = False
+            if self.window < self._config.lane_window_max:
+                self.window += 1
+
+    def _pack(self, room: int) -> tuple[bytes, int, int]:
+        """One body from the queue's front; the entries that end in it and their bytes."""
+        queue = self._queue
+        parts: list[bytes] = []
+        add = parts.append
+        heads = _HEADS
+        group = 0
+        ended = 0
+        taken = 0
+        left = room
+        while queue:
+            tag, entry = queue[0]
+            start = self._cut
+            size = len(entry) - start
+            need = size + 2 if tag == group else size + 2 + _GROUP_SIZE
+            if need <= left:
+                if start:
+                    entry = entry[start:]
+                    self._cut = 0
+                if tag == group:
+                    add(heads[size])
+                else:
+                    add((ENTRY_GROUP << 8 | size).to_bytes(2, "big"))
+                    add(tag.to_bytes(_GROUP_SIZE, "big"))
+                    group = tag
+                add(entry)
+                left -= need
+                ended += 1
+                taken += size
+                queue.popleft()
+                continue
+            if parts and size + 2 + _GROUP_SIZE <= BODY_SIZE_MAX:
+                break  # it fits in a packet of its own: do not cut it
+            piece = left - (need - size)
+            if piece < (_PIECE_MIN if parts else 1):
+                break
+            first = ENTRY_MORE
+            if tag != group:
+                first |= ENTRY_GROUP
+            add((first << 8 | piece).to_bytes(2, "big"))
+            if tag != group:
+                add(tag.to_bytes(_GROUP_SIZE, "big"))
+            add(entry[start : start + piece])
+            self._cut = start + piece
+            taken += piece
+            break
+        return b"".join(parts), ended, taken

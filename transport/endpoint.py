@@ -1,0 +1,191 @@
+"""One UDP socket, its native pump and the machine they drive.
+
+The endpoint decides nothing. It takes datagrams from the pump in batches, gives them to the
+machine, carries out what the machine says, and sleeps until the socket or a timeout wakes it.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from transport import loop
+from transport.channel import Channel, ChannelTable
+from transport.core.errors import LocalError
+from transport.core.events import BulkClosed, BulkPlane, PathMoved
+from transport.core.types import Address, RandomBytes, Transmit
+from utp_native import Pump
+
+DATAGRAMS_PER_WAKE = 64
+ROUNDS_PER_FLUSH = 64  # a handler that answers every event with an action must not hold the loop
+
+
+class Machine(Protocol):
+    """What an endpoint drives: the four verbs of a pure machine."""
+
+    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> None:
+        """Datagrams that came in, in order."""
+
+    def handle_timeout(self, now: float) -> None:
+        """The time that `next_timeout` named has come."""
+
+    def poll_transmits(self) -> list[Transmit]:
+        """Datagrams that may go now."""
+
+    def poll_events(self) -> list[object]:
+        """What happened since the last call."""
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` wants to be called, in seconds of the caller's clock."""
+
+
+class EndpointClosed(LocalError):
+    """The endpoint's socket is closed."""
+
+
+def bind(listen: str) -> socket.socket:
+    """A non-blocking UDP socket bound to `host:port` or `[host]:port`.
+
+    Raises LocalError when the text is no address or the address cannot be had.
+    """
+    host, separator, port = listen.rpartition(":")
+    host = host.strip("[]")
+    if not separator or not port.isdigit() or int(port) > 0xFFFF:
+        raise LocalError(f"not an address to listen on: {listen!r} (wanted host:port)")
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as error:
+        raise LocalError(f"cannot open a UDP socket: {error}") from error
+    try:
+        sock.setblocking(False)
+        sock.bind((host, int(port)))
+    except OSError as error:
+        sock.close()
+        raise LocalError(f"cannot listen on {listen}: {error}") from error
+    return sock
+
+
+class Endpoint:
+    """Drives `machine` over `sock`. Use inside `opened()`, with `run()` in a task.
+
+    `on_event` gets every event that is not the endpoint's own; `on_channel` gets channels that a
+    peer opened, as `(peer, channel)`. Both are called from the event loop and must not block.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        sock: socket.socket,
+        *,
+        on_event: Callable[[object], None],
+        on_channel: Callable[[bytes, Channel], None],
+        random: RandomBytes = os.urandom,
+    ) -> None:
+        self._machine = machine
+        self._sock = sock
+        self._on_event = on_event
+        self._loop = loop.current()
+        self._pump = Pump(sock.fileno(), random=random)
+        self._channels = ChannelTable(self._pump, self.touch, self._loop.time, on_channel)
+        self._flush_due = False
+        self._armed: float | None = None
+        self._closed = False
+        name = sock.getsockname()
+        self.address: Address = (name[0], name[1])
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock that the machine's `now` is read from."""
+        return self._loop.time
+
+    @contextmanager
+    def opened(self) -> Iterator["Endpoint"]:
+        """Closes the socket and everything on it at the end."""
+        try:
+            yield self
+        finally:
+            self.flush()
+            self._closed = True
+            self._channels.close()
+            self._pump.close()
+            self._sock.close()
+
+    async def run(self) -> None:
+        """Serve the socket until cancelled."""
+        self.flush()
+        await self._loop.run(self._sock.fileno(), self._readable)
+
+    def touch(self) -> None:
+        """Something was asked of the machine: carry it out soon, together with what else is."""
+        if not self._flush_due and not self._closed:
+            self._flush_due = True
+            self._loop.call_soon(self.flush)
+
+    def open_channel(self, peer: bytes) -> Channel:
+        """A channel to `peer`, usable at once. Raises LocalError without a presence."""
+        return self._channels.open(peer)
+
+    def _readable(self) -> None:
+        if self._closed:
+            return
+        now = self._loop.time()
+        batch = self._pump.receive(now, DATAGRAMS_PER_WAKE)
+        if batch:
+            self._machine.receive_datagrams(batch, now)
+        self.flush()
+
+    def _timeout(self) -> None:
+        self._armed = None
+        if self._closed:
+            return
+        now = self._loop.time()
+        machine_at = self._machine.next_timeout()
+        if machine_at is not None and machine_at <= now:
+            self._machine.handle_timeout(now)
+        pump_at = self._pump.next_timeout()
+        if pump_at is not None and pump_at <= now:
+            self._pump.handle_timeout(now)
+        self.flush()
+
+    def flush(self) -> None:
+        """Carry out what the machine and the pump have to say, then arm the timer."""
+        self._flush_due = False
+        if self._closed:
+            return
+        for _ in range(ROUNDS_PER_FLUSH):
+            self._channels.dispatch()
+            events = self._machine.poll_events()
+            for event in events:
+                self._handle(event)
+            # After the events: an answer given at once then shares its datagram with the
+            # acknowledgement of what it answers.
+            transmits = self._machine.poll_transmits()
+            if transmits:
+                self._pump.send(transmits)
+            if not events and not transmits:
+                break
+        else:
+            self.touch()
+        self._arm()
+
+    def _handle(self, event: object) -> None:
+        if isinstance(event, BulkPlane):
+            self._channels.add_plane(event)
+        elif isinstance(event, PathMoved):
+            self._channels.move_plane(event.peer, event.address)
+        elif isinstance(event, BulkClosed):
+            self._channels.remove_plane(event.peer)
+        else:
+            self._on_event(event)
+
+    def _arm(self) -> None:
+        machine_at, pump_at = self._machine.next_timeout(), self._pump.next_timeout()
+        when = machine_at if pump_at is None else pump_at
+        if machine_at is not None and pump_at is not None:
+            when = min(machine_at, pump_at)
+        # A wake-up that comes too early costs less than moving the timer with every datagram.
+        if when is not None and (self._armed is None or when < self._armed):
+            self._armed = when
+            self._loop.call_at(when, self._timeout)

@@ -1,0 +1,102 @@
+"""The three things an endpoint needs of an event loop, on both of anyio's backends.
+
+anyio has them too, but waiting for readability through it registers and unregisters the socket
+around every wait and switches tasks, which costs more than opening a small datagram does. Here
+the socket stays registered, and the callbacks run in the loop itself.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+import sniffio
+
+
+class Loop(Protocol):
+    """Callbacks on the running event loop. Times are seconds on the loop's own clock."""
+
+    def time(self) -> float:
+        """The loop's clock, in seconds."""
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call once, after what is ready now."""
+
+    def call_at(self, when: float | None, callback: Callable[[], None]) -> None:
+        """Call at `when`; replaces the call asked for before, None withdraws it."""
+
+    async def run(self, fd: int, readable: Callable[[], None]) -> None:
+        """Call `readable` whenever `fd` is, until cancelled."""
+
+
+class AsyncioLoop:
+    """On asyncio: `add_reader`, `call_soon`, `call_at`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def time(self) -> float:
+        return self._loop.time()
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._loop.call_soon(callback)
+
+    def call_at(self, when: float | None, callback: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if when is None else self._loop.call_at(when, callback)
+
+    async def run(self, fd: int, readable: Callable[[], None]) -> None:
+        self._loop.add_reader(fd, readable)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self._loop.remove_reader(fd)
+            self.call_at(None, readable)
+
+
+class TrioLoop:
+    """On trio: a task that waits for readability, a task whose deadline moves."""
+
+    def __init__(self) -> None:
+        import trio
+
+        self._trio = trio
+        self._token = trio.lowlevel.current_trio_token()
+        self._scope = trio.CancelScope()
+        self._callback: Callable[[], None] = _nothing
+
+    def time(self) -> float:
+        return float(self._trio.current_time())
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._token.run_sync_soon(callback)
+
+    def call_at(self, when: float | None, callback: Callable[[], None]) -> None:
+        self._callback = callback
+        self._scope.deadline = math.inf if when is None else when
+
+    async def run(self, fd: int, readable: Callable[[], None]) -> None:
+        async with self._trio.open_nursery() as nursery:
+            nursery.start_soon(self._tick)
+            while True:
+                await self._trio.lowlevel.wait_readable(fd)
+                readable()
+
+    async def _tick(self) -> None:
+        while True:
+            with self._scope:
+                await self._trio.sleep_forever()
+            self._scope = self._trio.CancelScope()
+            self._callback()
+
+
+def _nothing() -> None:
+    return None
+
+
+def current() -> Loop:
+    """The loop this task runs on."""
+    return TrioLoop() if sniffio.current_async_library() == "trio" else AsyncioLoop()
