@@ -22,6 +22,7 @@ from scenarios.history import (
     Name,
     Noted,
     Proposed,
+    Restored,
     Voted,
     Wedged,
 )
@@ -195,6 +196,7 @@ class Order(Checker):
         super().__init__(facts)
         self._last: dict[Name, tuple[int, int, int]] = {}
         self._reported: dict[Name, set[Id]] = {}
+        self._indices: dict[Id, int] = {}
         self._before_view: dict[int, tuple[Name, int]] = {}
 
     def observe(self, member: Name, event: Event) -> None:
@@ -203,6 +205,7 @@ class Order(Checker):
             if event.id in seen:
                 self.fail((member,), f"{member} reported {event.id} twice")
             seen.add(event.id)
+            self._indices[event.id] = event.index
             if event.outcome == UNKNOWN:
                 return
             place = (event.index, event.id.view, event.id.clock)
@@ -213,6 +216,11 @@ class Order(Checker):
                 if last[1] >= 0 and place[1:] < last[1:]:
                     self.fail((member,), f"{member} delivered {event.id} after clock {last[1:]}")
             self._last[member] = place
+        elif isinstance(event, Restored):
+            self._last[member] = (event.index, -1, -1)
+            self._reported[member] = {
+                id for id in self._reported.get(member, ()) if self._indices[id] <= event.index
+            }
         elif isinstance(event, Installed):
             last = self._last.get(member)
             if last is not None and last[0] != event.index:
@@ -397,9 +405,7 @@ class Checkers:
             checker.settle()
 
 
-def check_history(
-    history: Iterable[tuple[Name, Event]], casting_vote: bool = True
-) -> Checkers:
+def check_history(history: Iterable[tuple[Name, Event]], casting_vote: bool = True) -> Checkers:
     """Checks a complete history of one group. Raises Violation."""
     checkers = Checkers(casting_vote)
     for member, event in history:

@@ -15,11 +15,12 @@ __all__ = [
     "Decided",
     "Event",
     "Expelled",
-    "Installed",
     "Id",
+    "Installed",
     "Lost",
     "Noted",
     "Proposed",
+    "Restored",
     "Voted",
     "Wedged",
     "read_lines",
@@ -86,6 +87,13 @@ class Installed(NamedTuple):
     index: int
 
 
+class Restored(NamedTuple):
+    """A member starts from a snapshot (or its store): all up to `index` counts as delivered, and
+    what it delivered after that is taken back."""
+
+    index: int
+
+
 class Expelled(NamedTuple):
     """A member learned that it was left out."""
 
@@ -98,11 +106,11 @@ class Lost(NamedTuple):
     reason: str = ""
 
 
-Event = Proposed | Voted | Noted | Wedged | Decided | Installed | Expelled | Lost
+Event = Proposed | Voted | Noted | Wedged | Decided | Installed | Restored | Expelled | Lost
 
 _KINDS: dict[str, Any] = {
     kind.__name__.lower(): kind
-    for kind in (Proposed, Voted, Noted, Wedged, Decided, Installed, Expelled, Lost)
+    for kind in (Proposed, Voted, Noted, Wedged, Decided, Installed, Restored, Expelled, Lost)
 }
 
 

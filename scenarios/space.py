@@ -56,6 +56,11 @@ class Actor(Protocol):
         """What it did so far; only grows."""
         ...
 
+    @property
+    def mark(self) -> Hashable:
+        """Changes whenever the log grows by something that can contradict another log."""
+        ...
+
     def key(self) -> Hashable:
         """Equal keys behave equally and log equally."""
         ...
@@ -108,7 +113,17 @@ class Result:
 class _Known:
     """An interned member state."""
 
-    __slots__ = ("actor", "alive", "blocked", "closed", "delivered", "log", "steps", "taken")
+    __slots__ = (
+        "actor",
+        "alive",
+        "blocked",
+        "closed",
+        "delivered",
+        "log",
+        "mark",
+        "steps",
+        "taken",
+    )
 
     def __init__(self, actor: Actor, log: int, member: int):
         self.actor = actor
@@ -116,6 +131,7 @@ class _Known:
         self.closed = actor.closed
         self.blocked = actor.blocked
         self.log = log
+        self.mark = actor.mark
         inputs = actor.inputs() if actor.alive else ()
         self.steps: list[Step] = [(member, "input", given) for given in inputs]
         self.delivered: dict[int, _Effect] = {}
@@ -124,7 +140,7 @@ class _Known:
 
 
 _Effect = tuple[int, tuple[tuple[int, tuple[int, ...]], ...], bool]
-"""The next member state, what is sent to whom, and whether the log grew."""
+"""The next member state, what is sent to whom, and whether its mark changed."""
 Check = Callable[[Sequence[Hashable]], None]
 AtEnd = Callable[[Sequence[Actor]], None]
 State = tuple[int, ...]
@@ -258,6 +274,10 @@ class Space:
         """The message that a delivery step takes from its lane in `state`."""
         lane = state[self.size + step[2] * self.size + step[0]]
         return self._messages[self._popped[lane][0]]
+
+    def lane_length(self, state: State, sender: int, to: int) -> int:
+        """How many messages are under way on a lane."""
+        return len(self._lanes[state[self.size + sender * self.size + to]])
 
     def possible(self, state: State) -> list[Step]:
         """All steps of a state, without reduction."""
@@ -401,7 +421,7 @@ class Space:
         return (
             new,
             tuple((to, tuple(messages)) for to, messages in sorted(grouped.items())),
-            self._known[new].log != before.log,
+            self._known[new].mark != before.mark,
         )
 
     def _message(self, message: Hashable) -> int:

@@ -38,7 +38,7 @@ ADDRESSES_MAX = 4
 NAME_SIZE_MAX = 64
 EXPIRY_MAX = (1 << 63) - 1
 TEXT_SIZE_MAX = 2048
-"""Characters looked at, spaces and line breaks included; a token has at most 561 of its own."""
+"""Characters looked at, spaces and line breaks included; a token has at most 529 of its own."""
 
 SIGNATURE_LABEL = b"quorate invitation 1"
 

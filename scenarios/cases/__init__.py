@@ -1,0 +1,17 @@
+"""The cases that are explored, as data with stated bounds.
+
+`SMALL` is explored in the tests, `FULL` by `quorate scenario explore`.
+"""
+
+from __future__ import annotations
+
+from scenarios.case import Case
+from scenarios.cases.changes import CHANGES
+from scenarios.cases.three import THREE
+from scenarios.cases.two import TWO
+
+__all__ = ["CASES", "FULL", "SMALL"]
+
+CASES: dict[str, Case] = {case.name: case for case in (*TWO, *THREE, *CHANGES)}
+FULL: tuple[str, ...] = tuple(CASES)
+SMALL: tuple[str, ...] = tuple(name for name, case in CASES.items() if case.states_max <= 50_000)

@@ -128,7 +128,10 @@ BAD: dict[str, tuple[str, History]] = {
         + install("AB", AB, 1),
     ),
     "a minority's commit": ("2", begin() + propose(P) + decide(P, "A")),
-    "a vote both ways": ("2", begin() + propose(P) + [("B", Voted(P, True)), ("B", Voted(P, False))]),
+    "a vote both ways": (
+        "2",
+        begin() + propose(P) + [("B", Voted(P, True)), ("B", Voted(P, False))],
+    ),
     "a gap": ("3", begin() + propose(P) + accept(P, "BC") + decide(P, "A", index=2)),
     "a repeat": (
         "3",
@@ -162,7 +165,7 @@ BAD: dict[str, tuple[str, History]] = {
     "a successor by members not wedged": ("4", begin() + wedge("A") + install("AB", AB, 0)),
     "a vote when wedged": ("4", begin() + propose(P) + wedge("B") + accept(P, "B")),
     "a note when wedged": ("4", begin() + propose(P) + wedge("B") + [("B", Noted(P))]),
-    "a vote in a view not yet installed": ("4", begin() + [("B", Voted(Id(2, 5, "A"), True))]),
+    "a vote in a view not yet installed": ("4", [*begin(), ("B", Voted(Id(2, 5, "A"), True))]),
     "a view skipped": ("4", begin() + wedge("ABC") + install("A", AB, 0, view=3)),
     "a view without oneself": ("4", begin() + wedge("ABC") + install("C", AB, 0)),
     "a member twice": ("4", [("A", Installed(1, ("A", "A"), 0))]),
@@ -185,7 +188,7 @@ BAD: dict[str, tuple[str, History]] = {
         begin() + propose(P, "y") + accept(P, "BC") + decide(P, "A"),
     ),
     "proposed twice": ("6", begin() + propose(P) + [("A", Proposed(P, "x"))]),
-    "proposed in another's name": ("6", begin() + [("B", Proposed(P, "x"))]),
+    "proposed in another's name": ("6", [*begin(), ("B", Proposed(P, "x"))]),
     "uninvited": ("7", begin() + wedge("ABC") + install("ABCD", ABCD, 0)),
     "admitted by a minority": (
         "7",

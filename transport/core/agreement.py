@@ -56,6 +56,8 @@ class HandshakeConfig:
     """P3s the responder takes to Diffie-Hellman, per second; each costs about 0.25 ms."""
     handshakes_burst: int = 64
     """P3s taken at once after a pause."""
+    known_per_s_max: float = 400.0
+    """0-RTT P3s taken per second, about a tenth of a core; beyond it they are deferred."""
     waiting_max: int = 128
     """P3s waiting for their turn; each holds its datagram, at most 1200 bytes."""
 
@@ -69,7 +71,8 @@ class HandshakeConfig:
         encode_lists(self.lists)
         if self.effort_min < 0 or self.puzzle_work_max < 0:
             raise LocalError("efforts are not negative")
-        if self.handshakes_per_s_max <= 0 or self.handshakes_burst < 1 or self.waiting_max < 1:
+        rates = (self.handshakes_per_s_max, self.known_per_s_max)
+        if min(rates) <= 0 or self.handshakes_burst < 1 or self.waiting_max < 1:
             raise LocalError("rates and queues are positive")
 
     @property

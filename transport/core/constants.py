@@ -99,17 +99,27 @@ SEQUENCES_MAX: Final = 2**17
 EPHEMERALS_MAX: Final = 2**17
 """Ephemerals remembered per transient."""
 ANSWERS_MAX: Final = 2**13
-"""P4s kept to answer byte-identical P3s."""
+"""P4s kept per transient to answer byte-identical P3s: 10 MB at worst."""
 ANSWER_RESENDS_MAX: Final = 16
 """Times one P4 is sent again."""
 CHALLENGES_MAX: Final = 3
 """P2s considered for one P1."""
-CHALLENGE_ROUNDS_MAX: Final = 3
-"""P3s one attempt may send: the first, and two in answer to later challenges."""
+CHALLENGE_CHECKS_MAX: Final = 16
+"""Signatures of challenges verified for one P1: what forged ones can cost the initiator."""
 REFUSALS_MAX: Final = 1
 """Refusals an attempt follows."""
 PUZZLE_WORK_MAX: Final = 2**21
 """Hashes an attempt may spend on puzzles: about 2 s of one core."""
+
+REPEAT_CHALLENGES_PER_S: Final = 1000.0
+"""P2s in answer to P3s, which are not worth the answer when they come faster."""
+REPEAT_CHALLENGES_BURST: Final = 100
+KNOWN_BURST_S: Final = 0.1
+"""Seconds' worth of 0-RTT P3s taken at once after a pause."""
+EFFORT_INTERVAL_S: Final = 1.0
+"""How often the effort follows the load."""
+WAITING_LOW_FRACTION: Final = 1 / 16
+"""A queue that never held more than this fraction of its bound was nearly empty."""
 
 assert PAYLOAD_SIZE_MAX + CID_SIZE + COUNTER_SIZE_MAX + TAG_SIZE <= SEALED_SIZE_MAX
 assert SEALED_SIZE_MAX < DATAGRAM_SIZE_MAX

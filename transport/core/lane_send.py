@@ -92,7 +92,9 @@ class LaneSender:
         self._lost: deque[Sent] = deque()
         self._next = 0
         self.unacknowledged = 0
-        self._pipe = 0  # packets in flight that are not counted as lost
+        # Packets in flight that are not counted as lost. The lazy one is left out: nobody need
+        # acknowledge it, so it must not keep another packet from being sent.
+        self._pipe = 0
         self._serial = 0
         self._acked_serial = 0
         self._recovery_serial = 0
@@ -189,11 +191,11 @@ class LaneSender:
         self._serial += 1
         sent.serial = self._serial
         sent.sent_at = now
-        self._pipe += 1
         if lazy and not sent.again:
             sent.untimed = True
             self._lazy = sent
             return True
+        self._pipe += 1
         if self._timer_from is None:
             self._timer_from = now
         return False
@@ -206,19 +208,17 @@ class LaneSender:
         """
         if self._lazy is not None:
             self._lazy = None
+            self._pipe += 1
             if self._timer_from is None:
                 self._timer_from = now
 
     def duplicate(self) -> None:
         """The peer sent a packet again: it lacks our acknowledgement, so the lazy packet too."""
-        lazy = self._lazy
-        if lazy is not None:
-            self._lazy = None
-            self._lose(lazy)
+        if self._lazy is not None:
+            self._lose(self._lazy)
 
     def resume(self) -> None:
         """A new presence carries the lane: send again what is not acknowledged, at once."""
-        self._lazy = None
         self._timer_from = None
         self._backoff = 0
         for sent in self._in_flight.values():
@@ -289,7 +289,6 @@ class LaneSender:
         self.window = 1
         self._credit = 0
         self._recovery_serial = self._serial
-        self._lazy = None
         for sent in self._in_flight.values():
             if not sent.lost:
                 self._lose(sent)
@@ -311,16 +310,19 @@ class LaneSender:
     def _forget(self, sent: Sent) -> None:
         if sent.lost:
             sent.lost = False  # its place in the list of lost ones is skipped
+        elif sent is self._lazy:
+            self._lazy = None
         else:
             self._pipe -= 1
-        if sent is self._lazy:
-            self._lazy = None
         self.backlog_entries -= sent.entries
         self.backlog_bytes -= sent.size
 
     def _lose(self, sent: Sent) -> None:
         sent.lost = True
-        self._pipe -= 1
+        if sent is self._lazy:
+            self._lazy = None
+        else:
+            self._pipe -= 1
         self._lost.append(sent)
 
     def _order_lost(self) -> None:
@@ -332,8 +334,6 @@ class LaneSender:
         if not lost:
             return
         for sent in lost:
-            if sent is self._lazy:
-                self._lazy = None
             self._lose(sent)
         if max(sent.serial for sent in lost) > self._recovery_serial:
             self._recovery_serial = self._serial

@@ -13,13 +13,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple, TypeVar
 
-import nacl.exceptions
-from nacl.bindings import (
-    crypto_aead_chacha20poly1305_ietf_decrypt as _aead_decrypt,
-)
-from nacl.bindings import (
-    crypto_aead_chacha20poly1305_ietf_encrypt as _aead_encrypt,
-)
+from nacl._sodium import ffi, lib
 
 from transport.core.constants import KEY_SIZE, TAG_SIZE
 from transport.core.errors import LocalError, WireError
@@ -29,6 +23,13 @@ SUITE_NAME: Final = "25519_ChaChaPoly_BLAKE2b"
 HASH_SIZE: Final = 64
 MESSAGE_SIZE_MAX: Final = 65535
 _BLOCK_SIZE = 128
+
+# libsodium's own functions: `nacl.bindings` checks and copies again, which costs 4 µs a call.
+_encrypt = lib.crypto_aead_chacha20poly1305_ietf_encrypt
+_decrypt = lib.crypto_aead_chacha20poly1305_ietf_decrypt
+_from_buffer = ffi.from_buffer
+_NULL = ffi.NULL
+
 _NONCE_MAX = 2**64 - 2
 
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
@@ -84,7 +85,7 @@ _PATTERNS = {
     )
 }
 _T = TypeVar("_T")
-_NAME = re.compile(r"Noise_([A-Z]1?(?:[A-Z]1?)?)((?:psk\d\+)*(?:psk\d)?)_" + SUITE_NAME)
+_NAME = re.compile(r"Noise_([A-Z]1?(?:[A-Z]1?)?)((?:psk\d(?:\+psk\d)*)?)_" + SUITE_NAME)
 
 
 class Pattern(NamedTuple):
@@ -120,9 +121,7 @@ def pattern(name: str) -> Pattern:
             messages[place - 1].append("psk")
     encoded = name.encode()
     return Pattern(
-        encoded.ljust(HASH_SIZE, b"\0")
-        if len(encoded) <= HASH_SIZE
-        else blake2b(encoded).digest(),
+        encoded.ljust(HASH_SIZE, b"\0") if len(encoded) <= HASH_SIZE else blake2b(encoded).digest(),
         any(line.startswith("->") for line in _lines(before)) if dots else False,
         any(line.startswith("<-") for line in _lines(before)) if dots else False,
         tuple(tuple(message) for message in messages),
@@ -165,7 +164,19 @@ class CipherState:
         """Raises `LocalError` when the nonces are used up."""
         if self._key is None:
             return plaintext
-        return _aead_encrypt(plaintext, associated, self._next(), self._key)
+        sealed = bytearray(len(plaintext) + TAG_SIZE)
+        _encrypt(
+            _from_buffer(sealed),
+            _NULL,
+            plaintext,
+            len(plaintext),
+            associated,
+            len(associated),
+            _NULL,
+            self._next(),
+            self._key,
+        )
+        return bytes(sealed)
 
     def decrypt_untrusted(self, associated: bytes, ciphertext: bytes) -> bytes:
         """Raises `WireError` if the ciphertext is not authentic; the nonce is then not used."""
@@ -174,11 +185,28 @@ class CipherState:
         if len(ciphertext) < TAG_SIZE:
             raise WireError("ciphertext cut off")
         nonce = self.nonce
-        try:
-            return _aead_decrypt(ciphertext, associated, self._next(), self._key)
-        except nacl.exceptions.CryptoError:
+        size = len(ciphertext) - TAG_SIZE
+        # One byte more than none: there is no pointer to an empty buffer.
+        opened = bytearray(size or 1)
+        if _decrypt(
+            _from_buffer(opened),
+            _NULL,
+            _NULL,
+            ciphertext,
+            len(ciphertext),
+            associated,
+            len(associated),
+            self._next(),
+            self._key,
+        ):
             self.nonce = nonce
-            raise WireError("not authentic") from None
+            raise WireError("not authentic")
+        return bytes(opened) if size else b""
+
+    def fork(self) -> CipherState:
+        copy = CipherState(self._key)
+        copy.nonce = self.nonce
+        return copy
 
     def _next(self) -> bytes:
         number = self.nonce
@@ -296,6 +324,21 @@ class HandshakeState:
             raise LocalError("the handshake is not finished")
         first, second = hkdf(self._chaining_key, b"", 2)
         return first[:KEY_SIZE], second[:KEY_SIZE]
+
+    def set_ephemeral(self, ephemeral: KeyPair) -> None:
+        """Give the ephemeral late. Raises `LocalError` if there is one."""
+        if self._ephemeral is not None:
+            raise LocalError("there is an ephemeral key")
+        self._ephemeral = ephemeral
+
+    def fork(self) -> HandshakeState:
+        """An independent copy: try a message on it, and a forged one spoils only the copy."""
+        copy = object.__new__(HandshakeState)
+        for name in HandshakeState.__slots__:
+            setattr(copy, name, getattr(self, name))
+        copy._psks = list(self._psks)
+        copy._cipher = self._cipher.fork()
+        return copy
 
     @property
     def remote_ephemeral(self) -> bytes | None:

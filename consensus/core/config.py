@@ -1,0 +1,92 @@
+"""What may be chosen about a group, and the bounds that may not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import GroupError
+from .view import VIEW_SIZE_MAX
+
+KIND_SIZE_MAX = 64
+"""Bytes of UTF-8 in a proposal's kind."""
+BODY_SIZE_MAX = 48 * 1024
+"""Bytes in a proposal's body; what is larger travels as a blob, or over a channel."""
+BLOBS_MAX = 16
+"""Blobs a proposal may name."""
+ANSWER_SIZE_MAX = 1024
+"""Bytes in an answer: it is sent to everyone, and a trim carries those of all members."""
+REASON_SIZE_MAX = 256
+"""Bytes of UTF-8 in a reason."""
+WHERE_SIZE_MAX = 1024
+"""Bytes of addresses of a joiner."""
+DEADLINE_MS_MAX = 24 * 3600 * 1000
+"""The longest a program may take to answer."""
+SNAPSHOT_SIZE_MAX = 4 * 1024 * 1024
+"""Bytes of application state a joiner gets with its snapshot; more goes as a blob named in it."""
+WINDOW_TOTAL_MAX = 256
+"""Proposals all members of a view together may have in flight; each has an equal share."""
+WINDOW_BYTES = 2 * 1024 * 1024
+"""Bytes of contents all members together may have in flight; each has an equal share."""
+BACKLOG_MAX = 4096
+"""Own proposals that wait for room in the window, or for the next view."""
+CLOCK_STEP_MAX = 1 << 20
+"""How far a message's clock may be ahead: far more than windows allow, far less than overflow."""
+CLOCK_MAX = 1 << 56
+"""No clock gets here by steps of a window in the life of a group."""
+STOPPED_MAX = 4 * WINDOW_TOTAL_MAX
+"""Messages of a newer view kept for one sender: its window, its votes on everyone else's
+windows, and a few of the next change."""
+JOIN_ATTEMPTS_MAX = 3
+"""How often a sponsor proposes one joiner before it gives up."""
+ROUND_MAX = 1 << 32
+"""Rounds of one synod."""
+BACKOFF_ROUNDS = 6
+"""Takeover delays double with each round of a synod up to this one."""
+
+assert WINDOW_TOTAL_MAX // VIEW_SIZE_MAX >= 1
+assert WINDOW_BYTES // VIEW_SIZE_MAX >= BODY_SIZE_MAX + BLOBS_MAX * 40 + WHERE_SIZE_MAX
+
+
+@dataclass(frozen=True)
+class GroupConfig:
+    """Agreed by all members of a group, except for the delays, which are each member's own."""
+
+    casting_vote: bool = True
+    """Exactly half of a view is a quorum too if it contains the most senior member. Without it
+    (`strict`) a view of two cannot lose a member and go on."""
+    ordered: bool = True
+    """Outcomes are delivered in one total order. Only the view of two of `ask` does without."""
+    changes: bool = True
+    """There is a synod. Only the view of two of `ask` has none."""
+    asks_application_about_joins: bool = False
+    """The application votes on joins too, beside the engine's own test of reach."""
+    asks_application_about_kicks: bool = False
+    """The application votes on kicks; if not, the engine accepts them."""
+    asks_for_snapshots: bool = False
+    """A sponsor's application is asked for its state; if not, a joiner's snapshot is empty."""
+    kicks_liars: bool = True
+    """A member that broke the protocol is answered with a kick."""
+    on_silence_kick: bool = False
+    """A program that does not answer in time is answered with the kick of its member."""
+    window_total: int = WINDOW_TOTAL_MAX
+    """Proposals in flight in the whole view (1 to 256, at least one a member)."""
+    takeover_s: float = 0.5
+    """What the second in line waits before it takes a change over; further ones wait longer."""
+    settle_s: float = 2.0
+    """How long a contradictory suspicion matrix must stand before anybody acts on it. It should
+    exceed the transport's suspicion time, or one death is taken for a cut link."""
+    join_s: float = 10.0
+    """What a sponsor grants a joiner between the commit of its join and being ready."""
+    kick_s: float = 5.0
+    """What the target of a kick is granted to accept it before it is treated as silent."""
+    linger_s: float = 30.0
+    """How long a member that is out goes on answering, at most."""
+    lost_s: float = 10.0
+    """How long the other of a view of two may be silent before the calls to it are unknown."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.window_total <= WINDOW_TOTAL_MAX:
+            raise GroupError(f"window_total must be 1 to {WINDOW_TOTAL_MAX}")
+        for name in ("takeover_s", "settle_s", "join_s", "kick_s", "linger_s", "lost_s"):
+            if not getattr(self, name) > 0:
+                raise GroupError(f"{name} must be positive")

@@ -1,0 +1,133 @@
+"""What a group asks of its shell, in the order in which it happened."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from .types import (
+    Candidate,
+    Decision,
+    Member,
+    Message,
+    Proposal,
+    ProposalId,
+    Ticket,
+    Timer,
+)
+from .view import View
+
+
+class Send(NamedTuple):
+    """Append the message to the lane to this member. The sends of one broadcast follow each
+    other and share the very same message object, so it needs to be encoded once only."""
+
+    to: Member
+    message: Message
+
+
+class Arm(NamedTuple):
+    """Call `fire(timer)` after this delay, replacing the timer if it is armed."""
+
+    timer: Timer
+    delay_s: float
+
+
+class Disarm(NamedTuple):
+    timer: Timer
+
+
+class VoteWanted(NamedTuple):
+    """The application shall say what it thinks, with `answer(proposal.id, vote)`, before the
+    deadline; after it the engine rejects in its stead."""
+
+    proposal: Proposal
+
+
+class Decided(NamedTuple):
+    """An outcome, in order. `ticket` is set for the caller's own proposals and then final; an
+    own proposal that was abandoned has no ticket here and is followed by `Abandoned`."""
+
+    decision: Decision
+    ticket: Ticket | None
+
+
+class Abandoned(NamedTuple):
+    """An own proposal fell to a view change. It goes on under another id, or (None) is over."""
+
+    ticket: Ticket
+    resubmitted_as: ProposalId | None
+
+
+class Installed(NamedTuple):
+    view: View
+
+
+class Suspended(NamedTuple):
+    """This member has lost (or found again) a quorum it can hear."""
+
+    flag: bool
+
+
+class Expelled(NamedTuple):
+    """This member is not in the next view (it left, was kicked or was removed), or was refused
+    as a joiner. The object answers stragglers until `Ended`."""
+
+    reason: str
+
+
+class Lost(NamedTuple):
+    """The group can never decide again, as far as this member can tell."""
+
+    reason: str
+
+
+class Ended(NamedTuple):
+    """Nothing more will come from this object and nothing needs to be given to it."""
+
+
+class ReachWanted(NamedTuple):
+    """Build a presence with the candidate, then call `reached(candidate.member, ok)`."""
+
+    candidate: Candidate
+
+
+class SnapshotWanted(NamedTuple):
+    """A joiner needs the application's state: call `snapshot(joiner, index, data)` with the state
+    after the decision of that index, which is at least this one."""
+
+    joiner: Member
+    index: int
+
+
+class SnapshotReceived(NamedTuple):
+    """The joiner's application shall start from this state; later decisions follow. It may come
+    again, and then replaces everything since."""
+
+    index: int
+    data: bytes
+
+
+class Accused(NamedTuple):
+    """This member sent what no honest member could send; the message was refused."""
+
+    member: Member
+    what: str
+
+
+Output: TypeAlias = (
+    Send
+    | Arm
+    | Disarm
+    | VoteWanted
+    | Decided
+    | Abandoned
+    | Installed
+    | Suspended
+    | Expelled
+    | Lost
+    | Ended
+    | ReachWanted
+    | SnapshotWanted
+    | SnapshotReceived
+    | Accused
+)

@@ -1,0 +1,128 @@
+"""The values a group is made of, what it is given and what it gives back.
+
+All of them are tuples: immutable, hashable and cheap. `Member` is opaque to the engine, which
+only hashes and compares it; the explorer may use any small comparable value instead.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, NamedTuple, TypeAlias
+
+Message: TypeAlias = tuple[Any, ...]
+"""A group message: kind, view, clock, mark, then the fields of its kind (see `messages`)."""
+
+Ticket: TypeAlias = int
+"""The local handle of a proposal; it survives resubmission under another id."""
+
+Entry: TypeAlias = tuple[Any, ...]
+"""(key, outcome, content, answers, reasons): one settled proposal, as a trim or a decision
+carries it. Answers and reasons are tuples of (rank, bytes) and (rank, text) in rank order."""
+
+Value: TypeAlias = tuple[Any, ...]
+"""(kept, joiner, reasons, trim, end): what a synod chooses. `kept` is the mask of the ranks that
+go on, `joiner` the member added at the end or None, `reasons` says why the others do not, `trim`
+is a tuple of entries in order of their keys and `end` the index of its last."""
+
+JOIN, LEAVE, KICK = "@join", "@leave", "@kick"
+"""The reserved kinds; an application's kinds do not start with `@`."""
+
+RANK_BITS = 4
+"""A proposal's key within its view is `clock << RANK_BITS | rank`: unique, and ordered as the
+decisions are, by clock, then by the proposer's seniority."""
+
+
+class Member(NamedTuple):
+    """One life of a peer: its Ed25519 public key (32 bytes) and its incarnation (64 bits)."""
+
+    key: bytes
+    incarnation: int
+
+
+class ProposalId(NamedTuple):
+    view: int
+    clock: int
+    proposer: Member
+
+
+class Content(NamedTuple):
+    """What is proposed. `blobs` are pairs of a 32-byte root and a size in bytes. Only reserved
+    kinds have a `subject` (who joins, leaves or is kicked) and `where` (a joiner's addresses)."""
+
+    kind: str
+    body: bytes = b""
+    blobs: tuple[tuple[bytes, int], ...] = ()
+    deadline_ms: int = 30_000
+    subject: Member | None = None
+    where: bytes = b""
+
+
+class Vote(NamedTuple):
+    """A member's answer: accept with an optional answer, or reject with a reason."""
+
+    accept: bool
+    answer: bytes = b""
+    reason: str = ""
+
+
+class Outcome(IntEnum):
+    COMMITTED = 1
+    REJECTED = 2
+    ABANDONED = 3
+    UNKNOWN = 4
+
+
+class Proposal(NamedTuple):
+    id: ProposalId
+    content: Content
+
+
+class Decision(NamedTuple):
+    """A proposal with its outcome and its place.
+
+    `index` counts from 1 over all views. It is 0 where there is no order: in the view of two of
+    `ask`, and for an outcome that stayed unknown. `answers` holds what accepting members said
+    beside accepting, `reasons` what is known here of why it was rejected, both in rank order.
+    """
+
+    id: ProposalId
+    index: int
+    content: Content
+    outcome: Outcome
+    answers: tuple[tuple[Member, bytes], ...] = ()
+    reasons: tuple[tuple[Member, str], ...] = ()
+
+    @property
+    def view(self) -> int:
+        return self.id.view
+
+    @property
+    def proposer(self) -> Member:
+        return self.id.proposer
+
+    @property
+    def kind(self) -> str:
+        return self.content.kind
+
+    @property
+    def body(self) -> bytes:
+        return self.content.body
+
+    @property
+    def blobs(self) -> tuple[tuple[bytes, int], ...]:
+        return self.content.blobs
+
+
+class Candidate(NamedTuple):
+    """Who wants to join and where it may be found (opaque to the engine)."""
+
+    member: Member
+    where: bytes
+
+
+class Timer(NamedTuple):
+    """A named timer. Arming an armed timer replaces it; firing one that no longer matters, or
+    firing one late, is harmless."""
+
+    name: str
+    key: int = 0

@@ -1,0 +1,419 @@
+"""What a user opens: an identity, a socket, and the groups it is in."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from consensus.asking import Asking
+from consensus.blobservice import BlobService
+from consensus.core import outputs
+from consensus.core.blobtree import BlobRef
+from consensus.core.config import GroupConfig
+from consensus.core.token import parse_untrusted
+from consensus.core.types import Content, Outcome, ProposalId, Vote
+from consensus.core.types import Proposal as CoreProposal
+from consensus.decision import Accept, Decision, GroupError, Proposal, Reject, reject
+from consensus.files import NodeFiles
+from consensus.group import Group, Handler, Progress
+from consensus.invitations import ENQUIRE, JOIN, Invitations, config_untrusted
+from consensus.machine import GroupEvent, Machine, MachineConfig, PairEvent, group_number
+from consensus.values import ValueRefused, pack, unpack_untrusted
+from transport.channel import Channel
+from transport.core.events import ConnectFailed, PresenceUp
+from transport.core.keys import verify
+from transport.core.types import Address
+from transport.endpoint import Endpoint, bind
+
+log = logging.getLogger("quorate")
+T = TypeVar("T")
+GROUP_ID_SIZE = 32
+JOIN_TIMEOUT_S = 30.0
+RESERVED_PREFIX = "quorate."
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Tuning of a node; every part has its own defaults."""
+
+    machine: MachineConfig = field(default_factory=MachineConfig)
+    blob_limit_bytes: int = 16 << 30
+    """Disk that blobs may take in all."""
+
+
+class Node:
+    """An identity on the network. Open with `async with Node.open(...) as node`."""
+
+    def __init__(self, files: NodeFiles, listen: str, config: NodeConfig) -> None:
+        identity = files.identity
+        sock = bind(listen)
+        self._files = files
+        self._config = config
+        self._groups: dict[int, Group] = {}
+        self._handlers: dict[str, Handler] = {}
+        self._tasks: TaskGroup | None = None
+        self._connecting: dict[bytes, list[anyio.Event]] = {}
+        self.random = os.urandom
+        self.key = identity.key
+        self.sign = identity.sign
+        self.on_progress: Progress | None = None
+        incarnation = int.from_bytes(os.urandom(8), "big")
+        clock = anyio.current_time
+        self._machine = Machine(identity, config.machine, os.urandom, clock(), incarnation)
+        self._endpoint = Endpoint(
+            self._machine, sock, on_event=self._take, on_channel=self._channel_opened
+        )
+        self._asking = Asking(self)
+        self._blobs = BlobService(files.blobs, self._endpoint.open_channel)
+        self.invitations = Invitations(self)
+        self._handlers[ENQUIRE] = self.invitations.enquire
+        self._handlers[JOIN] = self.invitations.join
+        for peer, addresses in files.known_peers():
+            self._machine.know(peer, addresses)
+
+    @staticmethod
+    def open(
+        path: str | PathLike[str] | None = None,
+        *,
+        listen: str = "127.0.0.1:0",
+        passphrase: str | None = None,
+        config: NodeConfig | None = None,
+    ) -> AbstractAsyncContextManager[Node]:
+        """Open the node whose identity, peers and blobs are in the file `path` (made, mode 0600,
+        if there is none), or one that is forgotten at the end (None).
+
+        `listen` is `host:port`; port 0 takes any. Raises StoreError, IdentityError, LocalError.
+        """
+        return _opened(path, listen, passphrase, config or NodeConfig())
+
+    @property
+    def address(self) -> Address:
+        """Where the socket is bound."""
+        return self._endpoint.address
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups this node is a member of."""
+        return tuple(group for group in self._groups.values() if group.ended is None)
+
+    def on(self, kind: str) -> Callable[[Handler], Handler]:
+        """Decorator: the function, plain or async, that votes on `kind`, whoever proposes it: in
+        any group without a handler of its own for it, or by `ask`. It takes a Proposal and
+        returns `accept(answer)` or `reject(reason)`. A plain one runs in the event loop."""
+        if kind.startswith(RESERVED_PREFIX):
+            raise GroupError(f"kinds that begin with {RESERVED_PREFIX!r} are the framework's own")
+
+        def register(handler: Handler) -> Handler:
+            self._handlers[kind] = handler
+            return handler
+
+        return register
+
+    def know(self, peer: bytes, addresses: Iterable[Address]) -> None:
+        """Where a peer may be found."""
+        found = tuple(addresses)
+        self._machine.know(peer, found)
+        self._files.remember(peer, found)
+
+    async def connect(self, peer: bytes, *, timeout_s: float = 10.0) -> None:
+        """Have a presence with a peer whose address is known. Raises TimeoutError, LocalError."""
+        event = anyio.Event()
+        waiting = self._connecting.setdefault(peer, [])
+        waiting.append(event)
+        try:
+            if self._machine.life(peer) is None:
+                self.machine_do(lambda m, now: m.connect(peer, now, timeout_s))
+                with anyio.move_on_after(timeout_s):
+                    await event.wait()
+            if self._machine.life(peer) is None:
+                raise TimeoutError(f"no answer from {peer.hex()[:16]} within {timeout_s} s")
+        finally:
+            waiting.remove(event)
+            if not waiting:
+                self._connecting.pop(peer, None)
+
+    async def ask(
+        self,
+        peer: bytes,
+        kind: str,
+        body: Any = None,
+        *,
+        deadline_s: float = 10.0,
+        timeout_s: float = 15.0,
+    ) -> Any:
+        """Ask one peer: a decision of two, in one round trip. Returns its answer.
+
+        Raises Rejected with the peer's reason, TimeoutError, OutcomeUnknown when the peer was
+        lost before it answered, GroupError when it is not known where the peer is.
+        """
+        if kind.startswith(RESERVED_PREFIX):
+            raise GroupError(f"kinds that begin with {RESERVED_PREFIX!r} are the framework's own")
+        return await self._asking.ask(peer, kind, pack(body), deadline_s, timeout_s)
+
+    async def found(self, name: str, *, config: GroupConfig | None = None) -> Group:
+        """Found a group: a view of one, this node. Raises GroupError."""
+        nonce = self.random(GROUP_ID_SIZE)
+        return await self._enter(name, nonce, config or GroupConfig(), None)
+
+    async def join(self, token: str, *, timeout_s: float = JOIN_TIMEOUT_S) -> Group:
+        """Join the group that an invitation is for; returns once this node is in its view.
+
+        Raises TokenError when the invitation is no good here, Rejected when the group or the
+        sponsor says no, TimeoutError, OutcomeUnknown.
+        """
+        invitation = parse_untrusted(token, verify)
+        self._files.check(invitation)
+        sponsor = invitation.sponsor
+        number = group_number(invitation.group)
+        if number in self._groups and self._groups[number].ended is None:
+            raise GroupError(f"this node is in {invitation.name} already")
+        self.know(sponsor, invitation.addresses)
+        with anyio.fail_after(timeout_s):
+            question = {"token": token, "addresses": [list(a) for a in self.advertised()]}
+            answer = await self._asking.ask(sponsor, ENQUIRE, pack(question), timeout_s, timeout_s)
+            config = config_untrusted(answer)
+            group = await self._enter(invitation.name, invitation.group, config, sponsor)
+            admitted = False
+            try:
+                await self._asking.ask(sponsor, JOIN, pack(question), timeout_s, timeout_s)
+                await group.installed.wait()
+                if group.ended is not None:
+                    raise GroupError(f"not admitted to {group.name}: {group.ended.reason}")
+                admitted = True
+            finally:
+                if not admitted:
+                    self._drop(number, "the join was given up")
+        return group
+
+    async def share(self, path: str | PathLike[str]) -> BlobRef:
+        """Make a file available to the members of this node's groups."""
+        return await self._blobs.share(Path(path))
+
+    async def fetch(
+        self,
+        ref: BlobRef,
+        peers: Sequence[bytes],
+        to: str | PathLike[str] | None = None,
+        on_progress: Progress | None = None,
+    ) -> None:
+        """Get a blob from peers with whom presences are up, verified. Raises BlobError."""
+        await self._blobs.fetch(ref, peers, None if to is None else Path(to), on_progress)
+
+    # For the parts of a node.
+
+    def handler(self, kind: str) -> Handler | None:
+        """Who votes on `kind`."""
+        return self._handlers.get(kind)
+
+    def advertised(self) -> tuple[Address, ...]:
+        """The addresses to tell others. A socket bound to all addresses names none by itself."""
+        host, port = self.address
+        if host in ("0.0.0.0", "::"):
+            return (("127.0.0.1" if host == "0.0.0.0" else "::1", port),)
+        return (self.address,)
+
+    def content(
+        self, kind: str, body: Any, blobs: Sequence[BlobRef], deadline_s: float
+    ) -> Content:
+        """A proposal's content. Raises ValueRefused, GroupError."""
+        if kind.startswith(RESERVED_PREFIX):
+            raise GroupError(f"kinds that begin with {RESERVED_PREFIX!r} are the framework's own")
+        named = tuple((ref.root, ref.size) for ref in blobs)
+        return Content(kind, pack(body), named, int(1000 * deadline_s))
+
+    def machine_do(self, action: Callable[[Machine, float], T]) -> T:
+        """Do something with the machine and have it carried out."""
+        result = action(self._machine, self._endpoint.clock())
+        self._endpoint.touch()
+        return result
+
+    async def sponsor(
+        self, group: Group, joiner: bytes, addresses: list[Address]
+    ) -> tuple[Outcome, list[str]]:
+        """Have the group decide on a joiner: the outcome, and why not."""
+        number = group_number(group.id)
+        found = [*self._machine.addresses(joiner), *addresses]
+        where = list(dict.fromkeys(found))
+        ticket = self.machine_do(lambda m, now: m.sponsor(number, joiner, where, now))
+        decision = await group.wait(ticket, JOIN_TIMEOUT_S)
+        return decision.outcome, list(decision.reasons.values())
+
+    async def _enter(
+        self, name: str, group_id: bytes, config: GroupConfig, sponsor: bytes | None
+    ) -> Group:
+        number = group_number(group_id)
+        self._drop(number, "entered anew")
+        group = self._groups[number] = Group(self, number, group_id, name, config)
+        try:
+            if sponsor is None:
+                self.machine_do(lambda m, now: m.found(number, config, now))
+                self._endpoint.flush()
+            else:
+                self.machine_do(lambda m, now: m.join(number, sponsor, config, now))
+        except GroupError:
+            del self._groups[number]
+            raise
+        return group
+
+    def _drop(self, number: int, reason: str) -> None:
+        group = self._groups.pop(number, None)
+        if group is not None:
+            group.close(reason)
+            self.machine_do(lambda m, now: m.drop(number, now))
+
+    def _take(self, event: object) -> None:
+        match event:
+            case PairEvent(peer, outputs.VoteWanted(proposal)):
+                self._vote_wanted(
+                    None,
+                    proposal,
+                    lambda i, v: self.machine_do(lambda m, now: m.answer_peer(peer, i, v, now)),
+                )
+            case PairEvent(peer, output):
+                self._asking.take(peer, output)
+            case GroupEvent(number, output) if number in self._groups:
+                group = self._groups[number]
+                if isinstance(output, outputs.VoteWanted):
+                    self._vote_wanted(
+                        group,
+                        output.proposal,
+                        lambda i, v: self.machine_do(lambda m, now: m.answer(number, i, v, now)),
+                    )
+                elif isinstance(output, outputs.Accused):
+                    log.warning(
+                        "%s: %s broke the protocol: %s",
+                        group.name, output.member.key.hex()[:16], output.what,
+                    )  # fmt: skip
+                else:
+                    group.take(output)
+            case PresenceUp(peer=peer):
+                self._connected(peer)
+                self._files.remember(peer, self._machine.addresses(peer))
+            case ConnectFailed(peer=peer):
+                self._connected(peer)
+
+    def _connected(self, peer: bytes) -> None:
+        for event in self._connecting.get(peer, ()):
+            event.set()
+
+    def _vote_wanted(
+        self,
+        group: Group | None,
+        asked: CoreProposal,
+        answer: Callable[[ProposalId, Vote], None],
+    ) -> None:
+        kind = asked.content.kind
+        handler = self.handler(kind) if group is None else group.handler(kind)
+        if group is not None and kind in (ENQUIRE, JOIN):
+            handler = None  # Questions to a sponsor, not to a group.
+        try:
+            proposal = Proposal(
+                kind=kind,
+                body=unpack_untrusted(asked.content.body),
+                proposer=asked.id.proposer.key,
+                group=None if group is None else group.name,
+                blobs=tuple(BlobRef(root, size) for root, size in asked.content.blobs),
+                deadline_s=asked.content.deadline_ms / 1000,
+            )
+        except (ValueRefused, ValueError) as error:
+            answer(asked.id, Vote(False, b"", f"unreadable: {error}"))
+            return
+        if handler is None:
+            answer(asked.id, Vote(False, b"", "no handler"))
+        elif proposal.blobs or inspect.iscoroutinefunction(handler):
+            assert self._tasks is not None
+            self._tasks.start_soon(self._judge, group, handler, proposal, asked.id, answer)
+        else:
+            answer(asked.id, _vote_of(_call(handler, proposal)))
+
+    async def _judge(
+        self,
+        group: Group | None,
+        handler: Handler,
+        proposal: Proposal,
+        proposal_id: ProposalId,
+        answer: Callable[[ProposalId, Vote], None],
+    ) -> None:
+        try:
+            for ref in proposal.blobs:
+                peers = (proposal.proposer,) if group is None else group.peers()
+                await self._blobs.fetch(ref, peers, None, self.on_progress)
+        except Exception as error:
+            answer(proposal_id, Vote(False, b"", f"could not get the blob: {error}"[:200]))
+            return
+        result = _call(handler, proposal)
+        if inspect.isawaitable(result):
+            try:
+                result = await result
+            except Exception:
+                log.exception("the handler of %r failed", proposal.kind)
+                result = reject("the handler failed")
+        answer(proposal_id, _vote_of(result))
+
+    def _channel_opened(self, peer: bytes, channel: Channel) -> None:
+        assert self._tasks is not None
+        self._tasks.start_soon(self._blobs.serve, channel, self._shares_group(peer))
+
+    def _shares_group(self, peer: bytes) -> bool:
+        return any(peer in group.peers() for group in self.groups)
+
+    @contextlib.asynccontextmanager
+    async def _running(self) -> AsyncIterator[Node]:
+        failure: Exception | None = None
+        with self._endpoint.opened():
+            async with anyio.create_task_group() as self._tasks:
+                self._tasks.start_soon(self._endpoint.run)
+                try:
+                    yield self
+                except Exception as error:  # Outside of the task group it is not wrapped.
+                    failure = error
+                finally:
+                    for group in self._groups.values():
+                        group.close("the node was closed")
+                    self._asking.close()
+                    self._tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+
+@asynccontextmanager
+async def _opened(
+    path: str | PathLike[str] | None, listen: str, passphrase: str | None, config: NodeConfig
+) -> AsyncIterator[Node]:
+    async with (
+        NodeFiles.open(path, passphrase, config.blob_limit_bytes) as files,
+        Node(files, listen, config)._running() as node,
+    ):
+        yield node
+
+
+def _call(handler: Handler, proposal: Proposal) -> Any:
+    try:
+        return handler(proposal)
+    except Exception:
+        log.exception("the handler of %r failed", proposal.kind)
+        return reject("the handler failed")
+
+
+def _vote_of(result: object) -> Vote:
+    match result:
+        case Accept(answer):
+            return Vote(True, pack(answer))
+        case Reject(reason):
+            return Vote(False, b"", reason)
+    log.error("a handler returned %r instead of accept() or reject()", type(result).__name__)
+    return Vote(False, b"", "the handler gave no vote")
+
+
+__all__ = ["Decision", "Node", "NodeConfig"]

@@ -1,0 +1,117 @@
+"""What an exploration or a schedule is about, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from consensus.core.config import GroupConfig
+from consensus.core.types import Vote
+
+__all__ = ["ACCEPT", "REJECT", "Act", "Case", "Faults", "kick", "leave", "propose", "sponsor"]
+
+ACCEPT = Vote(True)
+REJECT = Vote(False, reason="no")
+
+
+class Act(NamedTuple):
+    """Something a member's user does."""
+
+    what: str
+    """"propose", "kick", "sponsor" or "leave"."""
+    whom: str = ""
+    """The body of a proposal, or the member concerned."""
+
+
+def propose(body: str) -> Act:
+    """Propose something with this body."""
+    return Act("propose", body)
+
+
+def kick(member: str) -> Act:
+    """Propose to remove a member."""
+    return Act("kick", member)
+
+
+def sponsor(joiner: str) -> Act:
+    """Propose to admit a joiner."""
+    return Act("sponsor", joiner)
+
+
+def leave() -> Act:
+    """Propose to go."""
+    return Act("leave")
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What may go wrong in one run of the explorer; every choice of these is a run of its own."""
+
+    crashed: tuple[str, ...] = ()
+    """These crash, at any moment."""
+    cuts: tuple[tuple[str, str], ...] = ()
+    """`(listener, speaker)`: at any moment the listener stops to hear the speaker."""
+    heals: bool = False
+    """At any later moment the listener hears the speaker again, and nothing was lost."""
+
+    def __str__(self) -> str:
+        parts = [f"{name} crashes" for name in self.crashed]
+        parts += [f"{a} stops to hear {b}" for a, b in self.cuts]
+        if self.cuts and self.heals:
+            parts.append("for a while")
+        return ", ".join(parts) or "no faults"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A small world with stated bounds."""
+
+    name: str
+    about: str
+    members: tuple[str, ...]
+    """The founding view, by seniority."""
+    plans: Mapping[str, tuple[Act, ...]] = field(default_factory=dict)
+    """What each member's user does, in order, each at any moment."""
+    joiners: Mapping[str, str] = field(default_factory=dict)
+    """Who stands ready to join, and by whose invitation."""
+    votes: Mapping[tuple[str, str], tuple[Vote, ...]] = field(default_factory=dict)
+    """The votes a member may give on a body; more than one are all explored. Default: accept."""
+    prompt: bool = True
+    """Programs answer at once; otherwise at any moment."""
+    unreachable: frozenset[tuple[str, str]] = frozenset()
+    """`(member, joiner)` pairs that cannot build a presence."""
+    crashes: int = 0
+    """Up to so many members crash."""
+    may_crash: tuple[str, ...] | None = None
+    """Who may; all, if None."""
+    cuts: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """Alternative sets of cuts, each `(listener, speaker)` pairs; one run for each."""
+    heals: bool = False
+    fires: Mapping[str, int] = field(default_factory=dict)
+    """How often each timer, by name, may fire at each member during exploration. When nothing
+    else is possible, all fire in turn until everybody has come to rest."""
+    config: GroupConfig = field(default_factory=GroupConfig)
+    states_max: int = 1_000_000
+    """Exploration of one choice of faults is capped here."""
+    liveness: bool = True
+    """Whether everything must come to an end after each explored history."""
+
+    @property
+    def everyone(self) -> tuple[str, ...]:
+        """Members and joiners."""
+        return (*self.members, *self.joiners)
+
+    def faults(self) -> Iterator[Faults]:
+        """Every choice of faults within the bounds, the fewest first."""
+        who = self.everyone if self.may_crash is None else self.may_crash
+        for cuts in self.cuts or ((),):
+            for count in range(self.crashes + 1):
+                for crashed in combinations(who, count):
+                    yield Faults(crashed, cuts, self.heals)
+
+    def votes_of(self, member: str, body: Any) -> tuple[Vote, ...]:
+        """The votes a member may give on a body."""
+        text = body.decode() if isinstance(body, bytes) else str(body)
+        return self.votes.get((member, text), (ACCEPT,))

@@ -1,0 +1,227 @@
+"""Groups above ideal lanes in virtual time: seeded schedules, and coming to rest.
+
+Lanes are first in, first out, and lose nothing between two live members; while a link is cut they
+hold what is sent, and the members are told after a while. A crash loses the tail of every lane out
+of the crashed member. Delays are drawn from a seeded generator, so every schedule can be replayed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from consensus.core.types import Timer
+from scenarios.case import Act
+from scenarios.checkers import Checkers
+from scenarios.history import Decided, Expelled, Lost, Proposed, Wedged
+from scenarios.liveness import Standing, check_liveness
+from scenarios.shell import Scene, Shell
+
+__all__ = ["Stage", "standings"]
+
+SILENCE_S = 1.0
+"""How long a dead or cut member goes unnoticed, like the transport's suspicion time."""
+
+Trace = Callable[[float, int, str, Any, Sequence[tuple[int, Hashable]]], None]
+
+
+class Stage:
+    """Some members, stepped in place."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        shells: Sequence[Shell],
+        seed: str = "",
+        *,
+        delay_s: tuple[float, float] = (0.01, 0.01),
+        checkers: Checkers | None = None,
+    ):
+        self.scene = scene
+        self.shells = list(shells)
+        self.now = 0.0
+        self.steps = 0
+        self.random = random.Random(seed)
+        self.trace: Trace | None = None
+        """Called as `trace(now, member, what, detail, sends)` after every step."""
+        self.answer_s = 0.0
+        """The longest a program takes for its vote."""
+        self._delay_s = delay_s
+        self._checkers = checkers
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._serial = 0
+        self._arrivals: dict[tuple[int, int], float] = {}
+        self._sent: dict[tuple[int, int], list[int]] = {}
+        self._lost: set[int] = set()
+        self._cut: set[tuple[int, int]] = set()
+        self._held: dict[tuple[int, int], list[Any]] = {}
+        self._timers: dict[tuple[int, Timer], int] = {}
+        for shell in self.shells:
+            shell.armed_anew = list(shell.armed)
+            self._after(shell, [])
+
+    # What happens
+
+    def act(self, member: int, act: Act) -> None:
+        """A member's user does something now."""
+        shell = self.shells[member]
+        if shell.alive:
+            shell.act(act)
+            self._step(member, "act", act, shell.settle())
+
+    def at(self, time_s: float, action: Callable[..., None], *arguments: Any) -> None:
+        """Runs `action(*arguments)` at a time of this stage."""
+        self._serial += 1
+        heapq.heappush(self._heap, (time_s, self._serial, action, arguments))
+
+    def crash(self, member: int) -> None:
+        """The member is gone; a random tail of what it sent to each other is lost."""
+        shell = self.shells[member]
+        if not shell.alive:
+            return
+        shell.alive = False
+        self._step(member, "crash", None, [])
+        for other in range(len(self.shells)):
+            if other == member:
+                continue
+            under_way = self._sent.get((member, other), [])
+            keep = self.random.randint(0, len(under_way))
+            self._lost.update(under_way[keep:])
+            self._held.pop((member, other), None)
+            self.at(self.now + SILENCE_S, self._notice, other, member, False)
+
+    def cut(self, listener: int, speaker: int) -> None:
+        """The listener hears the speaker no more, and is told after SILENCE_S."""
+        if (speaker, listener) not in self._cut:
+            self._cut.add((speaker, listener))
+            self.at(self.now + SILENCE_S, self._notice, listener, speaker, False)
+
+    def heal(self) -> None:
+        """All links carry again, what was held included."""
+        cut, self._cut = self._cut, set()
+        for speaker, listener in sorted(cut):
+            self._notice(listener, speaker, True)
+            for message in self._held.pop((speaker, listener), []):
+                self._carry(speaker, listener, message)
+
+    def run(self, until_s: float, steps_max: int = 100_000) -> bool:
+        """Lets time pass; False if there were more steps than allowed."""
+        end = self.steps + steps_max
+        while self._heap and self._heap[0][0] <= until_s:
+            time_s, _, action, arguments = heapq.heappop(self._heap)
+            self.now = max(self.now, time_s)
+            action(*arguments)
+            if self.steps > end:
+                return False
+        self.now = max(self.now, until_s)
+        return True
+
+    def check_rest(self) -> None:
+        """Raises the violation of liveness if somebody has not come to rest."""
+        check_liveness(standings(self.scene, self.shells), self.scene.case.config.casting_vote)
+
+    # How it happens
+
+    def _step(
+        self, member: int, what: str, detail: Any, sends: Sequence[tuple[int, Hashable]]
+    ) -> None:
+        self.steps += 1
+        if self.trace is not None:
+            self.trace(self.now, member, what, detail, sends)
+        shell = self.shells[member]
+        if self._checkers is not None:
+            name = self.scene.names[member]
+            for event in shell.events:
+                self._checkers.observe(name, event)
+            self._checkers.settle()
+        shell.events.clear()
+        self._after(shell, sends)
+
+    def _after(self, shell: Shell, sends: Sequence[tuple[int, Hashable]]) -> None:
+        for to, message in sends:
+            self._carry(shell.me, to, message)
+        if shell.armed_anew:
+            for timer in dict.fromkeys(shell.armed_anew):
+                if timer in shell.armed:
+                    self._serial += 1
+                    self._timers[(shell.me, timer)] = self._serial
+                    due = self.now + shell.armed[timer]
+                    self.at(due, self._fire, shell.me, timer, self._serial)
+            shell.armed_anew.clear()
+        if shell.pending:
+            for proposal, votes in shell.pending:
+                vote = self.random.choice(votes) if len(votes) > 1 else votes[0]
+                wait = self.random.random() * self.answer_s
+                self.at(self.now + wait, self._answer, shell.me, proposal, vote)
+            shell.pending = ()
+
+    def _carry(self, sender: int, to: int, message: Any) -> None:
+        lane = (sender, to)
+        if lane in self._cut:
+            self._held.setdefault(lane, []).append(message)
+            return
+        low, high = self._delay_s
+        arrives = self.now + (low if low == high else self.random.uniform(low, high))
+        arrives = self._arrivals[lane] = max(arrives, self._arrivals.get(lane, 0.0))
+        self._serial += 1
+        self._sent.setdefault(lane, []).append(self._serial)
+        self.at(arrives, self._arrive, sender, to, message, self._serial)
+
+    def _arrive(self, sender: int, to: int, message: Any, serial: int) -> None:
+        self._sent[(sender, to)].remove(serial)
+        shell = self.shells[to]
+        if serial in self._lost:
+            self._lost.discard(serial)
+        elif sender in shell.closed:
+            return
+        elif shell.alive:
+            if (sender, to) in self._cut:
+                self._held.setdefault((sender, to), []).append(message)
+            else:
+                self._step(to, "deliver", (sender, message), shell.receive(sender, message))
+
+    def _fire(self, member: int, timer: Timer, serial: int) -> None:
+        shell = self.shells[member]
+        if shell.alive and timer in shell.armed and self._timers.get((member, timer)) == serial:
+            del self._timers[(member, timer)]
+            self._step(member, "fire", timer, shell.happen(("fire", timer)))
+
+    def _answer(self, member: int, proposal: Any, vote: Any) -> None:
+        shell = self.shells[member]
+        if shell.alive:
+            shell.group.answer(proposal, vote)
+            self._step(member, "answer", (proposal, vote), shell.settle())
+
+    def _notice(self, listener: int, speaker: int, up: bool) -> None:
+        shell = self.shells[listener]
+        still = up or (speaker, listener) in self._cut or not self.shells[speaker].alive
+        if shell.alive and still:
+            self._step(listener, "hear" if up else "silence", speaker, shell.hear(speaker, up))
+
+
+def standings(scene: Scene, shells: Sequence[Shell]) -> list[Standing]:
+    """Where everybody alive stands."""
+    found = []
+    for shell in shells:
+        recorder = shell.recorder
+        ended = any(isinstance(event, Expelled | Lost) for event in recorder.reports)
+        if not shell.alive and not ended:
+            continue
+        view = max(recorder.views, default=0)
+        decided = {event.id for event in recorder.reports if isinstance(event, Decided)}
+        proposed = [event.id for event in recorder.said if isinstance(event, Proposed)]
+        found.append(
+            Standing(
+                scene.names[shell.me],
+                view,
+                recorder.views.get(view, ()),
+                tuple(sorted(id for id in proposed if id not in decided)),
+                wedged=Wedged(view) in recorder.said,
+                accepted=shell.accepted_next(),
+                ended=ended,
+                joining=not recorder.views,
+            )
+        )
+    return found

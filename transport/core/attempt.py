@@ -1,0 +1,149 @@
+"""One attempt to reach one peer: which datagram goes to which address when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from transport.core.agreement import Established
+from transport.core.config import TransportConfig
+from transport.core.errors import LocalError
+from transport.core.initiator import Initiator
+from transport.core.types import Address, RandomBytes, Transmit
+from transport.core.wire import ACCEPT_PREFIX, PREFIX_SIZE
+
+__all__ = ["Attempt"]
+
+_WORK_HASHES = 16_384  # of a puzzle at a time: some 16 ms, so that other peers are served between
+_SPARE_AFTER = 2  # P3s without an answer before a spare challenge is tried
+_JITTER_SHARE = 0.25
+
+
+class Attempt:
+    """Retransmits P1 to every candidate address, then P3 to the one whose P2 was taken.
+
+    Timers double from `handshake_retry_s` to `handshake_retry_max_s`, each with up to a quarter of
+    jitter, so that peers which start together do not stay together.
+    """
+
+    __slots__ = (
+        "_config",
+        "_initiate",
+        "_random",
+        "_tries",
+        "address",
+        "addresses",
+        "bulk_cid",
+        "challenge_from",
+        "deadline",
+        "first_data",
+        "initiator",
+        "message_cid",
+        "next_at",
+        "solving",
+        "started_at",
+    )
+
+    def __init__(
+        self,
+        initiator: Initiator,
+        addresses: Sequence[Address],
+        config: TransportConfig,
+        random: RandomBytes,
+        *,
+        message_cid: bytes,
+        bulk_cid: bytes,
+        now: float,
+        deadline: float,
+    ) -> None:
+        self.initiator = initiator
+        self.addresses: list[Address] = []
+        self._config = config
+        self._random = random
+        self.message_cid = message_cid
+        self.bulk_cid = bulk_cid
+        self.started_at = now
+        self.deadline = deadline
+        self.next_at = now
+        self.first_data: bytes | None = None
+        """What P3 carries; the same in every P3 of this attempt."""
+        self.address: Address | None = None
+        """Where P3 goes; None while P1 is under way."""
+        self.challenge_from: Address | None = None
+        self.solving = False
+        self._initiate = b""
+        self._tries = 0
+        self.add(addresses)
+
+    def add(self, addresses: Sequence[Address]) -> None:
+        """More addresses to try, up to `candidates_max`; the rest are ignored."""
+        for address in addresses:
+            if len(self.addresses) < self._config.candidates_max and address not in self.addresses:
+                self.addresses.append(address)
+
+    def receive_untrusted(
+        self, data: bytes, address: Address, first_data: Callable[[], bytes], now: float
+    ) -> Established | None:
+        """Take a P2 or P4. The handshake's result if this finishes it; raises nothing."""
+        if data[:PREFIX_SIZE] == ACCEPT_PREFIX:
+            return self.initiator.receive_accept_untrusted(data, now)
+        wanted = self.initiator.receive_challenge_untrusted(data, now)
+        if self.initiator.refused:
+            self._tries = 0
+            self.next_at = now
+        elif self.initiator.ready and not self.solving:
+            self.challenge_from = address
+            if wanted:
+                self._begin(first_data, now)
+        return None
+
+    def handle_timeout(
+        self, first_data: Callable[[], bytes], now: float, out: list[Transmit]
+    ) -> None:
+        """Send what is due."""
+        if self.next_at > now:
+            return
+        if self.solving:
+            self._work(now, out)
+            return
+        if self._initiate and self._tries >= _SPARE_AFTER and self.initiator.ready:
+            self._begin(first_data, now)
+            return
+        self._again(now)
+        if self._initiate and self.address is not None:
+            out.append(Transmit(self._initiate, self.address))
+            return
+        hello = self.initiator.hello(now)
+        out.extend(Transmit(hello, address) for address in self.addresses)
+
+    def _begin(self, first_data: Callable[[], bytes], now: float) -> None:
+        if self.first_data is None:
+            self.first_data = first_data()
+        self.initiator.start(self.first_data, now)
+        self.solving = True
+        self.next_at = now
+
+    def _work(self, now: float, out: list[Transmit]) -> None:
+        try:
+            initiate = self.initiator.work(_WORK_HASHES)
+        except LocalError:
+            # More work than this node allows itself: wait for a cheaper challenge.
+            self.solving = False
+            self._again(now)
+            return
+        if initiate is None:
+            return
+        self.solving = False
+        self._initiate = initiate
+        self.address = self.challenge_from
+        self._tries = 0
+        self._again(now)
+        assert self.address is not None
+        out.append(Transmit(initiate, self.address))
+
+    def _again(self, now: float) -> None:
+        config = self._config
+        pause = min(config.handshake_retry_s * (1 << min(self._tries, 16)),
+                    config.handshake_retry_max_s)
+        jitter = int.from_bytes(self._random(2), "big") / 65_536 * _JITTER_SHARE
+        self._tries += 1
+        self.next_at = now + pause * (1 + jitter)

@@ -1,0 +1,106 @@
+"""The two Noise runs of a handshake, and what binds them together.
+
+`Noise_KX` with the *responder* as Noise's initiator and its transient as the `e` message, then
+`Noise_NNpsk0` keyed by KX's first split key: X3DH in standard Noise. All the responder ever
+encrypts is under its fresh `E3`, because `T` is used for minutes and Noise forbids encrypting
+twice under one ephemeral.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from transport.core.constants import HANDSHAKE_1, HANDSHAKE_2, HASH_SIZE, VERSION
+from transport.core.errors import WireError
+from transport.core.keys import KeyPair
+from transport.core.noise import HandshakeState
+
+_KX = "Noise_KX_25519_ChaChaPoly_BLAKE2b"
+_NNPSK0 = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2b"
+_PROLOGUE_LABELS = {
+    HANDSHAKE_1: b"quorate first contact 1",
+    HANDSHAKE_2: b"quorate first contact 2",
+}
+_NN_LABEL = b"quorate second half"
+
+MODE_CHALLENGED = 1
+"""P3 answers a P2."""
+MODE_KNOWN = 2
+"""P3 to a transient known beforehand (0-RTT)."""
+
+USE_ACCEPT = b"accept"
+USE_REKEY = b"rekey"
+
+NO_HASH = bytes(HASH_SIZE)
+
+
+def prologue(mode: int, handshake: int, hello_hash: bytes, offer: bytes, header: bytes) -> bytes:
+    """KX's prologue: 32 bytes over all that went in clear before.
+
+    `hello_hash` is H(P1), or zeros; `offer` is P2, or the signed transient record; `header` is
+    P3's clear header without the solution, which is computed from the rest. Raises `WireError` for
+    a handshake id that does not exist.
+    """
+    label = _PROLOGUE_LABELS.get(handshake)
+    if label is None:
+        raise WireError("no such handshake")
+    fixed = label + bytes((mode, VERSION, handshake))
+    return blake2b(fixed + hello_hash + offer + header, digest_size=HASH_SIZE).digest()
+
+
+def second_prologue(use: bytes, previous_hash: bytes) -> bytes:
+    """NNpsk0's prologue: what it is used for, and the hash of the handshake before it."""
+    return _NN_LABEL + b" " + use + b" " + previous_hash
+
+
+def begin_kx(static: KeyPair, transient: KeyPair, prologue_hash: bytes) -> HandshakeState:
+    """The responder's side of KX, which has sent `T` and waits for P3."""
+    state = HandshakeState(
+        _KX, initiator=True, prologue=prologue_hash, static=static, ephemeral=transient
+    )
+    state.write_message()
+    return state
+
+
+def answer_kx(
+    static: KeyPair,
+    ephemeral: KeyPair,
+    remote_static: bytes,
+    transient: bytes,
+    prologue_hash: bytes,
+) -> HandshakeState:
+    """The initiator's side of KX, which has got `T` and is about to write P3.
+
+    Raises `WireError` if `transient` is degenerate.
+    """
+    state = HandshakeState(
+        _KX,
+        initiator=False,
+        prologue=prologue_hash,
+        static=static,
+        ephemeral=ephemeral,
+        remote_static=remote_static,
+    )
+    state.read_message_untrusted(transient)
+    return state
+
+
+def begin_nn(use: bytes, previous_hash: bytes, psk: bytes, ephemeral: KeyPair) -> HandshakeState:
+    """The side of NNpsk0 that writes first."""
+    return HandshakeState(
+        _NNPSK0,
+        initiator=True,
+        prologue=second_prologue(use, previous_hash),
+        ephemeral=ephemeral,
+        psks=(psk,),
+    )
+
+
+def answer_nn(use: bytes, previous_hash: bytes, psk: bytes) -> HandshakeState:
+    """The side of NNpsk0 that answers; it draws its ephemeral only when it does."""
+    return HandshakeState(
+        _NNPSK0,
+        initiator=False,
+        prologue=second_prologue(use, previous_hash),
+        psks=(psk,),
+    )

@@ -1,0 +1,398 @@
+"""The initiator: one attempt to reach one peer."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+from transport.core.admitted import check_cids
+from transport.core.agreement import (
+    Established,
+    HandshakeConfig,
+    agree_untrusted,
+    best_common,
+    epoch_keys,
+)
+from transport.core.constants import (
+    CHALLENGE_CHECKS_MAX,
+    CHALLENGES_MAX,
+    DATAGRAM_SIZE_MAX,
+    ECHO_SIZE,
+    EFFORT_MAX,
+    FIRST_DATA_SIZE_MAX,
+    HASH_SIZE,
+    NONCE_SIZE,
+    PUZZLE_WORK_MAX,
+    REFUSALS_MAX,
+    VERSION,
+)
+from transport.core.errors import LocalError, WireError
+from transport.core.exchange import (
+    MODE_CHALLENGED,
+    MODE_KNOWN,
+    NO_HASH,
+    USE_ACCEPT,
+    answer_kx,
+    begin_nn,
+    prologue,
+)
+from transport.core.keys import Identity, KeyPair, static_of_key_untrusted
+from transport.core.noise import HandshakeState
+from transport.core.puzzle import NO_SOLUTION, Solver, rest_hash
+from transport.core.responder import refusal_hash
+from transport.core.transient import (
+    KnownTransient,
+    record,
+    seconds,
+    ticks,
+    verify_transient_untrusted,
+)
+from transport.core.types import RandomBytes
+from transport.core.wire import (
+    ACCEPT_PREFIX,
+    ACCEPT_SIZE_MIN,
+    HEADER_SIZE,
+    KX_AT,
+    NN_AT_ACCEPT,
+    TRANSIENT_PART,
+    Challenge,
+    Sealed,
+    TransientPart,
+    decode_challenge_untrusted,
+    decode_refusal_untrusted,
+    decode_sealed_untrusted,
+    echo_of_untrusted,
+    encode_header,
+    encode_hello,
+    encode_known_header,
+    encode_sealed,
+)
+
+_TICKS_MASK = 2**32 - 1
+_HELD_TICKS_MAX = 2**32 - 1
+
+
+class _Candidate(NamedTuple):
+    """A challenge that bears the peer's signature."""
+
+    challenge: Challenge
+    part: TransientPart
+    datagram: bytes
+    received_at: float
+
+
+class _Sent(NamedTuple):
+    """A P3 under way: what it takes to open its P4."""
+
+    state: HandshakeState
+    handshake: int
+    challenge: Challenge | None
+    """None: it was 0-RTT."""
+    at: float
+
+
+class _Unsolved(NamedTuple):
+    """A P3 that lacks its solution."""
+
+    datagram: bytes
+    solver: Solver
+    sent: _Sent
+
+
+class Initiator:
+    """One attempt to reach one peer: P1, up to three P3s, and the P4 to one of them."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        peer: bytes,
+        config: HandshakeConfig,
+        random: RandomBytes,
+        *,
+        message_cid: bytes,
+        bulk_cid: bytes,
+        incarnation: int,
+    ) -> None:
+        """Raises `LocalError` if `peer` is no name or this node's own, or for unusable ids."""
+        if peer == identity.key:
+            raise LocalError("a node does not connect to itself")
+        try:
+            self._peer_static = static_of_key_untrusted(peer)
+        except WireError as error:
+            raise LocalError(str(error)) from None
+        check_cids(message_cid, bulk_cid)
+        self.peer = peer
+        self._identity = identity
+        self._static = identity.static_pair()
+        self._config = config
+        self._random = random
+        self._cids = message_cid, bulk_cid
+        self._incarnation = incarnation
+        self._offer = (max(config.handshakes),)
+        self._refusal_hash = b""
+        self._refusals = 0
+        self._hello = b""
+        self._hello_hash = b""
+        self._hello_at: float | None = None
+        self._hellos = 0
+        self._hello_rtt_s: float | None = None
+        self._candidates: list[_Candidate] = []
+        self._considered: set[bytes] = set()
+        self._checks = 0
+        self._sent: list[_Sent] = []
+        self._unsolved: _Unsolved | None = None
+        self._work_left = config.puzzle_work_max
+        self._done = False
+        self.learned: KnownTransient | None = None
+
+    # --- P1 -----------------------------------------------------------------------------------
+
+    def hello(self, now: float) -> bytes:
+        """P1: the same bytes when called again, until a refusal asks for another offer."""
+        if not self._hello:
+            # A random origin: clear times that ran on would link this hello to others.
+            origin = int.from_bytes(self._random(4), "big")
+            time = origin + ticks(now) & _TICKS_MASK
+            self._hello = encode_hello(self._random(NONCE_SIZE), time, self._offer)
+            self._hello_hash = blake2b(self._hello, digest_size=HASH_SIZE).digest()
+            self._hello_at = now
+            self._hellos = 0
+        self._hellos += 1
+        return self._hello
+
+    @property
+    def echo(self) -> bytes:
+        """What P2s and P4s for this attempt bear (`echo_of_untrusted`): 8 bytes of H(P1).
+
+        b"" before the first datagram. It changes when a refusal makes another P1 needed.
+        """
+        return self._hello_hash[:ECHO_SIZE]
+
+    @property
+    def ready(self) -> bool:
+        """There is a challenge that no P3 has answered: `initiate` can be called."""
+        return bool(self._candidates)
+
+    @property
+    def refused(self) -> bool:
+        """A refusal was followed and the new P1 has not been asked for: call `hello` now."""
+        return self._refusals > 0 and not self._hello
+
+    # --- P2 -----------------------------------------------------------------------------------
+
+    def receive_challenge_untrusted(self, data: bytes, now: float) -> bool:
+        """Take a P2. True: call `initiate` now. Raises nothing.
+
+        False also for a spare: a challenge that comes while a P3 is under way and does not look
+        like an answer to it. `ready` tells; use it when P4 does not come.
+        """
+        try:
+            return self._challenge_untrusted(data, now)
+        except WireError:
+            return False
+
+    def _challenge_untrusted(self, data: bytes, now: float) -> bool:
+        if self._done or not self._hello_hash or echo_of_untrusted(data) != self.echo:
+            return False
+        lists = decode_refusal_untrusted(data)
+        if lists is not None:
+            self._follow_refusal(data, lists)
+            return False
+        challenge = decode_challenge_untrusted(data)
+        if challenge.choice not in self._offer or challenge.cookie in self._considered:
+            return False
+        if len(self._considered) >= CHALLENGES_MAX or self._checks >= CHALLENGE_CHECKS_MAX:
+            return False
+        if challenge.effort > min(EFFORT_MAX, self._work_left):
+            return False
+        self._checks += 1
+        part = TransientPart(*TRANSIENT_PART.unpack(challenge.transient_part))
+        verify_transient_untrusted(self.peer, part, challenge.time)
+        self._considered.add(challenge.cookie)
+        self._candidates.append(_Candidate(challenge, part, data, now))
+        self._candidates.sort(key=lambda candidate: candidate.challenge.effort)
+        if self._hellos == 1 and self._hello_at is not None and self._hello_rtt_s is None:
+            self._hello_rtt_s = max(0.0, now - self._hello_at)
+        return self._is_answer(challenge)
+
+    def _is_answer(self, challenge: Challenge) -> bool:
+        """Whether this answers what was sent last, rather than an earlier copy of P1."""
+        if not self._sent:
+            return True
+        last = self._sent[-1].challenge
+        if last is None:
+            return True
+        return challenge.transient_part != last.transient_part or challenge.effort > 2 * last.effort
+
+    def _follow_refusal(self, data: bytes, lists: tuple[tuple[int, ...], ...]) -> None:
+        if self._refusals >= REFUSALS_MAX or self._considered or self._sent or len(lists) < 2:
+            return
+        common = best_common(self._config.handshakes, lists[1])
+        if VERSION not in lists[0] or common is None or common in self._offer:
+            return
+        self._refusals += 1
+        self._refusal_hash = refusal_hash(data)
+        self._offer = (common,)
+        self._hello = b""
+        self._hello_hash = b""
+
+    # --- P3 -----------------------------------------------------------------------------------
+
+    def initiate(self, first_data: bytes, now: float) -> bytes:
+        """P3 to the challenge of least effort, under fresh ephemerals; retransmit it unchanged.
+
+        Solves the puzzle in one go, which takes about 1 µs per hash; `start` and `work` do it in
+        slices. Raises `LocalError` if not `ready` or the first data is too long.
+        """
+        self.start(first_data, now)
+        while True:
+            datagram = self.work(PUZZLE_WORK_MAX)
+            if datagram is not None:
+                return datagram
+
+    def start(self, first_data: bytes, now: float) -> None:
+        """Prepare a P3 up to its solution. Raises as `initiate` does."""
+        if self._done or not self._candidates:
+            raise LocalError("there is no challenge to answer")
+        if len(first_data) > FIRST_DATA_SIZE_MAX:
+            raise LocalError("first data too long")
+        challenge, part, offer, received_at = self._candidates.pop(0)
+        self._work_left -= challenge.effort
+        header = encode_header(
+            challenge.choice,
+            part.tid,
+            self._hello_hash,
+            challenge.time,
+            challenge.effort,
+            challenge.sequence,
+            challenge.cookie,
+        )
+        bound = prologue(MODE_CHALLENGED, challenge.choice, self._hello_hash, offer, header)
+        held = min(_HELD_TICKS_MAX, ticks(max(0.0, now - received_at)))
+        body, state = self._seal(part.transient, bound, first_data, held, now)
+        datagram = header + NO_SOLUTION + body
+        solver = Solver(challenge.cookie, rest_hash(datagram, HEADER_SIZE), challenge.effort)
+        sent = _Sent(state, challenge.choice, challenge, now)
+        self._unsolved = _Unsolved(datagram, solver, sent)
+        self.learned = KnownTransient(
+            self.peer, challenge.choice, part, challenge.time, received_at
+        )
+
+    def work(self, hashes_max: int) -> bytes | None:
+        """Spend at most that many hashes on the puzzle; P3 when it is solved, else None.
+
+        Raises `LocalError` if nothing was started, or the puzzle took four times the work its
+        effort announced, which has a probability below 1e-6: ask for another challenge.
+        """
+        unsolved = self._unsolved
+        if unsolved is None:
+            raise LocalError("no puzzle was started")
+        solver = unsolved.solver
+        if not solver.work(min(hashes_max, solver.hashes_max - solver.hashes)):
+            if solver.hashes >= solver.hashes_max or solver.exhausted:
+                self._unsolved = None
+                raise LocalError("the puzzle takes more work than it should")
+            return None
+        self._unsolved = None
+        self._sent.append(unsolved.sent)
+        head, tail = unsolved.datagram[:HEADER_SIZE], unsolved.datagram[KX_AT:]
+        return head + solver.solution + tail
+
+    def initiate_known(self, known: KnownTransient, first_data: bytes, now: float) -> bytes:
+        """P3 at once, to a transient an earlier handshake has `learned` (0-RTT).
+
+        The responder may defer it with a P2: then go on with `initiate`. Raises `LocalError` if
+        this attempt has begun otherwise, the transient is not this peer's or too old, or the
+        first data is too long.
+        """
+        if self._hello or self._sent or self._done:
+            raise LocalError("the attempt has begun")
+        if known.peer != self.peer or not known.is_usable(now):
+            raise LocalError("not a transient of this peer, or too old")
+        if known.handshake != max(self._config.handshakes):
+            raise LocalError("the transient was learned with another handshake")
+        if len(first_data) > FIRST_DATA_SIZE_MAX:
+            raise LocalError("first data too long")
+        part = known.part
+        header = encode_known_header(known.handshake, part.tid, known.clock(now))
+        signed = record(self.peer, part.transient, part.tid, part.not_before, part.details)
+        bound = prologue(MODE_KNOWN, known.handshake, NO_HASH, signed + part.signature, header)
+        body, state = self._seal(part.transient, bound, first_data, 0, now)
+        datagram = header + body
+        # A P2 that defers it takes its hash for H(P1), and so does the P3 that follows.
+        self._hello_hash = blake2b(datagram, digest_size=HASH_SIZE).digest()
+        self._sent.append(_Sent(state, known.handshake, None, now))
+        return datagram
+
+    def _seal(
+        self, transient: bytes, bound: bytes, first_data: bytes, held: int, now: float
+    ) -> tuple[bytes, HandshakeState]:
+        """Both Noise messages of P3, under an `E` and an `E2` that serve this one byte string."""
+        kx = answer_kx(
+            self._static, KeyPair.generate(self._random), self._peer_static, transient, bound
+        )
+        sealed = Sealed(
+            *self._cids,
+            self._incarnation,
+            round(now * 1e6),
+            held,
+            self._refusal_hash,
+            self._config.lists,
+            first_data,
+        )
+        first = kx.write_message(encode_sealed(sealed, initiator=True))
+        nn = begin_nn(USE_ACCEPT, kx.hash, kx.split()[0], KeyPair.generate(self._random))
+        return first + nn.write_message(), nn
+
+    # --- P4 -----------------------------------------------------------------------------------
+
+    def receive_accept_untrusted(self, data: bytes, now: float) -> Established | None:
+        """Take a P4: the finished handshake, once. Raises nothing; None is anything else."""
+        echo = self._hello_hash[:ECHO_SIZE]
+        if self._done or not ACCEPT_SIZE_MIN <= len(data) <= DATAGRAM_SIZE_MAX:
+            return None
+        if not echo or data[:NN_AT_ACCEPT] != ACCEPT_PREFIX + echo:
+            return None
+        for sent in self._sent:
+            # On a copy: a forged P4 must not spoil the state the true one needs.
+            state = sent.state.fork()
+            try:
+                payload = state.read_message_untrusted(data[NN_AT_ACCEPT:])
+            except WireError:
+                continue
+            try:
+                return self._finish_untrusted(sent, state, payload, now)
+            except WireError:
+                return None
+        return None
+
+    def _finish_untrusted(
+        self, sent: _Sent, state: HandshakeState, payload: bytes, now: float
+    ) -> Established:
+        sealed = decode_sealed_untrusted(payload, initiator=False)
+        suite, _ = agree_untrusted(self._config.lists, sealed.lists, sent.handshake)
+        held_s = seconds(sealed.held_ticks)
+        # Either may include the wait for a retransmission, so the lesser is nearer.
+        accept_rtt_s = max(0.0, now - sent.at - held_s)
+        rtt_s = min(accept_rtt_s, self._hello_rtt_s or accept_rtt_s)
+        answered_at = sealed.time_us / 1e6
+        offset_s = ((answered_at - held_s - sent.at) + (answered_at - now)) / 2
+        self._done = True
+        self._sent.clear()
+        self._candidates.clear()
+        return Established(
+            datagram=b"",
+            reply=sealed.data,
+            peer=self.peer,
+            incarnation=sealed.incarnation,
+            handshake_hash=state.hash,
+            suite=suite,
+            message_cid=sealed.message_cid,
+            bulk_cid=sealed.bulk_cid,
+            keys=epoch_keys(*state.split(), suite, initiator=True),
+            rtt_s=rtt_s,
+            clock_offset_s=offset_s,
+        )
+
+    def __repr__(self) -> str:
+        return f"Initiator(to {self.peer.hex()[:16]}, sent={len(self._sent)})"

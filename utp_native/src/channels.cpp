@@ -1,0 +1,350 @@
+// The pump's planes and channels by handle, and their timers and events.
+#include <algorithm>
+#include <cerrno>
+
+#include "pump.h"
+
+namespace quorate {
+
+namespace {
+
+constexpr uint32_t kIndexBits = 24;
+constexpr uint32_t kIndexMask = (1u << kIndexBits) - 1;
+constexpr uint32_t kGenerationMask = 0x7fffffff;
+constexpr uint32_t kHeapSlack = 256;
+
+}  // namespace
+
+const Plane *Pump::find_plane(int64_t handle) const {
+    const uint64_t index = static_cast<uint64_t>(handle) & kIndexMask;
+    if (handle < 0 || index >= planes_.size()) return nullptr;
+    const Plane *plane = planes_[index].get();
+    return plane->live && plane->generation == static_cast<uint64_t>(handle) >> kIndexBits ? plane
+                                                                                          : nullptr;
+}
+
+Plane *Pump::find_plane(int64_t handle) {
+    return const_cast<Plane *>(static_cast<const Pump *>(this)->find_plane(handle));
+}
+
+Channel *Pump::find_channel(int64_t handle) const {
+    const uint64_t index = static_cast<uint64_t>(handle) & kIndexMask;
+    if (handle < 0 || index >= slots_.size()) return nullptr;
+    const Slot &slot = slots_[index];
+    if (!slot.channel || slot.generation != static_cast<uint64_t>(handle) >> kIndexBits)
+        return nullptr;
+    return slot.channel->released() ? nullptr : slot.channel.get();
+}
+
+ChannelLimits Pump::limits(const Plane &plane) const {
+    const uint32_t overhead = plane.sealer.overhead() + 4;
+    return {config_.sealed_size_max - overhead, config_.send_buffer, config_.send_window,
+            config_.receive_buffer};
+}
+
+bool Pump::install(Plane &plane, uint32_t epoch, const qp_keys &keys) {
+    const uint64_t key = cid_key(keys.receive_cid);
+    if (routes_.count(key)) return false;
+    Opener &opener = plane.openers[epoch];
+    opener.keys.suite = sodium_.suite(keys.suite);
+    std::memcpy(opener.keys.cid, keys.receive_cid, kCidSize);
+    std::memcpy(opener.keys.key, keys.receive_key, kKeySize);
+    std::memcpy(opener.keys.header_key, keys.receive_header_key, kKeySize);
+    opener.replay = {};
+    opener.live = true;
+    routes_.emplace(key, Route{plane.index, epoch});
+    return true;
+}
+
+namespace {
+
+void set_send_keys(DirectionKeys &to, const Suite *suite, const qp_keys &keys) {
+    to.suite = suite;
+    std::memcpy(to.cid, keys.send_cid, kCidSize);
+    std::memcpy(to.key, keys.send_key, kKeySize);
+    std::memcpy(to.header_key, keys.send_header_key, kKeySize);
+}
+
+}  // namespace
+
+int64_t Pump::add_plane(const qp_keys &keys, const uint8_t *address, bool initiator) {
+    const Suite *suite = sodium_.suite(keys.suite);
+    if (!suite) return -EINVAL;
+    if (routes_.count(cid_key(keys.receive_cid))) return -EEXIST;
+    uint32_t index;
+    if (!free_planes_.empty()) {
+        index = free_planes_.back();
+        free_planes_.pop_back();
+    } else {
+        if (planes_.size() >= config_.planes_max) return -ENOSPC;
+        index = static_cast<uint32_t>(planes_.size());
+        planes_.push_back(std::make_unique<Plane>());
+        planes_.back()->index = index;
+    }
+    Plane &plane = *planes_[index];
+    plane.live = true;
+    plane.initiator = initiator;
+    std::memcpy(plane.address.bytes, address, sizeof plane.address.bytes);
+    set_send_keys(plane.sealer.keys, suite, keys);
+    install(plane, 0, keys);
+    plane.next_number = initiator ? 0 : 1;
+    return handle_of(index, plane.generation);
+}
+
+int64_t Pump::move_plane(int64_t handle, const uint8_t *address) {
+    Plane *plane = find_plane(handle);
+    if (!plane) return -EBADF;
+    std::memcpy(plane->address.bytes, address, sizeof plane->address.bytes);
+    // What was measured on the old path does not hold on the new one.
+    for (auto &entry : plane->channels) entry.second->path_changed();
+    return 0;
+}
+
+int64_t Pump::rekey_plane(int64_t handle, const qp_keys &keys, bool send_now, double retire_s) {
+    Plane *plane = find_plane(handle);
+    if (!plane) return -EBADF;
+    const Suite *suite = sodium_.suite(keys.suite);
+    // Packets of channels have been cut for the old suite's overhead.
+    if (!suite || suite != plane->sealer.keys.suite) return -EINVAL;
+    if (routes_.count(cid_key(keys.receive_cid))) return -EEXIST;
+    const uint32_t next = 1 - plane->current;
+    erase_epoch(*plane, next);  // the one before the last, if it is still there
+    install(*plane, next, keys);
+    plane->current = next;
+    plane->retire_ms = now_ms_ + static_cast<uint64_t>(std::max(retire_s, 0.0) * 1000);
+    if (std::find(retiring_.begin(), retiring_.end(), plane->index) == retiring_.end())
+        retiring_.push_back(plane->index);
+    set_send_keys(send_now ? plane->sealer.keys : plane->next_send, suite, keys);
+    plane->send_pending = !send_now;
+    if (send_now) plane->sealer.sealed = 0;
+    return 0;
+}
+
+void Pump::erase_epoch(Plane &plane, uint32_t epoch) {
+    Opener &opener = plane.openers[epoch];
+    if (!opener.live) return;
+    routes_.erase(cid_key(opener.keys.cid));
+    opener.keys.wipe();
+    opener.live = false;
+}
+
+void Pump::retire_epochs() {
+    for (size_t i = retiring_.size(); i-- > 0;) {
+        Plane &plane = *planes_[retiring_[i]];
+        if (plane.retire_ms > now_ms_) continue;
+        erase_epoch(plane, 1 - plane.current);
+        plane.retire_ms = UINT64_MAX;
+        retiring_[i] = retiring_.back();
+        retiring_.pop_back();
+    }
+}
+
+int64_t Pump::remove_plane(int64_t handle) {
+    Plane *plane = find_plane(handle);
+    if (!plane) return -EBADF;
+    while (!plane->channels.empty()) {
+        Channel *channel = plane->channels.begin()->second;
+        if (!channel->released() && !channel->failed())
+            orphaned_.push_back({handle_of(channel->index, channel->generation), handle, kFailed,
+                                 kPlaneRemoved});
+        delete_channel(channel);
+    }
+    for (uint32_t epoch = 0; epoch < kEpochs; epoch++) erase_epoch(*plane, epoch);
+    const auto at = std::find(retiring_.begin(), retiring_.end(), plane->index);
+    if (at != retiring_.end()) retiring_.erase(at);
+    const uint32_t index = plane->index, generation = plane->generation;
+    *planes_[index] = Plane{};  // erases the keys
+    planes_[index]->index = index;
+    planes_[index]->generation = (generation + 1) & kGenerationMask;
+    free_planes_.push_back(index);
+    return 0;
+}
+
+Channel *Pump::add_channel(Plane &plane, uint32_t number, bool incoming) {
+    uint32_t index;
+    if (!free_slots_.empty()) {
+        index = free_slots_.back();
+    } else {
+        index = static_cast<uint32_t>(slots_.size());
+        slots_.emplace_back();
+        free_slots_.push_back(index);
+    }
+    Slot &slot = slots_[index];
+    slot.channel =
+        std::make_unique<Channel>(*this, limits(plane), plane.index, number, incoming);
+    free_slots_.pop_back();
+    slot.channel->index = index;
+    slot.channel->generation = slot.generation;
+    plane.channels.emplace(number, slot.channel.get());
+    (incoming ? plane.incoming : plane.outgoing)++;
+    return slot.channel.get();
+}
+
+void Pump::delete_channel(Channel *channel) {
+    Plane &plane = *planes_[channel->plane];
+    plane.channels.erase(channel->number);
+    (channel->incoming ? plane.incoming : plane.outgoing)--;
+    const uint32_t index = channel->index;
+    if (channel->touched)
+        touched_.erase(std::remove(touched_.begin(), touched_.end(), channel), touched_.end());
+    if (channel->listed)
+        listed_.erase(std::remove(listed_.begin(), listed_.end(), index), listed_.end());
+    slots_[index].channel.reset();
+    slots_[index].generation = (slots_[index].generation + 1) & kGenerationMask;
+    free_slots_.push_back(index);
+}
+
+int64_t Pump::open_channel(int64_t handle) {
+    Plane *plane = find_plane(handle);
+    if (!plane) return -EBADF;
+    if (plane->outgoing >= config_.outgoing_max) return -ENOSPC;
+    // Numbers in use are skipped: after 2^31 channels they come round.
+    while (plane->channels.count(plane->next_number)) plane->next_number += 2;
+    Channel *channel = add_channel(*plane, plane->next_number, false);
+    plane->next_number += 2;
+    channel->connect();
+    touch(*channel);
+    settle();
+    const int64_t opened = handle_of(channel->index, channel->generation);
+    const int64_t flushed = flush();
+    return flushed < 0 ? flushed : opened;
+}
+
+int64_t Pump::write(int64_t handle, const uint8_t *data, size_t size) {
+    Channel *channel = find_channel(handle);
+    if (!channel) return -EBADF;
+    if (channel->failed()) return -ECONNRESET;
+    if (channel->finishing()) return -EPIPE;
+    read_clock();
+    const size_t taken = channel->write(data, size);
+    touch(*channel);
+    settle();
+    const int64_t flushed = flush();
+    return flushed < 0 ? flushed : static_cast<int64_t>(taken);
+}
+
+int64_t Pump::read(int64_t handle, uint8_t *data, size_t size) {
+    Channel *channel = find_channel(handle);
+    if (!channel) return -EBADF;
+    const size_t count = channel->read(data, size);
+    if (count == 0) return 0;
+    read_clock();
+    touch(*channel);
+    settle();
+    const int64_t flushed = flush();
+    return flushed < 0 ? flushed : static_cast<int64_t>(count);
+}
+
+int64_t Pump::readable(int64_t handle) {
+    const Channel *channel = find_channel(handle);
+    return channel ? static_cast<int64_t>(channel->readable()) : -EBADF;
+}
+
+int64_t Pump::finish(int64_t handle) {
+    Channel *channel = find_channel(handle);
+    if (!channel) return -EBADF;
+    read_clock();
+    channel->finish();
+    touch(*channel);
+    settle();
+    return flush();
+}
+
+int64_t Pump::close_channel(int64_t handle, bool abort) {
+    Channel *channel = find_channel(handle);
+    if (!channel) return -EBADF;
+    read_clock();
+    channel->release(abort);
+    touch(*channel);
+    settle();
+    return flush();
+}
+
+void Pump::event(Channel &channel, EventKind kind) {
+    if (channel.released()) return;
+    channel.events |= 1u << kind;
+    if (channel.listed) return;
+    channel.listed = true;
+    listed_.push_back(channel.index);
+}
+
+int64_t Pump::poll_events(qp_event *events, uint32_t count) {
+    uint32_t filled = 0;
+    const size_t orphans = std::min<size_t>(orphaned_.size(), count);
+    std::copy_n(orphaned_.begin(), orphans, events);
+    orphaned_.erase(orphaned_.begin(), orphaned_.begin() + static_cast<int64_t>(orphans));
+    filled += static_cast<uint32_t>(orphans);
+    size_t done = 0;
+    for (; done < listed_.size() && filled + kKinds <= count; done++) {
+        Channel *channel = slots_[listed_[done]].channel.get();
+        const Plane &plane = *planes_[channel->plane];
+        for (int32_t kind = 0; kind < kKinds; kind++) {
+            if (!(channel->events >> kind & 1)) continue;
+            events[filled++] = {handle_of(channel->index, channel->generation),
+                                handle_of(plane.index, plane.generation), kind,
+                                kind == kFailed ? channel->reason : 0};
+        }
+        channel->events = 0;
+        channel->listed = false;
+    }
+    listed_.erase(listed_.begin(), listed_.begin() + static_cast<int64_t>(done));
+    return filled;
+}
+
+void Pump::touch(Channel &channel) {
+    if (channel.touched) return;
+    channel.touched = true;
+    touched_.push_back(&channel);
+}
+
+void Pump::settle() {
+    // Settling a channel touches no other one.
+    for (size_t i = 0; i < touched_.size(); i++) {
+        Channel *channel = touched_[i];
+        channel->touched = false;
+        channel->settle();
+        if (channel->dead())
+            delete_channel(channel);
+        else
+            arm(*channel);
+    }
+    touched_.clear();
+}
+
+// Keeps the earliest time at which a channel may have something to do in the heap. A time that
+// moved later is found out when the earlier one comes: acknowledgements move it with every batch.
+void Pump::arm(Channel &channel) {
+    const uint64_t at = channel.next_timeout();
+    if (at >= channel.queued_ms) return;
+    channel.queued_ms = at;
+    if (timers_.size() > 4 * slots_.size() + kHeapSlack) {
+        timers_.erase(std::remove_if(timers_.begin(), timers_.end(),
+                                     [this](const Timer &timer) {
+                                         const Slot &slot = slots_[timer.index];
+                                         return !slot.channel ||
+                                                slot.generation != timer.generation ||
+                                                slot.channel->queued_ms != timer.at;
+                                     }),
+                      timers_.end());
+        std::make_heap(timers_.begin(), timers_.end(), std::greater<>());
+    }
+    timers_.push_back({at, channel.index, channel.generation});
+    std::push_heap(timers_.begin(), timers_.end(), std::greater<>());
+}
+
+int64_t Pump::plane_figures(int64_t handle, qp_plane_figures *out) const {
+    const Plane *plane = find_plane(handle);
+    if (!plane) return -EBADF;
+    *out = {plane->sealer.sealed, plane->bytes_sealed, plane->opened, plane->bytes_opened,
+            plane->heard_at, static_cast<uint32_t>(plane->channels.size()), plane->incoming};
+    return 0;
+}
+
+int64_t Pump::channel_figures(int64_t handle, qp_channel_figures *out) const {
+    const Channel *channel = find_channel(handle);
+    if (!channel) return -EBADF;
+    channel->figures(out);
+    return 0;
+}
+
+}  // namespace quorate

@@ -1,0 +1,108 @@
+// Addresses, and one UDP socket read and written in batches, with segmentation and receive offload
+// where the kernel has them.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+namespace quorate {
+
+// 16 bytes of IPv6 address, IPv4 mapped into it, and the port, big-endian: what crosses the border.
+struct Address {
+    uint8_t bytes[18] = {};
+    bool operator==(const Address &other) const {
+        return std::memcmp(bytes, other.bytes, sizeof bytes) == 0;
+    }
+    bool is_ipv4() const;
+};
+
+// A datagram that waits in an arena, and where it goes.
+struct Outgoing {
+    uint32_t offset;
+    uint32_t size;
+    Address to;
+};
+
+struct SocketCounters {
+    uint64_t receive_calls = 0, receive_messages = 0, send_calls = 0, send_messages = 0;
+};
+
+class UdpSocket {
+  public:
+    // Takes a descriptor it does not own and makes it non-blocking. Throws std::system_error.
+    UdpSocket(int fd, uint32_t buffer_size, bool offload);
+
+    // One system call. Gives every datagram to `take(data, size, from, received_us)`; `data` may be
+    // written to. `received_us` is 0 where the kernel gives no time. Returns the number of
+    // messages, 0 if there are none, or a negative errno. `drained`: nothing is left for now.
+    template <typename Take>
+    int receive(uint32_t datagrams_wanted, bool *drained, Take take);
+
+    // Sends in order until the socket is full. Returns how many went, those that the network
+    // refused among them (a datagram may be lost), or a negative errno of the socket itself.
+    int64_t send(const uint8_t *arena, const Outgoing *queue, size_t count, bool contiguous);
+
+    bool segmentation() const { return segmentation_; }
+    bool coalescing() const { return coalescing_; }
+    SocketCounters counters;
+
+  private:
+    static constexpr uint32_t kMessages = 16;
+    static constexpr uint32_t kSegmentsMax = 64;      // UDP_MAX_SEGMENTS of older kernels
+    static constexpr uint32_t kSegmentedMax = 65000;  // of the 65,507 bytes a datagram can have
+    static constexpr uint32_t kControl = 128;
+
+    struct Received {
+        uint8_t *data;
+        uint32_t size, segment;
+        Address from;
+        uint64_t received_us;
+    };
+    int receive_messages(uint32_t wanted);
+    void read_control(msghdr &header, Received &out, int64_t to_monotonic_us);
+    socklen_t to_sockaddr(const Address &address, sockaddr_storage *out) const;
+
+    int fd_;
+    int family_ = 0;
+    bool segmentation_ = false, coalescing_ = false;
+    uint32_t buffer_size_;
+    uint32_t per_message_ = 1;  // datagrams the last messages held, to bound the next call
+    std::vector<uint8_t> buffer_;
+    Received received_[kMessages];
+    mmsghdr headers_[kMessages];
+    iovec vectors_[kMessages];
+    sockaddr_storage names_[kMessages];
+    alignas(8) uint8_t control_[kMessages][kControl];
+};
+
+template <typename Take>
+int UdpSocket::receive(uint32_t datagrams_wanted, bool *drained, Take take) {
+    uint32_t wanted = datagrams_wanted / per_message_;
+    if (wanted < 1) wanted = 1;
+    if (wanted > kMessages) wanted = kMessages;
+    const int got = receive_messages(wanted);
+    *drained = got < static_cast<int>(wanted);
+    uint32_t datagrams = 0;
+    for (int i = 0; i < got; i++) {
+        Received &message = received_[i];
+        uint32_t offset = 0;
+        do {
+            const uint32_t left = message.size - offset;
+            const uint32_t size = message.segment && message.segment < left ? message.segment : left;
+            take(message.data + offset, size, message.from, message.received_us);
+            offset += size;
+            datagrams++;
+        } while (offset < message.size);
+    }
+    if (got > 0) per_message_ = (datagrams + got - 1) / got;
+    return got;
+}
+
+uint64_t monotonic_us();
+
+}  // namespace quorate

@@ -1,0 +1,49 @@
+// The bulk plane of one presence: keys of its current epoch and the one before, where to send, and
+// its channels.
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+
+#include "channel.h"
+#include "net.h"
+#include "seal.h"
+
+namespace quorate {
+
+// Channel numbers of the peer that were used are not used again, within this window.
+constexpr uint32_t kNumberWindow = 1024;
+constexpr uint32_t kEpochs = 2;
+
+inline uint64_t cid_key(const uint8_t *cid) {
+    uint64_t key;
+    std::memcpy(&key, cid, sizeof key);
+    return key;
+}
+
+struct Plane {
+    uint32_t index = 0, generation = 0;
+    bool live = false;
+    bool initiator = false;
+    Address address;
+    Sealer sealer;
+    DirectionKeys next_send;            // waits for the peer to show that it has the new epoch
+    bool send_pending = false;
+    Opener openers[kEpochs];
+    uint32_t current = 0;               // of the openers
+    uint64_t retire_ms = UINT64_MAX;    // when the other one is erased
+    uint32_t next_number = 0;
+    ReplayWindow<kNumberWindow> numbers;  // of incoming channels, halved
+    std::unordered_map<uint32_t, Channel *> channels;
+    uint32_t incoming = 0, outgoing = 0;
+    uint64_t bytes_sealed = 0, opened = 0, bytes_opened = 0;
+    double heard_at = -1;
+};
+
+// What the table of connection ids leads to.
+struct Route {
+    uint32_t plane;
+    uint32_t epoch;
+};
+
+}  // namespace quorate
