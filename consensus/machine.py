@@ -17,19 +17,20 @@ import msgpack
 from consensus.core.config import WHERE_SIZE_MAX, GroupConfig
 from consensus.core.errors import GroupError, MessageError
 from consensus.core.group import Group
-from consensus.core.messages import decode_untrusted, encode
+from consensus.core.messages import Assembler, decode_untrusted, encode
 from consensus.core.outputs import (
     Arm,
     Disarm,
     Ended,
     Installed,
+    Lost,
     Output,
     ReachWanted,
     Send,
 )
 from consensus.core.types import Candidate, Content, Member, Message, ProposalId, Ticket, Timer, Vote
 from transport.core.config import TransportConfig
-from transport.core.errors import LaneFull
+from transport.core.errors import LaneFull, UnknownPeer
 from transport.core.events import (
     ConnectFailed,
     EntriesReceived,
@@ -49,6 +50,9 @@ GROUPS_MAX = 1024
 OVERFLOW_ENTRIES_MAX = 65_536
 """Messages waiting for room in one peer's lane: every group's window of every member, and more."""
 ADDRESSES_MAX = 8
+LINKS_TOLD_MAX = 64
+"""Presences a joining group is told of at its beginning; it hears of later ones as they come up."""
+_PART = b"\xc1"
 RECONNECT_S = 1.0
 """How long after a failed attempt a member of a view is tried again."""
 
@@ -86,12 +90,18 @@ class MachineConfig:
 class _Slot:
     """A group with what the shell keeps for it."""
 
-    __slots__ = ("armed", "candidates", "group", "members", "number", "peer", "watched")
+    __slots__ = (
+        "armed", "assemblers", "candidates", "group", "joining", "lost_because", "members",
+        "number", "peer", "watched",
+    )  # fmt: skip
 
-    def __init__(self, group: Group, number: int, peer: bytes | None) -> None:
+    def __init__(self, group: Group, number: int, peer: bytes | None, joining: bool = False):
         self.group = group
         self.number = number
         self.peer = peer
+        self.joining = joining
+        self.lost_because = ""
+        self.assemblers: dict[Member, Assembler] = {}
         self.armed: dict[Timer, int] = {}
         self.candidates: dict[Member, Candidate] = {}
         self.members: tuple[Member, ...] = ()
@@ -174,7 +184,7 @@ class Machine:
 
     def found(self, number: int, config: GroupConfig, now: float) -> None:
         """Found a group: its first view is this node alone."""
-        self._add(number, Group.found(self.me, config))
+        self._add(number, Group.found(self.me, config), joining=False)
         self._work(now)
 
     def join(self, number: int, sponsor: bytes, config: GroupConfig, now: float) -> None:
@@ -182,7 +192,10 @@ class Machine:
         life = self._lives.get(sponsor)
         if life is None:
             raise GroupError("no presence with the sponsor")
-        self._add(number, Group.joining(self.me, Member(sponsor, life), config))
+        group = Group.joining(self.me, Member(sponsor, life), config)
+        for peer, incarnation in sorted(self._lives.items())[:LINKS_TOLD_MAX]:
+            group.link(Member(peer, incarnation), True)
+        self._add(number, group, joining=True)
         self._work(now)
 
     def sponsor(self, number: int, joiner: bytes, addresses: Sequence[Address], now: float) -> Ticket:
@@ -272,12 +285,12 @@ class Machine:
             raise GroupError("this node is not in that group")
         return slot
 
-    def _add(self, number: int, group: Group) -> None:
+    def _add(self, number: int, group: Group, *, joining: bool) -> None:
         if number in self._slots or number == PAIR_NUMBER:
             raise GroupError("this node is in that group already")
         if len(self._slots) >= GROUPS_MAX:
             raise GroupError(f"a node is in at most {GROUPS_MAX} groups")
-        slot = self._slots[number] = _Slot(group, number, None)
+        slot = self._slots[number] = _Slot(group, number, None, joining)
         self._dirty[slot] = None
 
     def _pair(self, peer: bytes) -> _Slot:
@@ -336,11 +349,18 @@ class Machine:
             else:
                 continue
             try:
-                message = decode_untrusted(entry)
+                if entry[:1] == _PART:
+                    assembler = slot.assemblers.get(sender)
+                    if assembler is None:
+                        assembler = slot.assemblers[sender] = Assembler()
+                    message = assembler.receive_untrusted(entry)
+                else:
+                    message = decode_untrusted(entry)
             except MessageError:
-                slot.group.accuse(sender, "sent what is no message")
+                slot.group._accuse(sender, "sent what is no message")
             else:
-                slot.group.receive(sender, message)
+                if message is not None:
+                    slot.group.receive(sender, message)
             self._dirty[slot] = None
 
     def _link(self, member: Member, *, up: bool) -> None:
@@ -349,7 +369,7 @@ class Machine:
             pair.group.link(Member(member.key, 0), up)
             self._dirty[pair] = None
         for slot in self._slots.values():
-            if member in slot.members:
+            if member in slot.members or slot.joining:
                 slot.group.link(member, up)
                 self._dirty[slot] = None
 
@@ -362,7 +382,7 @@ class Machine:
             for slot in self._slots.values():
                 for member in slot.members:
                     if member.key == peer and member.incarnation != life:
-                        slot.group.link(member, False)
+                        slot.group.lost(member)
                         self._dirty[slot] = None
         self._lives[peer] = life
         self._link(Member(peer, life), up=True)
@@ -398,7 +418,8 @@ class Machine:
     def _lose_pair(self, peer: bytes, reason: str) -> None:
         pair = self._pairs.pop(peer, None)
         if pair is not None:
-            pair.group.lost(reason)
+            pair.lost_because = reason
+            pair.group.lost(Member(peer, 0))
             self._dirty[pair] = None
 
     def _retry(self, peer: bytes, now: float) -> None:
@@ -411,12 +432,15 @@ class Machine:
             self.peers.connect(peer, addresses, now)
 
     def _carry_out(self, slot: _Slot, now: float) -> None:
-        encoded: tuple[Message, bytes] | None = None
+        message: Message | None = None
+        entries: list[bytes] = []
         for output in slot.group.poll():
             if type(output) is Send:
-                if encoded is None or encoded[0] is not output.message:
-                    encoded = (output.message, encode(output.message))
-                self._send(slot, output.to, encoded[1], now)
+                if output.message is not message:
+                    message = output.message
+                    entries = encode(message)
+                for entry in entries:
+                    self._send(slot, output.to, entry, now)
             elif type(output) is Arm:
                 serial = slot.armed[output.timer] = next(self._serial)
                 heapq.heappush(self._timers, (now + output.delay_s, serial, slot, output.timer))
@@ -425,8 +449,11 @@ class Machine:
             elif type(output) is ReachWanted:
                 self._reach(slot, output.candidate, now)
             else:
-                if type(output) is Installed:
+                if type(output) is Installed and slot.peer is None:
+                    slot.joining = False
                     self._install(slot, output.view.members)
+                elif type(output) is Lost and slot.lost_because:
+                    output = Lost(slot.lost_because)
                 if slot.peer is not None:
                     self._events.append(PairEvent(slot.peer, output))
                 else:
@@ -446,6 +473,9 @@ class Machine:
         if waiting is None:
             try:
                 self.peers.send(peer, slot.number, entry, now)
+                return
+            except UnknownPeer:
+                self._lose_pair(peer, "the presence has ended")
                 return
             except LaneFull:
                 waiting = self._overflow[peer] = deque()
@@ -496,9 +526,9 @@ class Machine:
             self.peers.keep(key, wanted > 0)
 
     def _watch(self, slot: _Slot, awaited: frozenset[Member], now: float) -> None:
-        for member, step in [(m, 1) for m in awaited - slot.watched] + [
-            (m, -1) for m in slot.watched - awaited
-        ]:
+        begin = [(member, 1) for member in sorted(awaited - slot.watched)]
+        end = [(member, -1) for member in sorted(slot.watched - awaited)]
+        for member, step in begin + end:
             wanted = self._quick.get(member.key, 0) + step
             self._quick[member.key] = wanted
             if wanted == 0:

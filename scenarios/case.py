@@ -93,6 +93,8 @@ class Case:
     """How often each timer, by name, may fire at each member during exploration. When nothing
     else is possible, all fire in turn until everybody has come to rest."""
     config: GroupConfig = field(default_factory=GroupConfig)
+    founded: bool = False
+    """The view was made by joins, with what they leave behind; otherwise it is new."""
     states_max: int = 1_000_000
     """Exploration of one choice of faults is capped here."""
     liveness: bool = True

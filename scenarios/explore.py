@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from consensus.core.group import Group
-
 from consensus.core.kinds import NAMES
+from consensus.core.types import Content
 from scenarios.case import Case, Faults
 from scenarios.checkers import Checkers, Violation
+from scenarios.history import Decided, Event, Installed
 from scenarios.picture import Moment
 from scenarios.prepare import prepare
 from scenarios.recorder import events_of_log
@@ -155,7 +156,7 @@ def moments_of(scene: Scene, space: Space, found: Counterexample) -> list[Moment
         was, now = space.actors(before)[member], space.actors(after)[member]
         assert isinstance(was, Shell)
         assert isinstance(now, Shell)
-        news = [str(event) for event in now.recorder.reports[len(was.recorder.reports) :]]
+        news = [tell(event) for event in now.recorder.reports[len(was.recorder.reports) :]]
         for to in range(space.size):
             if to != member:
                 grown = space.lane_length(after, member, to) - space.lane_length(before, member, to)
@@ -183,11 +184,35 @@ def _plain(scene: Scene, given: tuple[Any, ...]) -> tuple[Any, ...]:
         return given[0], scene.names[given[1]]
     if given[0] == "act":
         return tuple(part for part in given[1] if part)
+    if given[0] == "answer":
+        return given[0], "accept" if given[2].accept else "reject"
+    if given[0] == "fire":
+        return given[0], given[1].name, given[1].key or ""
     return given
 
 
 def describe(message: Any) -> str:
     """A group message in a few words."""
+    if message[0] not in NAMES:
+        return str(message[0])
     kind, view, clock = message[:3]
-    rest = " ".join(str(part) for part in message[4:])
-    return f"{NAMES.get(kind, kind)} v{view} c{clock} {rest}".rstrip()
+    rest = " ".join(_short(part) for part in message[4:])
+    return f"{NAMES[kind]} v{view} c{clock} {rest}".rstrip()
+
+
+def _short(part: Any) -> str:
+    if isinstance(part, Content):
+        return f"{part.kind}:{part.subject or part.body.decode('utf-8', 'replace')}"
+    if isinstance(part, tuple):
+        return "(" + " ".join(map(_short, part)) + ")"
+    return part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part)
+
+
+def tell(event: Event) -> str:
+    """What a member reported, in a few words."""
+    if isinstance(event, Decided):
+        id = f"{event.id.view}.{event.id.clock}.{event.id.proposer}"
+        return f"#{event.index} {id} {event.outcome}"
+    if isinstance(event, Installed):
+        return f"view {event.view} = {' '.join(map(str, event.members))}"
+    return type(event).__name__.lower()

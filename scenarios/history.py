@@ -71,7 +71,7 @@ class Decided(NamedTuple):
     id: Id
     outcome: str
     """"committed", "rejected", "abandoned" or "unknown"; the last has no place in the order."""
-    index: int
+    index: int  # type: ignore[assignment]
     content: Hashable
     kind: str = ""
     """"join", "kick" and "leave" change the membership; others are the users'."""
@@ -84,14 +84,14 @@ class Installed(NamedTuple):
 
     view: int
     members: tuple[Name, ...]
-    index: int
+    index: int  # type: ignore[assignment]
 
 
 class Restored(NamedTuple):
     """A member starts from a snapshot (or its store): all up to `index` counts as delivered, and
     what it delivered after that is taken back."""
 
-    index: int
+    index: int  # type: ignore[assignment]
 
 
 class Expelled(NamedTuple):

@@ -73,7 +73,7 @@ def as_svg(members: Sequence[str], moments: Sequence[Moment]) -> str:
             f'<line x1="{x(member)}" y1="34" x2="{x(member)}" y2="{height}" stroke="#bbb"/>'
         )
     for place, moment in enumerate(moments):
-        if moment.sender in members and moment.sent_at is not None:
+        if moment.sender is not None and moment.sent_at is not None:
             out.append(
                 f'<line x1="{x(moment.sender)}" y1="{y(moment.sent_at)}" x2="{x(moment.member)}" '
                 f'y2="{y(place)}" stroke="#3366aa" marker-end="url(#tip)"/>'

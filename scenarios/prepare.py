@@ -1,16 +1,16 @@
-"""Members of an established view, made by the real engine: founding, then one join after another."""
+"""The members of a case at its beginning."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import lru_cache
-
-from consensus.core.group import Group
+from typing import Any
 
 from consensus.core.config import GroupConfig
+from consensus.core.group import Group
+from consensus.core.view import View
 from scenarios.case import Case, Faults, sponsor
 from scenarios.history import Installed
-from scenarios.recorder import Recorder
 from scenarios.shell import Scene, Shell
 from scenarios.stage import Stage
 
@@ -21,52 +21,53 @@ REST_S = 300.0
 
 
 @lru_cache(maxsize=64)
-def _established(
-    members: tuple[str, ...], config: GroupConfig, group: type[Group]
-) -> tuple[tuple[Group, int], ...]:
-    """The groups of the members of a view of these members at rest, and their last index."""
-    case = Case("founding", "", members, config=config)
-    scene = Scene(case, Faults(), group)
+def _founded(members: tuple[Any, ...], config: GroupConfig) -> tuple[tuple[Group, int], ...]:
+    """The groups of a founder and those it took in one after the other, at rest, each with the
+    index of its last decision."""
+    scene = Scene(Case("founding", "", members, config=config), Faults())
     first = members[0]
-    shells = [Shell(scene, 0, group.found(first, config))]
-    shells[0].settle()
-    for at in range(1, len(members)):
-        shells.append(Shell(scene, at, group.joining(members[at], first, config)))
+    shells = [Shell(scene, 0, Group.found(first, config))]
+    shells += [
+        Shell(scene, at, Group.joining(members[at], first, config)) for at in range(1, len(members))
+    ]
+    for shell in shells:
+        shell.settle()
     stage = Stage(scene, shells)
-    for at in range(1, len(members)):
-        stage.act(0, sponsor(members[at]))
+    for joiner in members[1:]:
+        stage.act(0, sponsor(joiner))
         stage.run(stage.now + REST_S)
     for shell in shells:
-        view = shell.recorder.views.get(max(shell.recorder.views, default=0), ())
-        if view != members or shell.armed:
-            raise RuntimeError(f"the founding of {members} did not come to rest: {view}")
+        if shell.group.view.members != members:
+            raise RuntimeError(f"the founding of {members} stopped at {shell.group.view}")
     return tuple((shell.group, shell.recorder.index) for shell in shells)
 
 
 def prepare(case: Case, faults: Faults, group: type[Group] = Group) -> tuple[Scene, list[Shell]]:
     """The members of a case at its beginning, with what may happen to them.
 
-    The view is made by the shipped `Group` even where `group` is a broken one; each member's state
-    is then given to `group`, so that only what follows runs by the broken rules.
+    Their view is in force as if agreed on beforehand, or (`case.founded`) made by the shipped
+    engine, a founder taking in the others; only what follows runs by the rules of `group`.
     """
     scene = Scene(case, faults, group)
-    shells = []
-    established = _established(case.members, replace(case.config), Group)
-    number = len(case.members)
-    for at, (made, index) in enumerate(established):
-        own = made.fork()
-        own.__class__ = group
-        shell = Shell(scene, at, own)
-        shell.recorder.index = index
-        shell.recorder.views = {number: case.members}
-        shell.recorder.reports = (Installed(number, case.members, index),)
-        shell.events = list(shell.recorder.reports)
-        shells.append(shell)
+    shells: list[Shell] = []
+    names: Sequence[Any] = case.members
+    if case.founded:
+        for at, (made, index) in enumerate(_founded(case.members, case.config)):
+            own = made.fork()
+            own.__class__ = group
+            shell = Shell(scene, at, own)
+            shell.recorder.begin(Installed(len(names), case.members, index))
+            shells.append(shell)
+    else:
+        view = View(1, tuple(names), case.config.casting_vote)
+        for at, name in enumerate(names):
+            shells.append(Shell(scene, at, group.within(name, view, case.config)))
     for joiner, by in case.joiners.items():
-        shell = Shell(scene, len(shells), group.joining(joiner, by, case.config))
-        shell.recorder = Recorder(joiner)
-        shell.settle()
-        shells.append(shell)
+        name, by_name = scene.names[len(shells)], scene.names[scene.index[by]]
+        assert name == joiner
+        shells.append(Shell(scene, len(shells), group.joining(name, by_name, case.config)))
     for shell in shells:
+        shell.events += shell.recorder.reports
+        shell.settle()
         shell.set_bounds()
     return scene, shells

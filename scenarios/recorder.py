@@ -39,7 +39,8 @@ OUTCOMES = {
 KINDS = {JOIN: "join", LEAVE: "leave", KICK: "kick"}
 RANK_MASK = (1 << RANK_BITS) - 1
 
-Log = tuple[tuple[Event, ...], frozenset[Event], tuple[Event, ...]]
+Said = Proposed | Voted | Noted | Wedged
+Log = tuple[tuple[Event, ...], frozenset[Said], tuple[Said, ...]]
 """What was reported, what was said, and what was said when it must not be."""
 
 
@@ -54,8 +55,8 @@ class Recorder:
         """The index of the last decision reported."""
         self.views: dict[int, tuple[Name, ...]] = {}
         self.reports: tuple[Event, ...] = ()
-        self.said: frozenset[Event] = frozenset()
-        self.late: tuple[Event, ...] = ()
+        self.said: frozenset[Said] = frozenset()
+        self.late: tuple[Said, ...] = ()
 
     def copy(self) -> Recorder:
         """An independent copy."""
@@ -66,6 +67,12 @@ class Recorder:
         twin.said = self.said
         twin.late = self.late
         return twin
+
+    def begin(self, installed: Installed) -> None:
+        """The history begins in a view that is in force."""
+        self.views = {installed.view: installed.members}
+        self.index = installed.index
+        self.reports = (installed,)
 
     def log(self) -> Hashable:
         """The history as a value that does not depend on what does not matter."""
@@ -94,7 +101,7 @@ class Recorder:
         self.reports += (event,)
         events.append(event)
 
-    def _say(self, event: Event, view: int, events: list[Event]) -> None:
+    def _say(self, event: Said, view: int, events: list[Event]) -> None:
         if event in self.said:
             return
         if not isinstance(event, Wedged) and Wedged(view) in self.said:

@@ -7,12 +7,11 @@ each step, by the explorer (`scenarios.space`).
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
-
-from consensus.core.group import Group
+from typing import Any, ClassVar
 
 from consensus.core import outputs as out
 from consensus.core.errors import GroupError
+from consensus.core.group import Group
 from consensus.core.types import Content, Timer, Vote
 from scenarios.case import Act, Case, Faults
 from scenarios.history import Event
@@ -23,6 +22,8 @@ __all__ = ["Scene", "Shell"]
 OUTPUT_ROUNDS_MAX = 10_000
 """A group that answers itself more often than this within one step does not come to an end."""
 
+GONE = ("GONE",)
+"""What a node answers to a message for a group it does not have any more."""
 NOTHING: frozenset[Any] = frozenset()
 
 
@@ -33,7 +34,7 @@ class Scene:
         self.case = case
         self.faults = faults
         self.group = group
-        self.names = case.everyone
+        self.names: tuple[Any, ...] = case.everyone
         self.index: dict[Any, int] = {name: at for at, name in enumerate(self.names)}
         """A member as its group knows it, and its place here."""
 
@@ -49,6 +50,7 @@ class Shell:
         "armed_anew",
         "blocked",
         "closed",
+        "ended",
         "events",
         "fires",
         "group",
@@ -59,6 +61,7 @@ class Shell:
         "recorder",
         "scene",
         "silences",
+        "told_gone",
     )
 
     def __init__(self, scene: Scene, me: int, group: Group):
@@ -80,6 +83,9 @@ class Shell:
         """Whom it may stop to hear: `(member, "for good" | "for a while" | "over")`."""
         self.may_crash = False
         self.alive = True
+        self.ended = False
+        """Its group is over, but its node lives and says so to whoever still speaks to it."""
+        self.told_gone: frozenset[int] = NOTHING
         self.closed: frozenset[int] = NOTHING
         self.blocked: frozenset[int] = NOTHING
         self._key: Hashable = None
@@ -119,6 +125,8 @@ class Shell:
         twin.silences = self.silences
         twin.may_crash = self.may_crash
         twin.alive = self.alive
+        twin.ended = self.ended
+        twin.told_gone = self.told_gone
         twin.closed = self.closed
         twin.blocked = self.blocked
         twin._key = None
@@ -137,6 +145,8 @@ class Shell:
         if self._key is None:
             if not self.alive:
                 self._key = ("dead", self.log)
+            elif self.ended:
+                self._key = ("ended", self.log, self.told_gone, self.may_crash, self.closed)
             else:
                 self._key = (
                     self.group.state(),
@@ -156,6 +166,8 @@ class Shell:
         """What may happen to it besides deliveries."""
         if not self.alive:
             return []
+        if self.ended:
+            return [("crash",)] if self.may_crash else []
         found: list[Hashable] = []
         if self.plan:
             found.append(("act", self.plan[0]))
@@ -199,7 +211,16 @@ class Shell:
 
     def receive(self, sender: int, message: Any) -> list[tuple[int, Hashable]]:
         """A message comes in; returns what is sent."""
-        self.group.receive(self.scene.names[sender], message)
+        if message == GONE:
+            if not self.ended:
+                self.group.lost(self.scene.names[sender])
+        elif self.ended:
+            if sender in self.told_gone:
+                return []
+            self.told_gone |= {sender}
+            return [(sender, GONE)]
+        else:
+            self.group.receive(self.scene.names[sender], message)
         return self.settle()
 
     def happen(self, given: Any) -> list[tuple[int, Hashable]]:
@@ -226,13 +247,14 @@ class Shell:
 
     def act(self, act: Act) -> None:
         """Its user does something; what the group refuses is over."""
+        whom: Any = act.whom
         try:
             if act.what == "propose":
                 self.group.propose(Content("test", act.whom.encode()))
             elif act.what == "kick":
-                self.group.kick(act.whom, "disliked")
+                self.group.kick(whom, "disliked")
             elif act.what == "sponsor":
-                self.group.sponsor(act.whom, b"")
+                self.group.sponsor(whom, b"")
             else:
                 self.group.leave()
         except GroupError:
@@ -240,6 +262,8 @@ class Shell:
 
     def hear(self, other: int, up: bool) -> list[tuple[int, Hashable]]:
         """Its transport hears somebody, or has stopped to; returns what is sent."""
+        if self.ended:
+            return []
         self.group.link(self.scene.names[other], up)
         return self.settle()
 
@@ -299,7 +323,7 @@ class Shell:
         self.pending = ()
 
     def _reach_wanted(self, output: out.ReachWanted) -> None:
-        candidate = output.candidate.member
+        candidate: Any = output.candidate.member
         pair = (self.scene.names[self.me], candidate)
         self.group.reached(candidate, pair not in self.scene.case.unreachable)
 
@@ -307,9 +331,12 @@ class Shell:
         self.group.snapshot(output.joiner, self.recorder.index, b"state")
 
     def _ended(self, output: out.Ended) -> None:
-        self.alive = False
+        self.ended = True
+        self.armed = {}
+        self.pending = ()
+        self.blocked = NOTHING
 
-    _ANSWERS: dict[type, Callable[[Shell, Any], None]] = {
+    _ANSWERS: ClassVar[dict[type, Callable[[Shell, Any], None]]] = {
         out.VoteWanted: _vote_wanted,
         out.Decided: _decided,
         out.Installed: _installed,

@@ -142,7 +142,7 @@ class _Known:
 _Effect = tuple[int, tuple[tuple[int, tuple[int, ...]], ...], bool]
 """The next member state, what is sent to whom, and whether its mark changed."""
 Check = Callable[[Sequence[Hashable]], None]
-AtEnd = Callable[[Sequence[Actor]], None]
+AtEnd = Callable[[Sequence[Any]], None]
 State = tuple[int, ...]
 
 
@@ -273,7 +273,8 @@ class Space:
     def message_at(self, state: State, step: Step) -> Hashable:
         """The message that a delivery step takes from its lane in `state`."""
         lane = state[self.size + step[2] * self.size + step[0]]
-        return self._messages[self._popped[lane][0]]
+        message: Hashable = self._messages[self._popped[lane][0]]
+        return message
 
     def lane_length(self, state: State, sender: int, to: int) -> int:
         """How many messages are under way on a lane."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -53,10 +54,10 @@ class Stage:
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._serial = 0
         self._arrivals: dict[tuple[int, int], float] = {}
-        self._sent: dict[tuple[int, int], list[int]] = {}
-        self._lost: set[int] = set()
+        self._lanes: dict[tuple[int, int], deque[Any]] = {}
         self._cut: set[tuple[int, int]] = set()
-        self._held: dict[tuple[int, int], list[Any]] = {}
+        self._held: dict[tuple[int, int], int] = {}
+        """How many messages came due on a lane while it was cut."""
         self._timers: dict[tuple[int, Timer], int] = {}
         for shell in self.shells:
             shell.armed_anew = list(shell.armed)
@@ -86,10 +87,10 @@ class Stage:
         for other in range(len(self.shells)):
             if other == member:
                 continue
-            under_way = self._sent.get((member, other), [])
-            keep = self.random.randint(0, len(under_way))
-            self._lost.update(under_way[keep:])
-            self._held.pop((member, other), None)
+            lane = self._lanes.get((member, other))
+            if lane:
+                for _ in range(self.random.randint(0, len(lane))):
+                    lane.pop()
             self.at(self.now + SILENCE_S, self._notice, other, member, False)
 
     def cut(self, listener: int, speaker: int) -> None:
@@ -101,10 +102,13 @@ class Stage:
     def heal(self) -> None:
         """All links carry again, what was held included."""
         cut, self._cut = self._cut, set()
+        for (sender, to), count in sorted(self._held.items()):
+            for _ in range(count):
+                self.at(self.now, self._arrive, sender, to)
+        self._held.clear()
         for speaker, listener in sorted(cut):
-            self._notice(listener, speaker, True)
-            for message in self._held.pop((speaker, listener), []):
-                self._carry(speaker, listener, message)
+            if self.shells[speaker].alive:
+                self._notice(listener, speaker, True)
 
     def run(self, until_s: float, steps_max: int = 100_000) -> bool:
         """Lets time pass; False if there were more steps than allowed."""
@@ -159,27 +163,21 @@ class Stage:
 
     def _carry(self, sender: int, to: int, message: Any) -> None:
         lane = (sender, to)
-        if lane in self._cut:
-            self._held.setdefault(lane, []).append(message)
-            return
         low, high = self._delay_s
         arrives = self.now + (low if low == high else self.random.uniform(low, high))
         arrives = self._arrivals[lane] = max(arrives, self._arrivals.get(lane, 0.0))
-        self._serial += 1
-        self._sent.setdefault(lane, []).append(self._serial)
-        self.at(arrives, self._arrive, sender, to, message, self._serial)
+        self._lanes.setdefault(lane, deque()).append(message)
+        self.at(arrives, self._arrive, sender, to)
 
-    def _arrive(self, sender: int, to: int, message: Any, serial: int) -> None:
-        self._sent[(sender, to)].remove(serial)
-        shell = self.shells[to]
-        if serial in self._lost:
-            self._lost.discard(serial)
-        elif sender in shell.closed:
-            return
-        elif shell.alive:
-            if (sender, to) in self._cut:
-                self._held.setdefault((sender, to), []).append(message)
-            else:
+    def _arrive(self, sender: int, to: int) -> None:
+        """The head of a lane is due: whichever message that is, so that none overtakes."""
+        lane = (sender, to)
+        if lane in self._cut:
+            self._held[lane] = self._held.get(lane, 0) + 1
+        elif self._lanes[lane]:
+            message = self._lanes[lane].popleft()
+            shell = self.shells[to]
+            if shell.alive and sender not in shell.closed:
                 self._step(to, "deliver", (sender, message), shell.receive(sender, message))
 
     def _fire(self, member: int, timer: Timer, serial: int) -> None:

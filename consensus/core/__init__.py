@@ -1,0 +1,1 @@
+"""The deciding engine: pure, driven through `Group`."""

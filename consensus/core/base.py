@@ -52,19 +52,17 @@ def _send(member: Member, message: Message, new: Callable[..., Send] = Send._mak
 class GroupBase:
     """State and outputs. See `group.Group` for what it means to its users."""
 
-    # What is copied as it is (immutable values), as a list, as a dictionary, or by its own fork().
-    _PLAIN: ClassVar[tuple[str, ...]] = (
-        "config", "me", "_phase", "_view", "_number", "_rank", "_bit", "_full", "_clock",
-        "_sent_mark", "_next_ticket", "_suspended", "_takeover", "_settling", "_record",
-        "_record_before", "_informed", "_confirmed", "_accused", "_gone", "_down", "_sponsor",
-        "_lapse", "_reason", "_early", "_window", "_window_bytes", "_mark_every", "_marks_moved",
-        "_told_ready", "_distrusted", "_reached",
-    )  # fmt: skip
+    # How state is copied and compared: lists, dictionaries and parts by name, the rest is made of
+    # immutable values.
     _LISTS: ClassVar[tuple[str, ...]] = (
         "_out", "_accepts", "_others", "_open", "_open_bytes", "_committed_changes",
     )  # fmt: skip
     _DICTS: ClassVar[tuple[str, ...]] = ("_rank_of", "_ready", "_feeds")
     _PARTS: ClassVar[tuple[str, ...]] = ("_order", "_matrix", "_synod")
+    _APART: ClassVar[frozenset[str]] = frozenset(
+        (*_LISTS, *_DICTS, *_PARTS, "_backlog", "_ballots", "_sponsored", "_stopped", "config")
+    )
+    """What the state does not hold as it is."""
 
     config: GroupConfig
     me: Member
@@ -256,8 +254,7 @@ class GroupBase:
     # -- exploration -------------------------------------------------------------------------
 
     def _fork_into(self, twin: Any) -> None:
-        for name in self._PLAIN:
-            setattr(twin, name, getattr(self, name))
+        twin.__dict__.update(self.__dict__)
         for name in self._LISTS:
             setattr(twin, name, list(getattr(self, name)))
         for name in self._DICTS:

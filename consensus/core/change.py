@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 
 from .base import RANK_MASK, Phase
 from .config import BACKOFF_ROUNDS
@@ -205,7 +206,7 @@ class ViewChange(Silence):
             (accepted == 0) == (value is None)
             and accepted < message[4]
             and (value is None or self._value_sound(value))
-            and all(a[0] < b[0] for a, b in zip(held, held[1:], strict=False))
+            and all(a[0] < b[0] for a, b in pairwise(held))
             and all(h[0] & RANK_MASK < size for h in held)
         )
 
@@ -218,7 +219,7 @@ class ViewChange(Silence):
         return (
             kept <= self._full
             and all(rank < size for rank, _ in reasons)
-            and all(a[0] < b[0] for a, b in zip(trim, trim[1:], strict=False))
+            and all(a[0] < b[0] for a, b in pairwise(trim))
             and all(
                 e[0] & RANK_MASK < size and all(r < size for r, _ in e[3] + e[4]) for e in trim
             )
@@ -231,9 +232,8 @@ class ViewChange(Silence):
         if not synod.leading or synod.accepted == synod.leading:
             return
         promisers = sum(1 << rank for rank in synod.promises)
-        if not self._view.is_quorum(promisers):
-            if not self._promises_suffice(promisers):
-                return
+        if not self._view.is_quorum(promisers) and not self._promises_suffice(promisers):
+            return
         value = self._accepted_value(synod.promises)
         if value is None:
             if not self._promises_suffice(promisers):

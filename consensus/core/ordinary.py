@@ -6,7 +6,7 @@ from collections.abc import Callable
 from heapq import heappop
 from typing import Any, ClassVar
 
-from .ballot import WAITS_APPLICATION, WAITS_REACH, Ballot
+from .ballot import WAITS_APPLICATION, Ballot
 from .base import RANK_MASK, GroupBase, Phase
 from .config import (
     ANSWER_SIZE_MAX,

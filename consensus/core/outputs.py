@@ -96,14 +96,14 @@ class SnapshotWanted(NamedTuple):
     after the decision of that index, which is at least this one."""
 
     joiner: Member
-    index: int
+    index: int  # type: ignore[assignment]
 
 
 class SnapshotReceived(NamedTuple):
     """The joiner's application shall start from this state; later decisions follow. It may come
     again, and then replaces everything since."""
 
-    index: int
+    index: int  # type: ignore[assignment]
     data: bytes
 
 

@@ -32,7 +32,7 @@ class ReadNodes:
 
 @dataclass(frozen=True, slots=True)
 class ReadChunk:
-    """Read a chunk and call `chunk_read`; tell the blob's other channels `given`."""
+    """Read a chunk and call `chunk_read`."""
 
     index: int
 
@@ -43,7 +43,9 @@ ServeOutput = Opened | ReadNodes | ReadChunk
 class Serve:
     """The holder's side of one transfer."""
 
-    __slots__ = ("_gained", "_given", "_offered", "_outputs", "_reader", "_waiting", "_writes", "ref")
+    __slots__ = (
+        "_gained", "_given", "_offered", "_outputs", "_reader", "_waiting", "_writes", "ref",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.ref: BlobRef | None = None
@@ -55,13 +57,22 @@ class Serve:
         self._gained = 0
         self._given = 0
 
-    def receive_data_untrusted(self, data: bytes) -> None:
-        """Bytes from the channel. Raises TransferError: close the channel then."""
+    def receive_data_untrusted(self, data: bytes) -> int:
+        """Bytes from the channel. Raises TransferError: close the channel then.
+
+        Returns the mask of the chunks that were asked for: tell the blob's other channels `given`
+        at once, so that their fetchers ask for others.
+        """
+        asked = 0
         for kind, body in self._reader.frames_untrusted(data):
             if kind == wire.OPEN:
                 self._open_untrusted(body)
             else:
-                self._request_untrusted(kind, wire.index_untrusted(body))
+                index = wire.index_untrusted(body)
+                self._request_untrusted(kind, index)
+                if kind == wire.WANT_CHUNK:
+                    asked |= 1 << index
+        return asked
 
     def poll(self) -> ServeOutput | None:
         """The next thing to do; None when there is nothing."""
@@ -95,10 +106,10 @@ class Serve:
             self._gained |= mask & ~self._offered
             self._offered |= mask
 
-    def given(self, index: int) -> None:
-        """Another fetcher is being given this chunk, so this one may soon have it from there."""
+    def given(self, mask: int) -> None:
+        """Others are being given these chunks, so this fetcher may soon have them from there."""
         if self._offered is not None:
-            self._given |= 1 << index
+            self._given |= mask & self._offered
 
     def poll_writes(self) -> list[bytes]:
         """What is to be sent, in order. Announcements that piled up go out as one."""

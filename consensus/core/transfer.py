@@ -242,6 +242,7 @@ class Fetch:
             if not self.tree.add_root_untrusted(hashes):
                 self._drop(source, Drop.LYING, "the hashes of the pages", now)
                 return
+            self._obtained(_ROOT)
             self._outputs.append(StoreRoot(hashes))
         else:
             self._answered(source, _ROOT - 1 - page, now)
@@ -250,6 +251,7 @@ class Fetch:
             if not self.tree.add_page_untrusted(page, hashes):
                 self._drop(source, Drop.LYING, f"the leaf hashes of page {page}", now)
                 return
+            self._obtained(_ROOT - 1 - page)
             self._askable |= self._chunks_of(page)
             self._outputs.append(StorePage(page, hashes, self.tree.complete))
         self._check_finished()
@@ -264,6 +266,7 @@ class Fetch:
         if not self.tree.verify_chunk(index, data):
             self._drop(source, Drop.LYING, f"chunk {index}", now)
             return
+        self._obtained(index)
         self._storing |= 1 << index
         self._outputs.append(StoreChunk(index, data))
 
@@ -271,10 +274,11 @@ class Fetch:
         if source.asked.pop(piece, None) is None:
             raise TransferError("sent a piece that was not asked for")
         self._release(piece)
-        interval = now - source.progress_at
+        interval, source.progress_at = now - source.progress_at, now
+        if piece < 0:
+            return  # hashes come faster than chunks and say nothing about their pace
         smoothed = source.interval_s
         source.interval_s = interval if smoothed == 0.0 else smoothed + (interval - smoothed) / 8
-        source.progress_at = now
         ahead = self._config.window_max
         if source.interval_s * ahead > self._config.pipeline_s:
             ahead = int(self._config.pipeline_s / source.interval_s) + 1
@@ -340,11 +344,15 @@ class Fetch:
 
     def _release(self, piece: int) -> None:
         """One source fewer is asked for the piece."""
-        count, asked_at = self._under_way[piece]
+        count, asked_at = self._under_way.get(piece, (0, 0.0))
         if count > 1:
             self._under_way[piece] = (count - 1, asked_at)
-            return
-        del self._under_way[piece]
+        elif count == 1:
+            self._obtained(piece)
+
+    def _obtained(self, piece: int) -> None:
+        """The piece is not under way any more, whoever was asked for it besides."""
+        self._under_way.pop(piece, None)
         if piece >= 0:
             self._asked_chunks &= ~(1 << piece)
 

@@ -86,7 +86,7 @@ class Decision(NamedTuple):
     """
 
     id: ProposalId
-    index: int
+    index: int  # type: ignore[assignment]
     content: Content
     outcome: Outcome
     answers: tuple[tuple[Member, bytes], ...] = ()

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from scenarios.checkers import Checkers, Violation, check_history, is_quorum
+from scenarios.checkers import INVARIANTS, Checkers, Violation, check_history, is_quorum
 from scenarios.history import (
     Decided,
     Event,
@@ -206,9 +206,13 @@ def test_a_good_history_passes(name: str):
     check_history(GOOD[name])
 
 
-def only(number: str) -> Checkers:
-    from scenarios.checkers import INVARIANTS
+def feed(checkers: Checkers, history: History) -> None:
+    for member, event in history:
+        checkers.observe(member, event)
+    checkers.settle()
 
+
+def only(number: str) -> Checkers:
     return Checkers(invariants=[INVARIANTS[int(number) - 1]])
 
 
@@ -217,9 +221,7 @@ def test_a_bad_history_is_caught_by_its_own_checker(name: str):
     number, history = BAD[name]
     checkers = only(number)
     with pytest.raises(Violation) as caught:
-        for member, event in history:
-            checkers.observe(member, event)
-        checkers.settle()
+        feed(checkers, history)
     assert caught.value.invariant.startswith(number)
     assert caught.value.members
     assert caught.value.evidence

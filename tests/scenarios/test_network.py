@@ -15,6 +15,11 @@ from scenarios.network import HEADER_SIZE, Link, Network
 A, B, C = ("a", 1), ("b", 1), ("c", 1)
 
 
+def drain(clock: Clock) -> None:
+    while clock.step():
+        pass
+
+
 def carry(link: Link, count: int, seed: int = 1, every_s: float = 0.001, size: int = 100):
     """Sends `count` numbered datagrams from A to B; returns arrivals and the network."""
     clock = Clock()
@@ -24,8 +29,7 @@ def carry(link: Link, count: int, seed: int = 1, every_s: float = 0.001, size: i
     for number in range(count):
         data = number.to_bytes(4, "big").ljust(size, b".")
         clock.at(number * every_s, network.send, data, A, B)
-    while clock.step():
-        pass
+    drain(clock)
     return arrivals, network
 
 
@@ -118,8 +122,7 @@ def test_cuts_stop_one_or_both_ways_and_heal():
     network.send(b"stopped", C, B)
     network.send(b"among us", A, B)
     clock.at(1.5, network.send, b"again", C, B)
-    while clock.step():
-        pass
+    drain(clock)
     assert [data for data, _ in got] == [b"back", b"aside", b"healed", b"among us", b"again"]
     assert network.counters.cut == 2
     assert network.counters_between(A, B).cut == 1
@@ -133,8 +136,7 @@ def test_the_trace_sees_every_fate():
     network.send(b"x", A, B)
     network.set_link(A, C, Link(loss=1.0))
     network.send(b"x", A, C)
-    while clock.step():
-        pass
+    drain(clock)
     assert sorted(seen) == ["lost", "unroutable"]
 
 
@@ -159,15 +161,13 @@ def behind(kind: NatKind):
 def test_nats_filter_by_kind(kind: NatKind, stranger: bool, other_port: bool):
     clock, network, got, _ = behind(kind)
     network.send(b"out", A, B)
-    while clock.step():
-        pass
+    drain(clock)
     outside = got[0][1]
     assert outside[0] == "nat"
     network.send(b"answer", B, outside)
     network.send(b"stranger", C, outside)
     network.send(b"other port", ("b", 2), outside)
-    while clock.step():
-        pass
+    drain(clock)
     received = {data for data, _ in got}
     assert b"answer" in received
     assert (b"stranger" in received) == stranger
@@ -198,8 +198,7 @@ def test_a_clock_that_never_advances_is_a_defect():
 
     again()
     with pytest.raises(TimeStandsStill):
-        while clock.step():
-            pass
+        drain(clock)
 
 
 def test_a_cancelled_action_does_not_run():
@@ -208,8 +207,7 @@ def test_a_cancelled_action_does_not_run():
     clock.at(1.0, ran.append, 1).cancel()
     clock.at(2.0, ran.append, 2)
     assert clock.next_time() == 2.0
-    while clock.step():
-        pass
+    drain(clock)
     assert ran == [2]
 
 

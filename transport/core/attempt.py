@@ -29,11 +29,10 @@ class Attempt:
         "_config",
         "_initiate",
         "_random",
+        "_spares",
         "_tries",
-        "address",
         "addresses",
         "bulk_cid",
-        "challenge_from",
         "deadline",
         "first_data",
         "initiator",
@@ -41,6 +40,7 @@ class Attempt:
         "next_at",
         "solving",
         "started_at",
+        "targets",
     )
 
     def __init__(
@@ -66,9 +66,9 @@ class Attempt:
         self.next_at = now
         self.first_data: bytes | None = None
         """What P3 carries; the same in every P3 of this attempt."""
-        self.address: Address | None = None
-        """Where P3 goes; None while P1 is under way."""
-        self.challenge_from: Address | None = None
+        self.targets: tuple[Address, ...] = ()
+        """Where P3 goes: the address whose P2 was taken."""
+        self._spares: list[Address] = []
         self.solving = False
         self._initiate = b""
         self._tries = 0
@@ -90,10 +90,12 @@ class Attempt:
         if self.initiator.refused:
             self._tries = 0
             self.next_at = now
-        elif self.initiator.ready and not self.solving:
-            self.challenge_from = address
-            if wanted:
-                self._begin(first_data, now)
+        elif wanted and not self.solving:
+            self._spares.clear()
+            self._spares.append(address)
+            self._begin(first_data, now)
+        elif self.initiator.ready and address not in self._spares:
+            self._spares.append(address)
         return None
 
     def handle_timeout(
@@ -109,8 +111,8 @@ class Attempt:
             self._begin(first_data, now)
             return
         self._again(now)
-        if self._initiate and self.address is not None:
-            out.append(Transmit(self._initiate, self.address))
+        if self._initiate:
+            out.extend(Transmit(self._initiate, address) for address in self.targets)
             return
         hello = self.initiator.hello(now)
         out.extend(Transmit(hello, address) for address in self.addresses)
@@ -119,6 +121,10 @@ class Attempt:
         if self.first_data is None:
             self.first_data = first_data()
         self.initiator.start(self.first_data, now)
+        # Of several spares the initiator takes the cheapest and does not say whose it was; the
+        # cookie is good at one of these addresses and costs the others one hash.
+        self.targets = tuple(self._spares)
+        self._spares.clear()
         self.solving = True
         self.next_at = now
 
@@ -134,16 +140,15 @@ class Attempt:
             return
         self.solving = False
         self._initiate = initiate
-        self.address = self.challenge_from
         self._tries = 0
         self._again(now)
-        assert self.address is not None
-        out.append(Transmit(initiate, self.address))
+        out.extend(Transmit(initiate, address) for address in self.targets)
 
     def _again(self, now: float) -> None:
         config = self._config
-        pause = min(config.handshake_retry_s * (1 << min(self._tries, 16)),
-                    config.handshake_retry_max_s)
+        pause = min(
+            config.handshake_retry_s * (1 << min(self._tries, 16)), config.handshake_retry_max_s
+        )
         jitter = int.from_bytes(self._random(2), "big") / 65_536 * _JITTER_SHARE
         self._tries += 1
         self.next_at = now + pause * (1 + jitter)

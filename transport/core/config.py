@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
+from transport.core.agreement import HandshakeConfig
 from transport.core.errors import LocalError
 
 __all__ = ["TransportConfig"]
@@ -66,11 +67,13 @@ class TransportConfig:
     """First retransmission of P1 and P3; doubles, with a quarter of jitter."""
     handshake_retry_max_s: float = 4.0
     """Cap of that doubling."""
+    handshake: HandshakeConfig = field(default_factory=HandshakeConfig)
+    """The handshake's own."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise LocalError(f"{field.name} must be positive")
+        for each in fields(self):
+            if each.name != "handshake" and not getattr(self, each.name) > 0:
+                raise LocalError(f"{each.name} must be positive")
         if not self.lane_window_initial <= self.lane_window_max <= 64:
             raise LocalError("the lane's window is at most the 64 datagrams its bitmap can name")
         if self.lane_backlog_bytes_max < 2 * 65_536:

@@ -14,6 +14,7 @@ from transport.core.constants import (
     SUITE_XCHACHA20,
 )
 from transport.core.initiator import Initiator
+from transport.core.rekey import Rekeyed, Rekeying, answer_rekeying_untrusted
 from transport.core.responder import Reply, Responder
 from transport.core.transient import KnownTransient
 from transport.core.wire import REPLY_SIZE_MAX, echo_of_untrusted, is_handshake
@@ -30,8 +31,11 @@ __all__ = [
     "HandshakeConfig",
     "Initiator",
     "KnownTransient",
+    "Rekeyed",
+    "Rekeying",
     "Reply",
     "Responder",
+    "answer_rekeying_untrusted",
     "echo_of_untrusted",
     "is_handshake",
 ]

@@ -199,7 +199,7 @@ class Initiator:
             self._follow_refusal(data, lists)
             return False
         challenge = decode_challenge_untrusted(data)
-        if challenge.choice not in self._offer or challenge.cookie in self._considered:
+        if challenge.choice not in self._offer or data in self._considered:
             return False
         if len(self._considered) >= CHALLENGES_MAX or self._checks >= CHALLENGE_CHECKS_MAX:
             return False
@@ -208,7 +208,7 @@ class Initiator:
         self._checks += 1
         part = TransientPart(*TRANSIENT_PART.unpack(challenge.transient_part))
         verify_transient_untrusted(self.peer, part, challenge.time)
-        self._considered.add(challenge.cookie)
+        self._considered.add(data)
         self._candidates.append(_Candidate(challenge, part, data, now))
         self._candidates.sort(key=lambda candidate: candidate.challenge.effort)
         if self._hellos == 1 and self._hello_at is not None and self._hello_rtt_s is None:
@@ -374,7 +374,9 @@ class Initiator:
         held_s = seconds(sealed.held_ticks)
         # Either may include the wait for a retransmission, so the lesser is nearer.
         accept_rtt_s = max(0.0, now - sent.at - held_s)
-        rtt_s = min(accept_rtt_s, self._hello_rtt_s or accept_rtt_s)
+        rtt_s = accept_rtt_s
+        if self._hello_rtt_s is not None:
+            rtt_s = min(rtt_s, self._hello_rtt_s)
         answered_at = sealed.time_us / 1e6
         offset_s = ((answered_at - held_s - sent.at) + (answered_at - now)) / 2
         self._done = True

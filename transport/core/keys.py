@@ -80,7 +80,12 @@ class KeyPair:
     __slots__ = ("public", "secret")
 
     def __init__(self, secret: bytes, public: bytes | None = None) -> None:
-        """`public` is computed if not given; the caller vouches for one that is."""
+        """`public` is computed if not given; the caller vouches for one that is.
+
+        Raises `LocalError` if the secret has not 32 bytes.
+        """
+        if len(secret) != KEY_SIZE:
+            raise LocalError("a secret key has 32 bytes")
         self.secret = secret
         self.public = bindings.crypto_scalarmult_base(secret) if public is None else public
 
@@ -97,9 +102,12 @@ def diffie_hellman_untrusted(secret: bytes, public: bytes) -> bytes:
 
     All zero is what every point of low order gives, whatever the secret (RFC 7748, 6.1).
     """
+    if len(public) != KEY_SIZE:
+        # The binding would read behind the end.
+        raise WireError("a public key has 32 bytes")
     try:
         return bindings.crypto_scalarmult(secret, public)
-    except (nacl.exceptions.CryptoError, ValueError):
+    except nacl.exceptions.CryptoError:
         raise WireError("degenerate Diffie-Hellman") from None
 
 

@@ -69,7 +69,6 @@ class LaneSender:
         "_lazy",
         "_limited",
         "_lost",
-        "_next",
         "_pipe",
         "_queue",
         "_recovery_serial",
@@ -79,6 +78,7 @@ class LaneSender:
         "backlog_bytes",
         "backlog_entries",
         "full",
+        "next_number",
         "unacknowledged",
         "window",
     )
@@ -90,7 +90,7 @@ class LaneSender:
         self._cut = 0  # bytes of the queue's first entry that already left
         self._in_flight: dict[int, Sent] = {}  # by number, ascending
         self._lost: deque[Sent] = deque()
-        self._next = 0
+        self.next_number = 0
         self.unacknowledged = 0
         # Packets in flight that are not counted as lost. The lazy one is left out: nobody need
         # acknowledge it, so it must not keep another packet from being sent.
@@ -180,8 +180,8 @@ class LaneSender:
         body, entries, size = self._pack(min(room, BODY_SIZE_MAX))
         if not body:
             return None
-        sent = Sent(self._next, body, entries, size)
-        self._next += 1
+        sent = Sent(self.next_number, body, entries, size)
+        self.next_number += 1
         self._in_flight[sent.number] = sent
         return sent
 
@@ -233,7 +233,9 @@ class LaneSender:
 
         Returns whether anything new was acknowledged. Raises `WireError` for what was never sent.
         """
-        if upto > self._next or upto + 1 + bitmap.bit_length() > self._next + (not bitmap):
+        if upto > self.next_number or upto + 1 + bitmap.bit_length() > self.next_number + (
+            not bitmap
+        ):
             raise WireError("a packet was acknowledged that was never sent")
         in_flight = self._in_flight
         newest: Sent | None = None
@@ -302,7 +304,7 @@ class LaneSender:
             self._limited = True
             return False
         # Beyond this the receiver's bitmap could not name the packet.
-        return self._next - self.unacknowledged < self._config.lane_window_max
+        return self.next_number - self.unacknowledged < self._config.lane_window_max
 
     def _timed(self) -> bool:
         return len(self._in_flight) > (0 if self._lazy is None else 1)

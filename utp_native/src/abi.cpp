@@ -33,9 +33,9 @@ auto guarded(qp_pump *pump, Call call) -> decltype(call(pump->pump)) {
 using quorate::Pump;
 
 qp_pump *qp_new(const qp_sodium *sodium, const qp_config *config, int fd, const uint8_t *seed,
-                int64_t *error) {
+                double now, int64_t *error) {
     try {
-        return new qp_pump(*sodium, *config, fd, seed);
+        return new qp_pump(*sodium, *config, fd, seed, now);
     } catch (const std::system_error &e) {
         *error = -e.code().value();
     } catch (const std::exception &) {
@@ -75,6 +75,9 @@ int64_t qp_rekey_plane(qp_pump *pump, int64_t plane, const qp_keys *keys, int se
                        double retire_s) {
     return guarded(pump,
                    [&](Pump &p) { return p.rekey_plane(plane, *keys, send_now != 0, retire_s); });
+}
+int64_t qp_switch_plane(qp_pump *pump, int64_t plane) {
+    return guarded(pump, [&](Pump &p) { return p.switch_plane(plane); });
 }
 int64_t qp_remove_plane(qp_pump *pump, int64_t plane) {
     return guarded(pump, [&](Pump &p) { return p.remove_plane(plane); });

@@ -112,7 +112,7 @@ typedef struct {
 } qp_channel_figures;
 
 qp_pump *qp_new(const qp_sodium *sodium, const qp_config *config, int fd, const uint8_t *seed,
-                int64_t *error);
+                double now, int64_t *error);
 void qp_free(qp_pump *pump);
 int64_t qp_receive(qp_pump *pump, double now, uint32_t datagrams_max, qp_batch *control);
 int64_t qp_inject(qp_pump *pump, double now, const uint8_t *data, const qp_datagram *index,
@@ -125,6 +125,7 @@ int64_t qp_add_plane(qp_pump *pump, const qp_keys *keys, const uint8_t *address,
 int64_t qp_move_plane(qp_pump *pump, int64_t plane, const uint8_t *address);
 int64_t qp_rekey_plane(qp_pump *pump, int64_t plane, const qp_keys *keys, int send_now,
                        double retire_s);
+int64_t qp_switch_plane(qp_pump *pump, int64_t plane);
 int64_t qp_remove_plane(qp_pump *pump, int64_t plane);
 int64_t qp_open_channel(qp_pump *pump, int64_t plane);
 int64_t qp_write(qp_pump *pump, int64_t channel, const uint8_t *data, size_t size);

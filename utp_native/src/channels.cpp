@@ -114,10 +114,25 @@ int64_t Pump::rekey_plane(int64_t handle, const qp_keys &keys, bool send_now, do
     plane->retire_ms = now_ms_ + static_cast<uint64_t>(std::max(retire_s, 0.0) * 1000);
     if (std::find(retiring_.begin(), retiring_.end(), plane->index) == retiring_.end())
         retiring_.push_back(plane->index);
-    set_send_keys(send_now ? plane->sealer.keys : plane->next_send, suite, keys);
-    plane->send_pending = !send_now;
-    if (send_now) plane->sealer.sealed = 0;
+    set_send_keys(plane->next_send, suite, keys);
+    plane->send_pending = true;
+    if (send_now) switch_keys(*plane);
     return 0;
+}
+
+int64_t Pump::switch_plane(int64_t handle) {
+    Plane *plane = find_plane(handle);
+    if (!plane) return -EBADF;
+    switch_keys(*plane);
+    return 0;
+}
+
+void Pump::switch_keys(Plane &plane) {
+    if (!plane.send_pending) return;
+    plane.sealer.keys = plane.next_send;
+    plane.sealer.sealed = 0;
+    plane.next_send.wipe();
+    plane.send_pending = false;
 }
 
 void Pump::erase_epoch(Plane &plane, uint32_t epoch) {
@@ -227,7 +242,7 @@ int64_t Pump::read(int64_t handle, uint8_t *data, size_t size) {
     Channel *channel = find_channel(handle);
     if (!channel) return -EBADF;
     const size_t count = channel->read(data, size);
-    if (count == 0) return 0;
+    if (count == 0) return 0;  // and READABLE is armed
     read_clock();
     touch(*channel);
     settle();

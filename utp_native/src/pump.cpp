@@ -28,13 +28,15 @@ uint32_t read32(const uint8_t *p) {
 
 }  // namespace
 
-Pump::Pump(const qp_sodium &sodium, const qp_config &config, int fd, const uint8_t *seed)
+Pump::Pump(const qp_sodium &sodium, const qp_config &config, int fd, const uint8_t *seed,
+           double now)
     : config_(config), sodium_(sodium), random_(sodium_.blake2b, seed) {
     if (fd >= 0)
         socket_ = std::make_unique<UdpSocket>(fd, config.socket_buffer, config.offload != 0);
     const size_t slots = socket_ ? config.output_max : std::min<size_t>(config.output_max, 256);
     arena_.resize(slots * config.sealed_size_max);
     scratch_.resize(std::max(config.datagram_size_max, config.sealed_size_max));
+    enter(now);
 }
 
 Pump::~Pump() {
@@ -42,19 +44,31 @@ Pump::~Pump() {
 }
 
 void Pump::enter(double now) {
-    now_ = now;
     const double us = now * 1e6 + 0.5;
     const uint64_t caller_us = static_cast<uint64_t>(static_cast<int64_t>(us)) + kClockOriginUs;
-    now_ms_ = caller_us / 1000;
-    // A socket's packets are stamped by the machine's clock, so that a program that was held up
-    // between reading its clock and calling does not look like a queue on the path.
-    now_us_ = socket_ ? monotonic_us() : caller_us;
+    // Actions between two calls moved the clock on by themselves; it never goes back.
+    if (caller_us > caller_us_) {
+        caller_us_ = caller_us;
+        now_ = now;
+    }
+    if (socket_) entered_us_ = monotonic_us();
+    read_clock();
     received_us_ = now_us_;
     resets_left_ = kResetsPerCall;
 }
 
+// A socket's packets are stamped by the machine's clock, so that a program that was held up between
+// reading its clock and calling does not look like a queue on the path. Timers run on the caller's
+// clock, moved on by what has passed since it was told.
 void Pump::read_clock() {
-    if (socket_) now_us_ = monotonic_us();
+    uint64_t caller_us = caller_us_;
+    if (socket_) {
+        now_us_ = monotonic_us();
+        caller_us += now_us_ - entered_us_;
+    } else {
+        now_us_ = caller_us;
+    }
+    now_ms_ = std::max(now_ms_, caller_us / 1000);
 }
 
 int64_t Pump::receive(double now, uint32_t datagrams_max, qp_batch *out) {
@@ -140,12 +154,7 @@ void Pump::dispatch_bulk(Plane &plane, uint32_t epoch, uint8_t *data, uint32_t s
     plane.opened++;
     plane.bytes_opened += static_cast<uint64_t>(length);
     plane.heard_at = now_;
-    if (plane.send_pending && epoch == plane.current) {
-        plane.sealer.keys = plane.next_send;
-        plane.sealer.sealed = 0;
-        plane.next_send.wipe();
-        plane.send_pending = false;
-    }
+    if (epoch == plane.current) switch_keys(plane);
     if (static_cast<size_t>(length) < kNumberSize + kPacketHeader) return;
     const uint32_t number = read32(payload);
     const uint8_t *packet = payload + kNumberSize;
@@ -196,7 +205,7 @@ void Pump::send_packet(Channel &channel, const uint8_t *packet, size_t size) {
 void Pump::seal_packet(Plane &plane, uint32_t number, const uint8_t *packet, size_t size) {
     const size_t total = size + kNumberSize + plane.sealer.overhead();
     if (total > config_.sealed_size_max) return;  // packet sizes are chosen so that this is not
-    if (outgoing_.size() >= kFlushDatagrams) {
+    if (outgoing_.size() >= kFlushDatagrams && !blocked_) {
         flush();
         read_clock();
     }
@@ -313,7 +322,7 @@ double Pump::next_timeout() {
     for (const uint32_t index : retiring_) at = std::min(at, planes_[index]->retire_ms);
     if (!timers_.empty()) at = std::min(at, timers_.front().at);
     if (at == UINT64_MAX) return -1;
-    if (at <= now_ms_) return now_;
+    if (at <= caller_us_ / 1000) return now_;
     return static_cast<double>(static_cast<int64_t>(at * 1000 - kClockOriginUs)) / 1e6;
 }
 

@@ -13,9 +13,10 @@
 
 namespace quorate {
 
-class Pump final : private ChannelHost {
+class Pump final : public ChannelHost {
   public:
-    Pump(const qp_sodium &sodium, const qp_config &config, int fd, const uint8_t *seed);
+    Pump(const qp_sodium &sodium, const qp_config &config, int fd, const uint8_t *seed,
+         double now);
     ~Pump() override;
 
     int64_t receive(double now, uint32_t datagrams_max, qp_batch *out);
@@ -29,6 +30,7 @@ class Pump final : private ChannelHost {
     int64_t add_plane(const qp_keys &keys, const uint8_t *address, bool initiator);
     int64_t move_plane(int64_t handle, const uint8_t *address);
     int64_t rekey_plane(int64_t handle, const qp_keys &keys, bool send_now, double retire_s);
+    int64_t switch_plane(int64_t handle);
     int64_t remove_plane(int64_t handle);
 
     int64_t open_channel(int64_t plane);
@@ -94,6 +96,7 @@ class Pump final : private ChannelHost {
     void settle();
     void arm(Channel &channel);
     bool install(Plane &plane, uint32_t epoch, const qp_keys &keys);
+    static void switch_keys(Plane &plane);
     void erase_epoch(Plane &plane, uint32_t epoch);
     ChannelLimits limits(const Plane &plane) const;
 
@@ -103,6 +106,7 @@ class Pump final : private ChannelHost {
     std::unique_ptr<UdpSocket> socket_;
 
     uint64_t now_ms_ = 0, now_us_ = 0, received_us_ = 0;
+    uint64_t caller_us_ = 0, entered_us_ = 0;  // the last time we were told, and our clock then
     double now_ = 0;
     bool blocked_ = false;  // the socket was full
 

@@ -412,7 +412,7 @@ def test_packet_numbers_go_on_beyond_32_bits() -> None:
     wire = Wire(5, 0.2, 3.0)
     base = 2**32 - 20
     for lane in wire.lanes:
-        lane.sender._next = lane.sender.unacknowledged = base
+        lane.sender.next_number = lane.sender.unacknowledged = base
         lane.receiver.expected = base
     for number in range(60):
         wire.push(number % 2, 1, bytes(900))

@@ -1,0 +1,278 @@
+"""Group messages as bytes: lane entries of msgpack, and the decoder that trusts nothing.
+
+A message is one msgpack array. What does not fit one entry (a promise, an INSTALL, a snapshot)
+travels as parts: a byte that starts no msgpack value, a byte that says whether more parts follow,
+and a piece of the array. Lanes keep order, so an `Assembler` for each lane puts them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+
+from . import kinds
+from .config import (
+    ANSWER_SIZE_MAX,
+    BLOBS_MAX,
+    BODY_SIZE_MAX,
+    CLOCK_MAX,
+    DEADLINE_MS_MAX,
+    KIND_SIZE_MAX,
+    REASON_SIZE_MAX,
+    ROUND_MAX,
+    SNAPSHOT_SIZE_MAX,
+    WHERE_SIZE_MAX,
+    WINDOW_BYTES,
+    WINDOW_TOTAL_MAX,
+)
+from .errors import MessageError
+from .types import JOIN, KICK, LEAVE, RANK_BITS, Content, Member, Message
+from .view import VIEW_SIZE_MAX
+
+ENTRY_SIZE_MAX = 64 * 1024
+"""Bytes in one lane entry."""
+MESSAGE_SIZE_MAX = 16 * 1024 * 1024
+"""Bytes in one message of several entries: a promise or a trim with two full windows and every
+member's answer to each of its proposals."""
+HELD_MAX = 2 * WINDOW_TOTAL_MAX
+"""Proposals in a promise or a trim: two windows of all members."""
+
+assert MESSAGE_SIZE_MAX > 2 * WINDOW_BYTES + HELD_MAX * VIEW_SIZE_MAX * (ANSWER_SIZE_MAX + 16)
+assert MESSAGE_SIZE_MAX > SNAPSHOT_SIZE_MAX + ENTRY_SIZE_MAX
+
+_PART = 0xC1  # the one byte that msgpack never uses
+_LAST, _MORE = b"\xc1\x00", b"\xc1\x01"
+
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+_unpack = msgpack.unpackb
+
+
+def encode(message: Message) -> list[bytes]:
+    """The lane entries of a message, at most `ENTRY_SIZE_MAX` bytes each."""
+    data: bytes = _pack(message)
+    if len(data) <= ENTRY_SIZE_MAX:
+        return [data]
+    size = ENTRY_SIZE_MAX - 2
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    return [_MORE + piece for piece in pieces[:-1]] + [_LAST + pieces[-1]]
+
+
+class Assembler:
+    """Puts the entries of one lane together to messages."""
+
+    __slots__ = ("_parts", "_size")
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def receive_untrusted(self, entry: bytes) -> Message | None:
+        """The message this entry completes, or None if more follows. Raises `MessageError`."""
+        if entry[:1] != b"\xc1":
+            if self._parts:
+                raise MessageError("a message broke off")
+            return decode_untrusted(entry)
+        if entry[:2] not in (_LAST, _MORE) or len(entry) <= 2 or len(entry) > ENTRY_SIZE_MAX:
+            raise MessageError("no part of a message")
+        self._parts.append(entry[2:])
+        self._size += len(entry) - 2
+        if self._size > MESSAGE_SIZE_MAX or (entry[1] and len(entry) < ENTRY_SIZE_MAX):
+            raise MessageError("a message too large, or in pieces too small")
+        if entry[1]:
+            return None
+        data = b"".join(self._parts)
+        self._parts = []
+        self._size = 0
+        return decode_untrusted(data)
+
+
+def decode_untrusted(data: bytes) -> Message:
+    """One whole message with every field of the right type and range. Raises `MessageError`."""
+    try:
+        # Lengths in the data cannot make the decoder allocate more than the data's own size.
+        message = _unpack(data, use_list=False, raw=False, strict_map_key=True)
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
+        raise MessageError("not msgpack") from error
+    if type(message) is not tuple or len(message) < 4:
+        raise MessageError("no message")
+    kind, view, clock, mark = message[:4]
+    if (
+        type(kind) is not int
+        or type(view) is not int
+        or type(clock) is not int
+        or type(mark) is not int
+        or not 0 <= view < _COUNT_END
+        or not 0 <= clock < CLOCK_MAX
+        or not 0 <= mark < _COUNT_END
+    ):
+        raise MessageError("bad head")
+    if kind == kinds.VOTE and len(message) == 5:
+        keys = message[4]
+        if type(keys) is tuple and 0 < len(keys) <= WINDOW_TOTAL_MAX:
+            for key in keys:
+                if type(key) is not int or not 0 <= key < _KEY_END:
+                    raise MessageError("bad key")
+            return message
+        raise MessageError("bad keys")
+    fields = _FIELDS.get(kind)
+    if fields is None or len(message) != 4 + len(fields):
+        raise MessageError("bad kind, or a wrong number of fields")
+    if not fields:
+        return message
+    return message[:4] + tuple(
+        [check(value) for check, value in zip(fields, message[4:], strict=True)]
+    )
+
+
+# -- one check for each type of field ----------------------------------------------------------
+
+_COUNT_END = 1 << 48
+_KEY_END = CLOCK_MAX << RANK_BITS
+Check = Callable[[Any], Any]
+
+
+def _number(low: int, end: int) -> Check:
+    def check(value: Any) -> int:
+        if type(value) is not int or not low <= value < end:
+            raise MessageError("bad number")
+        return value
+
+    return check
+
+
+def _bytes(size_max: int) -> Check:
+    def check(value: Any) -> bytes:
+        if type(value) is not bytes or len(value) > size_max:
+            raise MessageError("bad bytes")
+        return value
+
+    return check
+
+
+def _text(size_max: int) -> Check:
+    def check(value: Any) -> str:
+        if type(value) is not str or len(value) > size_max or len(value.encode()) > size_max:
+            raise MessageError("bad text")
+        return value
+
+    return check
+
+
+def _many(each: Check, count_max: int) -> Check:
+    def check(value: Any) -> tuple[Any, ...]:
+        if type(value) is not tuple or len(value) > count_max:
+            raise MessageError("bad list")
+        return tuple([each(item) for item in value])
+
+    return check
+
+
+def _fields(*checks: Check) -> Check:
+    def check(value: Any) -> tuple[Any, ...]:
+        if type(value) is not tuple or len(value) != len(checks):
+            raise MessageError("bad fields")
+        return tuple([one(item) for one, item in zip(checks, value, strict=True)])
+
+    return check
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value: None if value is None else check(value)
+
+
+_count = _number(0, _COUNT_END)
+_key = _number(0, _KEY_END)
+_rank = _number(0, VIEW_SIZE_MAX)
+_mask = _number(0, 1 << VIEW_SIZE_MAX)
+_ballot = _number(1 << RANK_BITS, ROUND_MAX << RANK_BITS)
+_incarnation = _number(0, 1 << 64)
+_deadline = _number(1, DEADLINE_MS_MAX + 1)
+_outcome = _number(1, 4)
+_reason = _text(REASON_SIZE_MAX)
+_kind = _text(KIND_SIZE_MAX)
+_body = _bytes(BODY_SIZE_MAX)
+_where = _bytes(WHERE_SIZE_MAX)
+_size = _number(0, 1 << 63)
+
+
+def _member(value: Any) -> Member:
+    if type(value) is not tuple or len(value) != 2:
+        raise MessageError("bad member")
+    key, incarnation = value
+    if type(key) is not bytes or len(key) != 32:
+        raise MessageError("bad key of a member")
+    return Member(key, _incarnation(incarnation))
+
+
+def _blob(value: Any) -> tuple[bytes, int]:
+    if type(value) is not tuple or len(value) != 2:
+        raise MessageError("bad blob")
+    root, size = value
+    if type(root) is not bytes or len(root) != 32:
+        raise MessageError("bad root")
+    return root, _size(size)
+
+
+_blobs = _many(_blob, BLOBS_MAX)
+_members = _many(_member, VIEW_SIZE_MAX)
+
+
+def _content(value: Any) -> Content:
+    if type(value) is not tuple or len(value) != 6:
+        raise MessageError("bad content")
+    kind, body, blobs, deadline_ms, subject, where = value
+    _kind(kind)
+    reserved = kind[:1] == "@"
+    if not kind or (reserved and kind not in (JOIN, LEAVE, KICK)):
+        raise MessageError("bad kind of content")
+    if reserved != (subject is not None) or (where and kind != JOIN):
+        raise MessageError("a subject where none belongs, or none where one does")
+    return Content(
+        kind,
+        _body(body),
+        _blobs(blobs) if blobs else _no_blobs(blobs),
+        _deadline(deadline_ms),
+        None if subject is None else _member(subject),
+        _where(where),
+    )
+
+
+def _no_blobs(value: Any) -> tuple[()]:
+    if value != () or type(value) is not tuple:
+        raise MessageError("bad blobs")
+    return ()
+
+
+_answers = _many(_fields(_rank, _bytes(ANSWER_SIZE_MAX)), VIEW_SIZE_MAX)
+_reasons = _many(_fields(_rank, _reason), VIEW_SIZE_MAX)
+_entry = _fields(_key, _outcome, _content, _answers, _reasons)
+_value = _fields(_mask, _or_none(_member), _reasons, _many(_entry, HELD_MAX), _count)
+_held = _fields(_key, _count, _number(0, 3), _content, _answers, _reasons)
+
+_FIELDS: dict[int, tuple[Check, ...]] = {
+    kinds.PROPOSE: (_content,),
+    kinds.ANSWER: (_key, _bytes(ANSWER_SIZE_MAX)),
+    kinds.REJECT: (_key, _reason),
+    kinds.NOTED: (_key, _rank, _reason),
+    kinds.MARK: (),
+    kinds.SUSPECT: (_mask, _mask),
+    kinds.PREPARE: (_ballot,),
+    kinds.PROMISE: (
+        _ballot,
+        _count,
+        _number(0, ROUND_MAX << RANK_BITS),
+        _or_none(_value),
+        _many(_held, HELD_MAX),
+    ),
+    kinds.ACCEPT: (_ballot, _value),
+    kinds.ACCEPTED: (_ballot,),
+    kinds.INSTALL: (_value,),
+    kinds.ASK: (),
+    kinds.EXPELLED: (_reason,),
+    kinds.HERE: (),
+    kinds.SNAPSHOT: (_members, _count, _key, _bytes(SNAPSHOT_SIZE_MAX)),
+    kinds.DECISION: (_count, _entry),
+    kinds.READY: (_members,),
+}

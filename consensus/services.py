@@ -1,0 +1,72 @@
+"""Named services over channels: whoever opens a channel says first what it is for.
+
+The first bytes of a channel are the length of the service's name (1) and the name in ASCII.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from consensus.decision import GroupError
+from transport.channel import Channel
+from transport.core.errors import RemoteError, TransportError
+
+NAME_SIZE_MAX = 64
+GREETING_TIMEOUT_S = 10.0
+
+Service = Callable[[Channel], Awaitable[None]]
+
+
+class Services:
+    """What a node serves to peers that open channels to it."""
+
+    def __init__(self, open_channel: Callable[[bytes], Channel]) -> None:
+        self._open_channel = open_channel
+        self._services: dict[str, Service] = {}
+
+    def register(self, name: str, service: Service) -> None:
+        """Serve `name` from now on; replaces what served it before."""
+        _encode(name)
+        self._services[name] = service
+
+    async def open(self, peer: bytes, name: str) -> Channel:
+        """A channel to a peer's service. Raises LocalError without a presence, ChannelBroken."""
+        greeting = _encode(name)
+        channel = self._open_channel(peer)
+        try:
+            await channel.send(greeting)
+        except BaseException:
+            await channel.aclose()
+            raise
+        return channel
+
+    async def accept(self, channel: Channel) -> None:
+        """Serve a channel that a peer opened, to its end."""
+        try:
+            with anyio.fail_after(GREETING_TIMEOUT_S):
+                (size,) = await _exactly(channel, 1)
+                name = await _exactly(channel, min(size, NAME_SIZE_MAX))
+            service = self._services.get(name.decode("ascii", "replace"))
+            if service is not None:
+                await service(channel)
+        except (TransportError, TimeoutError):
+            return  # The peer went away, or never said what it wanted.
+        finally:
+            await channel.aclose()
+
+
+async def _exactly(channel: Channel, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = await channel.receive(size - len(data))
+        if not piece:
+            raise RemoteError("the channel ended in the middle of its greeting")
+        data += piece
+    return data
+
+
+def _encode(name: str) -> bytes:
+    data = name.encode("ascii", "replace")
+    if not 1 <= len(data) <= NAME_SIZE_MAX or not name.isascii():
+        raise GroupError(f"a service's name is 1 to {NAME_SIZE_MAX} ASCII characters")
+    return bytes((len(data),)) + data

@@ -1,0 +1,145 @@
+"""`python -m scenarios explore [CASE ...] | sweep | replay SEED`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scenarios.cases import CASES, FULL
+from scenarios.checkers import Checkers, Violation
+from scenarios.explore import Found, explore
+from scenarios.history import read_lines
+from scenarios.picture import as_svg, as_text
+from scenarios.sweep import run_schedule, schedule_of, sweep
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status: 0 if nothing was violated."""
+    parser = argparse.ArgumentParser(prog="scenarios", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    add = commands.add_parser("explore", help="every interleaving of small cases")
+    add.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")
+    add.add_argument("--json", action="store_true", help="one object a line, a summary last")
+    add.add_argument("--states", type=int, help="cap each run at so many states")
+    add.add_argument("--full", action="store_true", help="commuting deliveries in every order")
+    add = commands.add_parser("sweep", help="seeded random schedules")
+    add.add_argument("--seeds", type=int, default=1000, help="how many (default 1000)")
+    add.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
+    add.add_argument("--json", action="store_true", help="a summary as one object")
+    add = commands.add_parser("replay", help="one schedule again, with its diagram")
+    add.add_argument("seed", type=int)
+    add.add_argument("--svg", type=Path, help="write the diagram here")
+    add = commands.add_parser("check", help="the invariants on logs of real processes")
+    add.add_argument("logs", nargs="+", type=Path, help="files of JSON lines")
+    add.add_argument("--strict", action="store_true", help="the group has no casting vote")
+    parsed = parser.parse_args(arguments)
+    run = {"explore": _explore, "sweep": _sweep, "replay": _replay, "check": _check}
+    return run[parsed.command](parsed)
+
+
+def _explore(parsed: argparse.Namespace) -> int:
+    unknown = [name for name in parsed.cases if name not in CASES]
+    if unknown:
+        print(f"no such case: {', '.join(unknown)}; there are {', '.join(CASES)}", file=sys.stderr)
+        return 2
+    total: dict[str, Any] = {"states": 0, "transitions": 0, "capped": 0, "violations": 0}
+    for name in parsed.cases or FULL:
+        case = CASES[name]
+        done = explore(case, states_max=parsed.states, reduce=not parsed.full)
+        summary = done.summary()
+        if parsed.json:
+            print(json.dumps(summary | {"violated": [str(f.violation) for f in done.found]}))
+        else:
+            print(f"{name}: {case.about}")
+            print(
+                f"  {summary['states']:,} states, {summary['transitions']:,} transitions, depth "
+                f"{summary['depth']}, {summary['runs']} runs, {summary['seconds']} s: "
+                + ("closed" if done.closed else f"{done.capped} runs capped")
+            )
+            for found in done.found:
+                print(_told(found, case.everyone))
+        sys.stdout.flush()
+        for key in total:
+            total[key] += summary[key]
+    total["closed"] = total["capped"] == 0
+    if parsed.json:
+        print(json.dumps({"summary": total}))
+    return 1 if total["violations"] else 0
+
+
+def _told(found: Found, names: Sequence[str]) -> str:
+    return f"VIOLATED {found.violation}\nwith {found.faults}:\n{as_text(names, found.moments)}"
+
+
+def _sweep(parsed: argparse.Namespace) -> int:
+    outcome = sweep(range(parsed.first, parsed.first + parsed.seeds))
+    if parsed.json:
+        print(
+            json.dumps(
+                {
+                    "seeds": outcome.seeds,
+                    "steps": outcome.steps,
+                    "decisions": outcome.decisions,
+                    "views": outcome.views,
+                    "violations": [
+                        {"seed": f.seed, "violation": str(f.violation), "replay": f.replay}
+                        for f in outcome.failures
+                    ],
+                }
+            )
+        )
+    else:
+        print(
+            f"{outcome.seeds} seeds, {outcome.steps:,} steps, {outcome.decisions:,} decisions, "
+            f"{len(outcome.failures)} violations"
+        )
+        for failure in outcome.failures:
+            print(f"VIOLATED {failure.violation}\nreplay with: {failure.replay}")
+    return 1 if outcome.failures else 0
+
+
+def _replay(parsed: argparse.Namespace) -> int:
+    schedule = schedule_of(parsed.seed)
+    _, _, failure, moments = run_schedule(schedule, trace=True)
+    names = schedule.case.everyone
+    print(schedule)
+    print(as_text(names, moments))
+    if parsed.svg is not None:
+        parsed.svg.write_text(as_svg(names, moments), encoding="utf-8")
+    if failure is not None:
+        print(f"VIOLATED {failure.violation}")
+        return 1
+    print("all invariants hold")
+    return 0
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    groups: dict[str, Checkers] = {}
+    events = 0
+    try:
+        for path in parsed.logs:
+            with path.open(encoding="utf-8") as lines:
+                for group, member, event in read_lines(lines):
+                    checkers = groups.setdefault(group, Checkers(not parsed.strict))
+                    checkers.observe(member, event)
+                    events += 1
+        for checkers in groups.values():
+            checkers.settle()
+    except Violation as violation:
+        print(f"VIOLATED {violation}")
+        return 1
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{events} events of {len(groups)} groups: all invariants hold")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

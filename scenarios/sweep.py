@@ -1,0 +1,227 @@
+"""Seeded random schedules of groups: safety at every step, then healing, then liveness.
+
+Everything in a schedule follows from its seed: how many members, what they propose and vote, who
+joins, leaves, is kicked or crashes, which links are cut for how long, and every delay.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from consensus.core.config import GroupConfig
+from consensus.core.group import Group
+from consensus.core.types import Vote
+from scenarios.case import ACCEPT, REJECT, Act, Case, Faults, kick, leave, propose, sponsor
+from scenarios.checkers import Checkers, Violation
+from scenarios.explore import describe, tell
+from scenarios.history import Decided, Expelled, Installed, Lost, Restored
+from scenarios.picture import Moment
+from scenarios.prepare import prepare
+from scenarios.stage import Stage
+
+__all__ = ["Failure", "Outcome", "Schedule", "run_schedule", "schedule_of", "sweep"]
+
+TROUBLE_S = 6.0
+"""Faults and proposals happen within this time; then everything heals."""
+REST_S = 900.0
+"""Simulated seconds within which everybody comes to rest after healing."""
+STEPS_MAX = 60_000
+"""More steps than this in one schedule are messages without end."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One random history before it happens."""
+
+    seed: int
+    case: Case
+    acts: tuple[tuple[float, str, Act], ...]
+    crashes: tuple[tuple[float, str], ...]
+    cuts: tuple[tuple[float, str, str], ...]
+    """`(at, listener, speaker)`."""
+    heals: tuple[float, ...]
+    delay_s: tuple[float, float]
+    answer_s: float
+
+    def __str__(self) -> str:
+        lines = [f"seed {self.seed}: members {' '.join(self.case.everyone)}"]
+        lines += [f"  {at:6.3f}  {who} {' '.join(filter(None, act))}" for at, who, act in self.acts]
+        lines += [f"  {at:6.3f}  {who} crashes" for at, who in self.crashes]
+        lines += [f"  {at:6.3f}  {who} stops to hear {whom}" for at, who, whom in self.cuts]
+        lines += [f"  {at:6.3f}  all links heal" for at in self.heals]
+        return "\n".join(lines)
+
+
+def schedule_of(seed: int) -> Schedule:
+    """The schedule with this seed."""
+    rng = random.Random(f"schedule {seed}")
+    size = rng.choice((2, 3, 3, 3, 4, 4, 5))
+    members = tuple("ABCDE"[:size])
+    joiners = {"J": rng.choice(members)} if rng.random() < 0.4 else {}
+    acts: list[tuple[float, str, Act]] = []
+    bodies = []
+    for number in range(rng.randint(1, 6)):
+        body = f"p{number}"
+        bodies.append(body)
+        acts.append((_instant(rng), rng.choice(members), propose(body)))
+    if joiners:
+        acts.append((_instant(rng), joiners["J"], sponsor("J")))
+    for _ in range(rng.choice((0, 0, 1, 1, 2))):
+        who, whom = rng.sample(members, 2)
+        acts.append((_instant(rng), who, kick(whom)))
+    if rng.random() < 0.25:
+        acts.append((_instant(rng), rng.choice(members), leave()))
+    votes: dict[tuple[str, str], tuple[Vote, ...]] = {
+        (member, body): (REJECT,) if rng.random() < 0.12 else (ACCEPT,)
+        for member in (*members, *joiners)
+        for body in bodies
+    }
+    everyone = (*members, *joiners)
+    crashes = [(_instant(rng), m) for m in rng.sample(everyone, rng.choice((0, 0, 1, 1, 2)))]
+    cuts = []
+    for _ in range(rng.choice((0, 0, 1, 2, 3))):
+        a, b = rng.sample(members, 2)
+        at = _instant(rng)
+        cuts.append((at, a, b))
+        if rng.random() < 0.7:
+            cuts.append((at, b, a))
+    low = rng.choice((0.001, 0.01, 0.05))
+    case = Case(
+        f"seed {seed}",
+        "a random schedule",
+        members,
+        joiners=joiners,
+        votes=votes,
+        prompt=rng.random() < 0.5,
+        config=GroupConfig(casting_vote=rng.random() < 0.8),
+    )
+    return Schedule(
+        seed,
+        case,
+        tuple(sorted(acts)),
+        tuple(sorted(crashes)),
+        tuple(sorted(cuts)),
+        tuple(sorted(_instant(rng) for _ in range(rng.choice((0, 1, 2))))) if cuts else (),
+        (low, low * rng.choice((1.0, 3.0, 20.0))),
+        rng.choice((0.0, 0.1, 2.0)),
+    )
+
+
+def _instant(rng: random.Random) -> float:
+    """Somewhere in the time of trouble, often close to other things that happen."""
+    around = rng.choice((0.1, 1.0, 1.2, TROUBLE_S / 2))
+    return round(min(TROUBLE_S, max(0.0, rng.gauss(around, around / 4))), 3)
+
+
+@dataclass
+class Failure:
+    """A schedule in which an invariant was violated."""
+
+    seed: int
+    violation: Violation
+    moments: list[Moment] = field(default_factory=list)
+
+    @property
+    def replay(self) -> str:
+        """The command that runs it again."""
+        return f"python -m scenarios replay {self.seed}"
+
+
+@dataclass
+class Outcome:
+    """What a sweep did."""
+
+    seeds: int = 0
+    steps: int = 0
+    decisions: int = 0
+    views: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+
+def run_schedule(
+    schedule: Schedule, group: type[Group] = Group, *, trace: bool = False
+) -> tuple[Stage, Checkers, Failure | None, list[Moment]]:
+    """Runs one schedule to its end, or to its first violation."""
+    scene, shells = prepare(schedule.case, Faults(), group)
+    checkers = Checkers(schedule.case.config.casting_vote)
+    for shell in shells:
+        for event in shell.events:
+            checkers.observe(scene.names[shell.me], event)
+        shell.events.clear()
+    moments: list[Moment] = []
+    stage = Stage(scene, shells, f"{schedule.seed}", delay_s=schedule.delay_s, checkers=checkers)
+    stage.answer_s = schedule.answer_s
+    if trace:
+        stage.trace = _tracer(stage, moments)
+    at = scene.index
+    for time_s, who, act in schedule.acts:
+        stage.at(time_s, stage.act, at[who], act)
+    for time_s, who in schedule.crashes:
+        stage.at(time_s, stage.crash, at[who])
+    for time_s, who, whom in schedule.cuts:
+        stage.at(time_s, stage.cut, at[who], at[whom])
+    for time_s in (*schedule.heals, TROUBLE_S):
+        stage.at(time_s, stage.heal)
+    try:
+        if not stage.run(REST_S, STEPS_MAX):
+            raise Violation("8 liveness", scene.names, "messages without end")
+        stage.check_rest()
+    except Violation as violation:
+        return stage, checkers, Failure(schedule.seed, violation, moments), moments
+    return stage, checkers, None, moments
+
+
+def _tracer(stage: Stage, moments: list[Moment]) -> Callable[..., None]:
+    names = stage.scene.names
+    sent: dict[tuple[int, int], list[int]] = {}
+
+    def trace(now: float, member: int, what: str, detail: Any, sends: Any) -> None:
+        news = "; ".join(
+            tell(event)
+            for event in stage.shells[member].events
+            if isinstance(event, Decided | Installed | Restored | Expelled | Lost)
+        )
+        place = len(moments)
+        for to, _ in sends:
+            sent.setdefault((member, to), []).append(place)
+        if what == "deliver":
+            sender, message = detail
+            places = sent.get((sender, member), [])
+            origin = places.pop(0) if places else None
+            moments.append(
+                Moment(names[member], describe(message), names[sender], origin, news, now)
+            )
+            return
+        if what in ("hear", "silence"):
+            detail = names[detail]
+        text = f"{what} {detail if detail is not None else ''}"
+        moments.append(Moment(names[member], text, outcome=news, time_s=now))
+
+    return trace
+
+
+def sweep(
+    seeds: Iterable[int],
+    group: type[Group] = Group,
+    *,
+    failures_max: int = 1,
+    each: Callable[[int], None] | None = None,
+) -> Outcome:
+    """Runs the schedules of these seeds until so many have failed."""
+    outcome = Outcome()
+    for seed in seeds:
+        stage, checkers, failure, _ = run_schedule(schedule_of(seed), group)
+        outcome.seeds += 1
+        outcome.steps += stage.steps
+        outcome.decisions += len(checkers.facts.outcomes)
+        outcome.views += max(checkers.facts.views, default=0)
+        if each is not None:
+            each(seed)
+        if failure is not None:
+            outcome.failures.append(failure)
+            if len(outcome.failures) >= failures_max:
+                break
+    return outcome

@@ -1,0 +1,265 @@
+"""The table of peers: dispatches datagrams to presences, drives handshakes, lanes and liveness.
+
+Pure: time and randomness are arguments, datagrams go in and out by four verbs. After any change
+drain `poll_transmits`, then `poll_events`, then arm a timer for `next_timeout`. Nothing a peer
+sends raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transport.core import meeting
+from transport.core.admitted import Admitted
+from transport.core.config import TransportConfig
+from transport.core.constants import CID_SIZE, KEY_SIZE
+from transport.core.errors import LocalError, UnknownPeer
+from transport.core.events import APPLICATION_REASON_MAX, Event, PeerStatus, Reason
+from transport.core.keys import Identity
+from transport.core.relation import Relation
+from transport.core.responder import Reply, Responder
+from transport.core.table import Table
+from transport.core.types import Address, RandomBytes, Transmit
+from transport.core.wire import echo_of_untrusted, is_handshake
+
+__all__ = ["Peers"]
+
+
+class Peers:
+    """Everything one node shares with its peers."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        config: TransportConfig,
+        random: RandomBytes,
+        now: float,
+        incarnation: int,
+    ) -> None:
+        """`incarnation`: 64 random bits, drawn when the process starts."""
+        if incarnation >> 64:
+            raise LocalError("an incarnation has 64 bits")
+        self._table = Table(identity, config, random, incarnation)
+        self._responder = Responder(identity, config.handshake, random, now)
+        self._now = now
+
+    # -- verbs
+
+    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> None:
+        """Take datagrams in the order of their arrival. Raises nothing."""
+        self._now = now
+        table = self._table
+        find = table.by_cid.get
+        for data, address in batch:
+            known = find(data[:CID_SIZE])
+            if known is not None:
+                relation, presence = known
+                if relation.receive_untrusted(presence, data, address, now) and not relation.dirty:
+                    table.mark(relation)
+            elif is_handshake(data):
+                self._handshake_untrusted(data, address, now)
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what is due at `now`."""
+        self._now = now
+        table = self._table
+        while (relation := table.timers.due(now)) is not None:
+            if relation.dropped:
+                continue
+            relation.handle_timeout(now)
+            table.mark(relation)
+        due = self._responder.next_timeout()
+        if due is not None and due <= now:
+            self._responder.handle_timeout(now)
+            self._poll_responder(now)
+
+    def poll_transmits(self) -> list[Transmit]:
+        """Everything that may go now; pending entries are packed once per call."""
+        table = self._table
+        now = self._now
+        dirty = table.dirty
+        if dirty:
+            table.dirty = []
+            for relation in dirty:
+                relation.dirty = False
+                relation.flush(now)
+                if relation.dropped:
+                    continue
+                due = relation.next_timeout()
+                if due is not None:
+                    table.timers.wake(relation, due)
+        out = table.out
+        table.out = []
+        return out
+
+    def poll_events(self) -> list[Event]:
+        """What happened since the last call, in order."""
+        events = self._table.events
+        self._table.events = []
+        return events
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` is wanted; may be early, never late."""
+        if self._table.dirty:
+            return self._now
+        due = self._table.timers.next_timeout()
+        responder = self._responder.next_timeout()
+        if due is None or (responder is not None and responder < due):
+            return responder
+        return due
+
+    # -- actions
+
+    def connect(
+        self, peer: bytes, addresses: Sequence[Address], now: float, timeout_s: float = 5.0
+    ) -> None:
+        """Bring about a presence, trying `addresses` side by side.
+
+        Ends in `PresenceUp` or `ConnectFailed`. A peer that is up and heard needs nothing, and
+        nothing is said; an attempt under way takes the addresses as well. Raises `LocalError` for
+        a key that is none or this node's own, for no address, and if a table is full.
+        """
+        self._now = now
+        if not addresses:
+            raise LocalError("there is no address to try")
+        if timeout_s <= 0:
+            raise LocalError("a timeout is positive")
+        table = self._table
+        relation = self._relation(peer, now)
+        attempt = relation.attempt
+        if attempt is not None:
+            attempt.add(addresses)
+            attempt.deadline = max(attempt.deadline, now + timeout_s)
+            attempt.next_at = now
+        elif relation.current is None or relation.liveness.silent_at is not None:
+            try:
+                if table.attempts >= table.config.attempts_max:
+                    raise LocalError("too many attempts at once")
+                meeting.begin_attempt(table, relation, addresses, now, now + timeout_s)
+            except LocalError:
+                relation.drop_if_unused()
+                raise
+        table.mark(relation)
+
+    def send(self, peer: bytes, group: int, entry: bytes, now: float) -> None:
+        """Queue an entry; it leaves with the next `poll_transmits` if the window allows.
+
+        Raises `UnknownPeer`, `LaneFull` (nothing was queued), or `LocalError` for an entry above
+        64 KiB or a group number above 63 bits.
+        """
+        self._now = now
+        table = self._table
+        relation = table.relations.get(peer)
+        if relation is None or not (relation.reported or relation.attempt or relation.kept):
+            raise UnknownPeer("there is no presence with this peer, and none is being set up")
+        relation.lane.sender.push(group, entry)
+        if not relation.dirty:
+            relation.dirty = True
+            table.dirty.append(relation)
+
+    def watch(self, peer: bytes, quick: bool, now: float) -> None:
+        """Something is awaited from the peer, or no longer: probe it quickly. Unknown: nothing."""
+        self._now = now
+        relation = self._table.relations.get(peer)
+        if relation is not None and relation.liveness.quick != quick:
+            relation.liveness.quick = quick
+            self._table.mark(relation)
+
+    def keep(self, peer: bytes, wanted: bool) -> None:
+        """A group needs the peer: no idle expiry, slow probes, and its lane outlives silence.
+
+        Raises `LocalError` if the table is full or the key is this node's own.
+        """
+        relation = self._table.relations.get(peer)
+        if relation is None:
+            if not wanted:
+                return
+            relation = self._relation(peer, self._now)
+        relation.kept = wanted
+        relation.drop_if_unused()
+        if not relation.dropped:
+            self._table.mark(relation)
+
+    def close(self, peer: bytes, reason: int, now: float) -> None:
+        """End the presence and any attempt; `reason`, at most 127, is told to the peer."""
+        self._now = now
+        if not 0 <= reason <= APPLICATION_REASON_MAX:
+            raise LocalError(f"a reason is 0 to {APPLICATION_REASON_MAX}")
+        relation = self._table.relations.get(peer)
+        if relation is not None:
+            self._close(relation, reason, now)
+
+    def forget(self, peer: bytes) -> None:
+        """End everything with the peer and drop what its lane holds."""
+        relation = self._table.relations.get(peer)
+        if relation is not None:
+            relation.kept = False
+            self._close(relation, Reason.FORGOTTEN, self._now)
+
+    def status(self, peer: bytes) -> PeerStatus | None:
+        """A snapshot of the peer; None if nothing is known of it."""
+        relation = self._table.relations.get(peer)
+        if relation is None:
+            return None
+        current = relation.current
+        sender = relation.lane.sender
+        return PeerStatus(
+            up=relation.reported,
+            incarnation=relation.incarnation,
+            address=current.path.address if current is not None else None,
+            rtt_s=relation.rtt.smoothed_s,
+            silent=relation.liveness.silent_at is not None,
+            backlog_bytes=sender.backlog_bytes,
+            backlog_entries=sender.backlog_entries,
+        )
+
+    # -- inside
+
+    def _close(self, relation: Relation, reason: int, now: float) -> None:
+        if relation.attempt is not None:
+            meeting.attempt_failed(self._table, relation, reason)
+        relation.close(reason, now)
+        if not relation.dropped:
+            self._table.mark(relation)
+
+    def _relation(self, peer: bytes, now: float) -> Relation:
+        table = self._table
+        relation = table.relations.get(peer)
+        if relation is None:
+            if len(peer) != KEY_SIZE or peer == table.identity.key:
+                raise LocalError("a peer is another node's key of 32 bytes")
+            if len(table.relations) >= table.config.peers_max:
+                raise LocalError("the table of peers is full")
+            relation = table.relations[peer] = Relation(table, peer, now)
+        return relation
+
+    def _handshake_untrusted(self, data: bytes, address: Address, now: float) -> None:
+        table = self._table
+        echo = echo_of_untrusted(data)
+        if echo is not None:
+            relation = table.by_echo.get(echo)
+            if relation is not None:
+                meeting.attempt_datagram_untrusted(table, relation, data, address, now)
+                if not relation.dropped:
+                    table.mark(relation)
+            return
+        result = self._responder.receive_untrusted(data, address, now)
+        if isinstance(result, Reply):
+            table.out.append(Transmit(result.data, address))
+        elif result is not None:
+            self._admit(result, address, now)
+        self._poll_responder(now)
+
+    def _poll_responder(self, now: float) -> None:
+        while (admitted := self._responder.poll(now)) is not None:
+            self._admit(admitted, admitted.address, now)
+
+    def _admit(self, admitted: Admitted, address: Address, now: float) -> None:
+        try:
+            relation = self._relation(admitted.peer, now)
+        except LocalError:
+            return  # the table is full: to this peer, we are not there
+        meeting.admit(self._table, relation, admitted, address, now)
+        relation.drop_if_unused()
+        if not relation.dropped:
+            self._table.mark(relation)

@@ -1,0 +1,400 @@
+"""Everything between this node and one peer: presences, the lane, liveness, attempts.
+
+How presences come about is in `meeting`; here is what happens with those that exist.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from transport.core import frames, meeting
+from transport.core.attempt import Attempt
+from transport.core.errors import WireError
+from transport.core.events import (
+    BulkClosed,
+    EntriesReceived,
+    Heard,
+    LaneRelieved,
+    PathMoved,
+    PresenceDown,
+    Reason,
+    Silent,
+)
+from transport.core.frames import LANE, LANE_ACK, LANE_KIND_MASK
+from transport.core.lane import HEADER_SIZE_MAX, Lane
+from transport.core.lane_send import BODY_SIZE_MAX
+from transport.core.liveness import Liveness, Verdict
+from transport.core.meeting import Admission
+from transport.core.presence import Presence
+from transport.core.rtt import RoundTrip
+from transport.core.seal import SEALED_PAYLOAD_SIZE_MAX
+from transport.core.table import Table
+from transport.core.types import Address
+
+__all__ = ["Relation"]
+
+_LANE_ROOM = HEADER_SIZE_MAX + BODY_SIZE_MAX
+_CONTROL_ROOM = SEALED_PAYLOAD_SIZE_MAX - _LANE_ROOM
+"""Bytes of control frames that always fit beside a full lane packet."""
+
+
+class Relation:
+    """One peer's. Created by `connect`, `keep` or an admitted P3; dropped when nothing is left."""
+
+    __slots__ = (
+        "_room",
+        "_table",
+        "active_at",
+        "admission",
+        "attempt",
+        "current",
+        "dirty",
+        "dropped",
+        "echo",
+        "former",
+        "incarnation",
+        "kept",
+        "lane",
+        "liveness",
+        "peer",
+        "reported",
+        "restarted",
+        "rtt",
+        "unconfirmed",
+        "wakeups",
+    )
+
+    def __init__(self, table: Table, peer: bytes, now: float) -> None:
+        config = table.config
+        self._table = table
+        self.peer = peer
+        self.rtt = RoundTrip(config.rto_initial_s, config.rto_min_s, config.rto_max_s)
+        self.liveness = Liveness(config, self.rtt, now)
+        self.lane = self.new_lane()
+        self.incarnation: int | None = None
+        """Of the peer, to whose life the lane belongs; None: it has never been met."""
+        self.current: Presence | None = None
+        """Where new datagrams go."""
+        self.former: list[Presence] = []
+        """Replaced or closed ones, which still open datagrams for a while."""
+        self.unconfirmed: list[Presence] = []
+        """Made from the peer's P3s; the first datagram that opens makes one current."""
+        self.attempt: Attempt | None = None
+        self.echo = b""
+        self.admission: Admission | None = None
+        self.kept = False
+        self.reported = False
+        """`PresenceUp` was told and `PresenceDown` was not."""
+        self.restarted = False
+        """The lane began anew since the last `PresenceUp`."""
+        self.active_at = now
+        """When an entry passed last, either way."""
+        self.dirty = False
+        self.dropped = False
+        self.wakeups: list[float] = []
+
+    def new_lane(self) -> Lane:
+        """A lane in whose life nothing has happened yet."""
+        table = self._table
+        return Lane(table.config, self.rtt, int.from_bytes(table.random(8), "big") or 1)
+
+    # -- receiving
+
+    def receive_untrusted(
+        self, presence: Presence, datagram: bytes, address: Address, now: float
+    ) -> bool:
+        """Take a sealed datagram of `presence`. False: it does not open, nothing has changed."""
+        try:
+            payload = presence.opener.open_untrusted(datagram)
+        except WireError:
+            return False
+        path = presence.path
+        if address != path.address or path.candidate is not None:
+            newest = presence.opener.newest
+            path.arrived(address, len(datagram), newest, self.rtt.timeout_s(), now)
+        elsewhere = presence is not self.current or not presence.confirmed
+        if elsewhere and not meeting.opened_elsewhere(self._table, self, presence, now):
+            return True
+        if self.liveness.heard(now):
+            self._table.events.append(Heard(self.peer, presence.incarnation))
+            self.lane.sender.resume()
+        self.take_frames_untrusted(presence, payload, 0, address, now)
+        return True
+
+    def take_frames_untrusted(
+        self, presence: Presence, payload: bytes, offset: int, address: Address, now: float
+    ) -> None:
+        """Act on the frames of a payload that opened, or of a handshake's reply."""
+        entries: list[tuple[int, bytes]] = []
+        end = len(payload)
+        lane = presence.lane
+        try:
+            while offset < end:
+                kind = payload[offset]
+                family = kind & LANE_KIND_MASK
+                if family == LANE:
+                    # Of an old life of the lane: its presence only drains.
+                    if lane is self.lane:
+                        lane.receive_packet_untrusted(payload, offset, now, entries)
+                    break
+                if family == LANE_ACK:
+                    offset = lane.receive_ack_untrusted(payload, offset, now)
+                    continue
+                kind, value, _, offset = frames.control_untrusted(payload, offset)
+                self._control(presence, kind, value, address, now)
+        except WireError:
+            self._broken(presence, now)
+        if lane is self.lane:
+            sender = lane.sender
+            presence.lane_acknowledged(sender.unacknowledged)
+            if sender.full and sender.relieved():
+                self._table.events.append(LaneRelieved(self.peer))
+        if entries:
+            self.active_at = now
+            incarnation = presence.incarnation
+            self._table.events.append(EntriesReceived(self.peer, incarnation, entries))
+
+    def take_first_data_untrusted(self, data: bytes, offset: int, now: float) -> None:
+        """Act on the lane packet in a P3's first data; nothing else counts there.
+
+        Malformed entries are dropped with everything behind them: there are no keys yet to tell
+        the peer, and its lane will not get far under those that follow.
+        """
+        if offset >= len(data) or data[offset] & LANE_KIND_MASK != LANE:
+            return
+        entries: list[tuple[int, bytes]] = []
+        with suppress(WireError):
+            self.lane.receive_packet_untrusted(data, offset, now, entries)
+        if entries:
+            assert self.incarnation is not None
+            self.active_at = now
+            self._table.events.append(EntriesReceived(self.peer, self.incarnation, entries))
+
+    def _control(
+        self, presence: Presence, kind: int, value: int, address: Address, now: float
+    ) -> None:
+        if kind == frames.PING:
+            presence.say(frames.pong(value))
+        elif kind == frames.PONG:
+            presence.ponged_untrusted(value, now)
+        elif kind == frames.CHALLENGE:
+            presence.direct(address, frames.echo(value))
+        elif kind == frames.ECHO:
+            if presence.path.echoed(value, address, now):
+                self.rtt.reset()
+                if presence is self.current:
+                    self._table.events.append(PathMoved(self.peer, presence.path.address))
+        elif kind == frames.CLOSE:
+            self._closed_by_peer(presence, value, now)
+
+    def _broken(self, presence: Presence, now: float) -> None:
+        """The peer broke the rules under authentic keys: end it, and say so."""
+        if presence is self.current:
+            self.close(Reason.PROTOCOL, now)
+        else:
+            self.discard(presence)
+
+    def _closed_by_peer(self, presence: Presence, reason: int, now: float) -> None:
+        was_current = presence is self.current
+        self.discard(presence)
+        if not was_current:
+            return
+        for other in self.former:
+            if other.closed_reason is None and other.lane is self.lane:
+                # Crossed handshakes which the two sides judged differently: one is left.
+                self.former.remove(other)
+                self.current = other
+                return
+        self.down(reason, now)
+
+    # -- sending
+
+    def flush(self, now: float) -> None:
+        """Put everything that may go now into `out`."""
+        table = self._table
+        if self.attempt is not None or self.admission is not None:
+            meeting.flush_handshakes(table, self, now)
+        for each in (*self.former, *self.unconfirmed):
+            if each.control:
+                table.out.append(each.seal(self._take_control(each)))
+            if each.directed:
+                each.seal_directed(table.out)
+        presence = self.current
+        if presence is None:
+            return
+        out = table.out
+        if presence.path.next_at is not None:
+            for address, token in presence.path.challenges_due(now):
+                presence.direct(address, frames.challenge(token))
+        if presence.directed:
+            presence.seal_directed(out)
+        lane = self.lane
+        while True:
+            control = self._take_control(presence) if presence.control else b""
+            number = lane.sender.next_number
+            frame = lane.packet_frame(now, _LANE_ROOM)
+            if frame is None:
+                if lane.ack_due(now) or (control and lane.receiver.ack_at is not None):
+                    frame = lane.ack_frame(now)
+                elif control:
+                    frame = b""
+                else:
+                    break
+            else:
+                self.active_at = now
+                if number != lane.sender.next_number:
+                    presence.lane_packet_sent(number)
+            out.append(presence.seal(control + frame))
+
+    def _take_control(self, presence: Presence) -> bytes:
+        control = b"".join(presence.control)
+        presence.control.clear()
+        return control
+
+    # -- time
+
+    def active(self) -> bool:
+        """The peer is wanted: kept, awaited, or owed something."""
+        return self.kept or self.liveness.quick or not self.lane.sender.quiet
+
+    def next_timeout(self) -> float | None:
+        """The earliest time at which anything here is due."""
+        due: list[float] = []
+        if self.attempt is not None:
+            due.append(min(self.attempt.next_at, self.attempt.deadline))
+        if self.admission is not None:
+            due.append(self.admission.deadline)
+        for presence in (*self.former, *self.unconfirmed):
+            due.append(presence.expires_at)
+        current = self.current
+        if current is not None:
+            active = self.active()
+            alive = self.liveness.next_timeout(active)
+            if alive is not None:
+                due.append(alive)
+            if not active:
+                due.append(self._idle_at())
+            if self.liveness.silent_at is None:
+                lane = self.lane.next_timeout()
+                if lane is not None:
+                    due.append(lane)
+            if current.path.next_at is not None:
+                due.append(current.path.next_at)
+            if not current.confirmed:
+                due.append(current.expires_at)
+                if current.probe_at is not None:
+                    due.append(current.probe_at)
+        return min(due) if due else None
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what is due; what it wants to send leaves with the next flush."""
+        for presence in [*self.former, *self.unconfirmed]:
+            if presence.expires_at <= now:
+                self._expired(presence, now)
+        if self.attempt is not None and self.attempt.deadline <= now:
+            meeting.attempt_failed(self._table, self, Reason.NO_ANSWER)
+        current = self.current
+        if current is None:
+            return
+        if not current.confirmed:
+            if current.expires_at <= now:
+                self.discard(current)
+                self.down(Reason.UNCONFIRMED, now)
+                return
+            if current.probe_at is not None and current.probe_at <= now:
+                current.probe_at = now + self.rtt.timeout_s(current.probe_tries)
+                current.probe_tries += 1
+                current.ping(now)
+        if self.liveness.silent_at is None:
+            self.lane.handle_timeout(now)
+        active = self.active()
+        verdict = self.liveness.handle_timeout(active, now)
+        if verdict is Verdict.GONE:
+            self.close(Reason.SILENT, now)
+            return
+        if verdict is Verdict.SILENT:
+            self._table.events.append(Silent(self.peer, current.incarnation))
+        if verdict is not Verdict.NOTHING:
+            current.ping(now)
+        if not active and self._idle_at() <= now:
+            self.close(Reason.IDLE, now)
+
+    def _idle_at(self) -> float:
+        return max(self.active_at, self.liveness.heard_at) + self._table.config.idle_timeout_s
+
+    def _expired(self, presence: Presence, now: float) -> None:
+        unconfirmed = presence in self.unconfirmed
+        if presence.closed_reason is None and not unconfirmed:
+            # The other side may still send here; then it learns that nobody listens.
+            self._table.out.append(presence.seal(frames.close(Reason.REPLACED)))
+        self.discard(presence)
+        if unconfirmed and self.reported and self.current is None and not self.unconfirmed:
+            self.down(Reason.UNCONFIRMED, now)
+        self.drop_if_unused()
+
+    # -- ends
+
+    def close(self, reason: int, now: float) -> None:
+        """Tell the peer, and keep the presence a while to tell it again if it did not hear."""
+        for presence in [*self.unconfirmed, *([self.current] if self.current else [])]:
+            presence.control.clear()
+            self._table.out.append(presence.seal(frames.close(min(reason, 255))))
+            if presence is self.current:
+                presence.closed_reason = reason
+                self.retire(presence, now)
+            else:
+                self.discard(presence)
+        self.admission = None
+        self.down(reason, now)
+
+    def retire(self, presence: Presence, now: float) -> None:
+        """Let `presence` drain."""
+        if presence is self.current:
+            self.current = None
+        presence.expires_at = now + self._table.config.drain_s
+        presence.probe_at = None
+        self.former.append(presence)
+        while len(self.former) > 2:
+            self.discard(self.former[0])
+
+    def discard(self, presence: Presence) -> None:
+        """Erase `presence`; its datagrams are unknown from here on."""
+        if presence is self.current:
+            self.current = None
+        for row in (self.former, self.unconfirmed):
+            if presence in row:
+                row.remove(presence)
+                if row is self.unconfirmed:
+                    self._table.unconfirmed -= 1
+        self._table.by_cid.pop(presence.message_cid, None)
+        presence.erase()
+
+    def down(self, reason: int, now: float) -> None:
+        """No presence is left: tell, and forget the lane unless the peer is kept."""
+        if self.reported:
+            self.reported = False
+            incarnation = self.incarnation
+            assert incarnation is not None
+            self._table.events.append(BulkClosed(self.peer))
+            self._table.events.append(PresenceDown(self.peer, incarnation, reason))
+        self.liveness.heard(now)
+        if not self.kept and self.attempt is None:
+            self.lane = self.new_lane()
+            self.incarnation = None
+            self.restarted = False
+        self.drop_if_unused()
+
+    def drop_if_unused(self) -> None:
+        """Leave the table if nothing keeps this relation there."""
+        if (
+            self.kept
+            or self.reported
+            or self.current is not None
+            or self.attempt is not None
+            or self.admission is not None
+            or self.former
+            or self.unconfirmed
+        ):
+            return
+        self.dropped = True
+        self._table.relations.pop(self.peer, None)

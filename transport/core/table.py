@@ -1,0 +1,81 @@
+"""What all relations of one node share: look-ups, output, bounds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transport.core.config import TransportConfig
+from transport.core.constants import CID_SIZE
+from transport.core.events import Event
+from transport.core.keys import Identity
+from transport.core.timers import Timers
+from transport.core.types import RandomBytes, Transmit
+from transport.core.wire import is_handshake
+
+if TYPE_CHECKING:
+    from transport.core.presence import Presence
+    from transport.core.relation import Relation
+
+__all__ = ["Table"]
+
+
+class Table:
+    """Owned by `Peers`; relations read and write it."""
+
+    __slots__ = (
+        "attempts",
+        "by_cid",
+        "by_echo",
+        "config",
+        "dirty",
+        "events",
+        "identity",
+        "incarnation",
+        "out",
+        "random",
+        "relations",
+        "timers",
+        "unconfirmed",
+    )
+
+    def __init__(
+        self, identity: Identity, config: TransportConfig, random: RandomBytes, incarnation: int
+    ) -> None:
+        self.identity = identity
+        self.config = config
+        self.random = random
+        self.incarnation = incarnation
+        self.events: list[Event] = []
+        self.out: list[Transmit] = []
+        self.by_cid: dict[bytes, tuple[Relation, Presence]] = {}
+        """Where a sealed datagram belongs: one look-up."""
+        self.by_echo: dict[bytes, Relation] = {}
+        """Where a P2 or P4 belongs."""
+        self.relations: dict[bytes, Relation] = {}
+        self.dirty: list[Relation] = []
+        """Those that may have something to send."""
+        self.timers: Timers[Relation] = Timers()
+        self.attempts = 0
+        """Attempts under way."""
+        self.unconfirmed = 0
+        """Presences made from a P3 under whose keys nothing has opened yet."""
+
+    def draw_cid(self) -> bytes:
+        """A connection id that is not in use and not a handshake's beginning."""
+        while True:
+            cid = self.random(CID_SIZE)
+            if not is_handshake(cid) and cid not in self.by_cid:
+                return cid
+
+    def draw_cids(self) -> tuple[bytes, bytes]:
+        """Two different ones: for messages, and for bulk."""
+        message_cid = self.draw_cid()
+        while (bulk_cid := self.draw_cid()) == message_cid:
+            pass
+        return message_cid, bulk_cid
+
+    def mark(self, relation: Relation) -> None:
+        """Let the next `poll_transmits` look at `relation`."""
+        if not relation.dirty:
+            relation.dirty = True
+            self.dirty.append(relation)

@@ -1,0 +1,193 @@
+"""Builds `utp_native._native`: libutp's patched sources and ours, through cffi's API mode.
+
+    python -m utp_native.build                 in place; nothing if all inputs are unchanged
+    python -m utp_native.build --sanitize      with AddressSanitizer and UBSan, and assertions on
+    python -m utp_native.build --without 09    leaves a patch out, to see its test fail
+
+Variants go to `.cache/utp_native/<variant>/` and leave the module in place alone; the command
+prints the environment that makes Python load one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import cffi
+
+_PACKAGE = Path(__file__).resolve().parent
+if str(_PACKAGE.parent) not in sys.path:  # when setuptools runs this file by its path
+    sys.path.insert(0, str(_PACKAGE.parent))
+
+from utp_native import patch, source  # noqa: E402
+
+__all__ = ["build_in_place", "build_variant", "main", "make_ffi"]
+
+_MODULE = "utp_native._native"
+_SOURCES = _PACKAGE / "src"
+_PATCHES = _PACKAGE / "patches"
+_LIBUTP = (
+    "utp_internal.cpp",
+    "utp_api.cpp",
+    "utp_callbacks.cpp",
+    "utp_hash.cpp",
+    "utp_packedsockaddr.cpp",
+    "utp_utils.cpp",
+)
+_OURS = ("abi.cpp", "pump.cpp", "channels.cpp", "channel.cpp", "net.cpp")
+# libutp's own warnings are not ours to mend; ours are errors in `make`-less builds by review.
+_FLAGS = [
+    "-std=c++17",
+    "-O2",
+    "-fvisibility=hidden",
+    "-fno-strict-aliasing",  # libutp reads packets through pointers of other types
+    "-Wall",
+    "-Wno-unused",
+    "-Wno-sign-compare",
+    "-Wno-class-memaccess",
+    "-Wno-format",
+    "-Wno-address",
+    "-Wno-parentheses",
+    "-Wno-type-limits",
+]
+_SANITIZERS = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"]
+_MARK = "utp_native inputs "
+
+
+def _cdef() -> str:
+    text = (_SOURCES / "abi.h").read_text(encoding="utf-8")
+    return text.split("/* CDEF */", 1)[1].split("/* END */", 1)[0]
+
+
+def _patched(without: Sequence[str]) -> dict[str, bytes]:
+    patches = patch.load_all(_PATCHES)
+    unknown = [name for name in without if not any(p.name.startswith(name) for p in patches)]
+    if unknown:
+        raise patch.PatchError(f"there is no patch {', '.join(unknown)}")
+    kept = [p for p in patches if not p.name.startswith(tuple(without))] if without else patches
+    return patch.apply(source.read_sources(), kept)
+
+
+def _inputs_digest(sources: dict[str, bytes], flags: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(sources):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(sources[name]).digest())
+    for path in [*sorted(_SOURCES.iterdir()), Path(__file__)]:
+        if path.is_file():
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    digest.update("\0".join([*flags, sys.version, cffi.__version__]).encode())
+    return digest.hexdigest()
+
+
+def _make_builder(
+    libutp: Path, digest: str, flags: Sequence[str], link_flags: Sequence[str], ndebug: bool
+) -> cffi.FFI:
+    builder = cffi.FFI()
+    builder.cdef(_cdef())
+    builder.set_source(
+        _MODULE,
+        # The digest stands in the module itself, where the next build looks for it.
+        f'#include "abi.h"\nextern const char utp_native_inputs[];\n'
+        f'const char utp_native_inputs[] __attribute__((used)) = "{_MARK}{digest}";\n',
+        source_extension=".cpp",
+        sources=[str(libutp / name) for name in _LIBUTP] + [str(_SOURCES / n) for n in _OURS],
+        include_dirs=[str(_SOURCES), str(libutp)],
+        define_macros=[("POSIX", "1"), *([("NDEBUG", "1")] if ndebug else [])],
+        # distutils may define NDEBUG by itself.
+        extra_compile_args=[*flags, *([] if ndebug else ["-UNDEBUG"])],
+        extra_link_args=list(link_flags),
+    )
+    return builder
+
+
+def _write(sources: dict[str, bytes], directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in sources.items():
+        path = directory / name
+        if not path.is_file() or path.read_bytes() != content:
+            path.write_bytes(content)
+    return directory
+
+
+def _build_directory() -> Path:
+    return source.cache_directory().parent / "utp_native"
+
+
+def _compile(
+    variant: str, target: Path, without: Sequence[str], flags: list[str], sanitize: bool, quiet: bool
+) -> Path:
+    sources = _patched(without)
+    digest = _inputs_digest(sources, [*flags, str(sanitize)])
+    for built in target.glob("_native.*.so"):
+        if (_MARK + digest).encode() in built.read_bytes():
+            return built
+    libutp = _write(sources, _build_directory() / variant / "libutp")
+    builder = _make_builder(libutp, digest, flags, _SANITIZERS if sanitize else [], not sanitize)
+    with tempfile.TemporaryDirectory() as work:
+        built = Path(builder.compile(tmpdir=work, verbose=not quiet))
+        target.mkdir(parents=True, exist_ok=True)
+        final = target / built.name
+        # Renamed into place: a process that has the old module loaded keeps its own copy.
+        beside = target / f".{built.name}.{os.getpid()}"
+        shutil.copy2(built, beside)
+        os.replace(beside, final)
+    return final
+
+
+def build_in_place(*, quiet: bool = True) -> Path:
+    """Build next to the package unless it is up to date; returns the module's path.
+
+    Raises `SourceError`, `PatchError`, or cffi's `VerificationError` from the compiler.
+    """
+    return _compile("release", _PACKAGE, (), list(_FLAGS), False, quiet)
+
+
+def build_variant(
+    *, without: Sequence[str] = (), sanitize: bool = False, quiet: bool = True
+) -> Path:
+    """Build into the cache, with patches left out or sanitizers in; returns the module's path."""
+    name = "-".join([*(f"without-{w}" for w in without), *(["sanitize"] if sanitize else [])])
+    variant = name or "release"
+    flags = [*_FLAGS, *(_SANITIZERS if sanitize else [])]
+    return _compile(variant, _build_directory() / variant, without, flags, sanitize, quiet)
+
+
+def make_ffi() -> cffi.FFI:
+    """What setup.py names: cffi's setuptools hook calls it."""
+    sources = _patched(())
+    digest = _inputs_digest(sources, [*_FLAGS, "False"])
+    libutp = _write(sources, _build_directory() / "release" / "libutp")
+    return _make_builder(libutp, digest, _FLAGS, [], True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m utp_native.build", description=__doc__)
+    parser.add_argument("--without", action="append", default=[], metavar="PATCH")
+    parser.add_argument("--sanitize", action="store_true")
+    parser.add_argument("-v", "--verbose", action="store_true")
+    options = parser.parse_args(arguments)
+    try:
+        if options.without or options.sanitize:
+            built = build_variant(
+                without=options.without, sanitize=options.sanitize, quiet=not options.verbose
+            )
+            print(f"UTP_NATIVE_MODULE={built}")
+            if options.sanitize:
+                print("LD_PRELOAD=$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0")
+        else:
+            print(build_in_place(quiet=not options.verbose))
+    except (source.SourceError, patch.PatchError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

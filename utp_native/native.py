@@ -1,0 +1,69 @@
+"""The border module: finds the built extension and PyNaCl's libsodium, and checks both once."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from types import ModuleType
+from typing import Any
+
+from nacl._sodium import ffi as _sodium_ffi
+from nacl._sodium import lib as _sodium
+
+__all__ = ["ffi", "lib", "sodium"]
+
+
+def _load() -> ModuleType:
+    # A variant with sanitizers, or without a patch, is loaded by its path.
+    path = os.environ.get("UTP_NATIVE_MODULE")
+    if path:
+        spec = importlib.util.spec_from_file_location("utp_native._native", path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"UTP_NATIVE_MODULE is no module: {path}")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    try:
+        from utp_native import _native
+    except ImportError as error:
+        raise ImportError(
+            "utp_native's extension is not built; run: python -m utp_native.build"
+        ) from error
+    module = _native
+    return module
+
+
+_module = _load()
+ffi: Any = _module.ffi
+lib: Any = _module.lib
+
+if _sodium.sodium_init() < 0:
+    raise ImportError("libsodium cannot be initialised")
+
+_FUNCTIONS = {
+    "xchacha20_encrypt": "crypto_aead_xchacha20poly1305_ietf_encrypt",
+    "xchacha20_decrypt": "crypto_aead_xchacha20poly1305_ietf_decrypt",
+    "aegis256_encrypt": "crypto_aead_aegis256_encrypt",
+    "aegis256_decrypt": "crypto_aead_aegis256_decrypt",
+    "blake2b": "crypto_generichash_blake2b_salt_personal",
+}
+# The native code calls with these sizes.
+if (
+    _sodium.crypto_aead_xchacha20poly1305_ietf_npubbytes(),
+    _sodium.crypto_aead_xchacha20poly1305_ietf_abytes(),
+    _sodium.crypto_aead_aegis256_npubbytes(),
+    _sodium.crypto_aead_aegis256_abytes(),
+) != (24, 16, 32, 32):
+    raise ImportError("this libsodium's AEADs have other sizes than the protocol's")
+
+
+def _addresses() -> Any:
+    table = ffi.new("qp_sodium *")
+    for field, name in _FUNCTIONS.items():
+        pointer = _sodium_ffi.addressof(_sodium, name)
+        setattr(table, field, ffi.cast("void *", int(_sodium_ffi.cast("uintptr_t", pointer))))
+    return table
+
+
+sodium: Any = _addresses()
+"""Addresses of the functions of the one libsodium in the process: PyNaCl's."""
