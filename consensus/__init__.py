@@ -1,0 +1,46 @@
+"""quorate: a few peers decide something together, without a server.
+
+Open a `Node`, `found` or `join` a group, `propose`, and vote in handlers with `accept` and
+`reject`. See docs/tutorial.md.
+"""
+
+from consensus.core.blobtree import BlobRef
+from consensus.core.config import GroupConfig
+from consensus.core.errors import ConsensusError
+from consensus.core.types import Outcome
+from consensus.decision import (
+    Decision,
+    GroupEnded,
+    GroupError,
+    GroupSuspended,
+    OutcomeUnknown,
+    Proposal,
+    Rejected,
+    ViewChanged,
+    ViewInfo,
+    accept,
+    reject,
+)
+from consensus.group import Group
+from consensus.node import Node, NodeConfig
+
+__all__ = [
+    "BlobRef",
+    "ConsensusError",
+    "Decision",
+    "Group",
+    "GroupConfig",
+    "GroupEnded",
+    "GroupError",
+    "GroupSuspended",
+    "Node",
+    "NodeConfig",
+    "Outcome",
+    "OutcomeUnknown",
+    "Proposal",
+    "Rejected",
+    "ViewChanged",
+    "ViewInfo",
+    "accept",
+    "reject",
+]

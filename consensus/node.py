@@ -29,6 +29,7 @@ from consensus.files import NodeFiles
 from consensus.group import Group, Handler, Progress
 from consensus.invitations import ENQUIRE, JOIN, Invitations, config_untrusted
 from consensus.machine import GroupEvent, Machine, MachineConfig, PairEvent, group_number
+from consensus.services import Service, Services
 from consensus.values import ValueRefused, pack, unpack_untrusted
 from transport.channel import Channel
 from transport.core.events import ConnectFailed, PresenceUp
@@ -59,7 +60,7 @@ class Node:
         identity = files.identity
         sock = bind(listen)
         self._files = files
-        self._config = config
+        self._durable = files.durable
         self._groups: dict[int, Group] = {}
         self._handlers: dict[str, Handler] = {}
         self._tasks: TaskGroup | None = None
@@ -72,10 +73,17 @@ class Node:
         clock = anyio.current_time
         self._machine = Machine(identity, config.machine, os.urandom, clock(), incarnation)
         self._endpoint = Endpoint(
-            self._machine, sock, on_event=self._take, on_channel=self._channel_opened
+            self._machine,
+            identity.key,
+            sock,
+            on_event=self._take,
+            on_channel=self._channel_opened,
         )
         self._asking = Asking(self)
-        self._blobs = BlobService(files.blobs, self._endpoint.open_channel)
+        self._services = Services(self._endpoint.open_channel)
+        self._blobs = BlobService(
+            files.blobs, config.blob_limit_bytes, self._services, self._shares_group
+        )
         self.invitations = Invitations(self)
         self._handlers[ENQUIRE] = self.invitations.enquire
         self._handlers[JOIN] = self.invitations.join
@@ -124,7 +132,7 @@ class Node:
         """Where a peer may be found."""
         found = tuple(addresses)
         self._machine.know(peer, found)
-        self._files.remember(peer, found)
+        self._remember(peer)
 
     async def connect(self, peer: bytes, *, timeout_s: float = 10.0) -> None:
         """Have a presence with a peer whose address is known. Raises TimeoutError, LocalError."""
@@ -195,6 +203,19 @@ class Node:
                 if not admitted:
                     self._drop(number, "the join was given up")
         return group
+
+    def serve(self, name: str) -> Callable[[Service], Service]:
+        """Decorator: the async function that is given each channel a peer opens to `name`."""
+
+        def register(service: Service) -> Service:
+            self._services.register(name, service)
+            return service
+
+        return register
+
+    async def open_channel(self, peer: bytes, name: str) -> Channel:
+        """A byte stream to a peer's service. Raises LocalError without a presence."""
+        return await self._services.open(peer, name)
 
     async def share(self, path: str | PathLike[str]) -> BlobRef:
         """Make a file available to the members of this node's groups."""
@@ -299,9 +320,13 @@ class Node:
                     group.take(output)
             case PresenceUp(peer=peer):
                 self._connected(peer)
-                self._files.remember(peer, self._machine.addresses(peer))
+                self._remember(peer)
             case ConnectFailed(peer=peer):
                 self._connected(peer)
+
+    def _remember(self, peer: bytes) -> None:
+        if self._durable and self._tasks is not None:
+            self._tasks.start_soon(self._files.remember, peer, self._machine.addresses(peer))
 
     def _connected(self, peer: bytes) -> None:
         for event in self._connecting.get(peer, ()):
@@ -331,11 +356,16 @@ class Node:
             return
         if handler is None:
             answer(asked.id, Vote(False, b"", "no handler"))
-        elif proposal.blobs or inspect.iscoroutinefunction(handler):
+        elif proposal.blobs:
             assert self._tasks is not None
             self._tasks.start_soon(self._judge, group, handler, proposal, asked.id, answer)
         else:
-            answer(asked.id, _vote_of(_call(handler, proposal)))
+            result = _call(handler, proposal)
+            if inspect.isawaitable(result):
+                assert self._tasks is not None
+                self._tasks.start_soon(self._await_vote, proposal, result, asked.id, answer)
+            else:
+                answer(asked.id, _vote_of(result))
 
     async def _judge(
         self,
@@ -354,16 +384,28 @@ class Node:
             return
         result = _call(handler, proposal)
         if inspect.isawaitable(result):
-            try:
-                result = await result
-            except Exception:
-                log.exception("the handler of %r failed", proposal.kind)
-                result = reject("the handler failed")
-        answer(proposal_id, _vote_of(result))
+            await self._await_vote(proposal, result, proposal_id, answer)
+        else:
+            answer(proposal_id, _vote_of(result))
+
+    async def _await_vote(
+        self,
+        proposal: Proposal,
+        result: Awaitable[Accept | Reject],
+        proposal_id: ProposalId,
+        answer: Callable[[ProposalId, Vote], None],
+    ) -> None:
+        vote: Accept | Reject
+        try:
+            vote = await result
+        except Exception:
+            log.exception("the handler of %r failed", proposal.kind)
+            vote = reject("the handler failed")
+        answer(proposal_id, _vote_of(vote))
 
     def _channel_opened(self, peer: bytes, channel: Channel) -> None:
         assert self._tasks is not None
-        self._tasks.start_soon(self._blobs.serve, channel, self._shares_group(peer))
+        self._tasks.start_soon(self._services.accept, channel)
 
     def _shares_group(self, peer: bytes) -> bool:
         return any(peer in group.peers() for group in self.groups)
@@ -392,7 +434,7 @@ async def _opened(
     path: str | PathLike[str] | None, listen: str, passphrase: str | None, config: NodeConfig
 ) -> AsyncIterator[Node]:
     async with (
-        NodeFiles.open(path, passphrase, config.blob_limit_bytes) as files,
+        NodeFiles.open(path, passphrase) as files,
         Node(files, listen, config)._running() as node,
     ):
         yield node

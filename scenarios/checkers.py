@@ -17,6 +17,7 @@ from typing import Any
 from scenarios.history import (
     Decided,
     Event,
+    Expelled,
     Id,
     Installed,
     Name,
@@ -68,6 +69,9 @@ class Facts:
         """What each member delivered while in each view."""
         self.removed: dict[int, set[Name]] = {}
         """Who was kicked or left by a committed ballot of each view."""
+        self.reporters: dict[Id, set[Name]] = {}
+        """Who reported an outcome of each proposal."""
+        self.expelled: set[Name] = set()
         self.admitted: dict[int, dict[Name, Id]] = {}
         """Whose join was committed in each view, and by which proposal."""
 
@@ -88,8 +92,11 @@ class Facts:
         elif isinstance(event, Installed):
             self.views.setdefault(event.view, event.members)
             self.current[member] = event.view
+        elif isinstance(event, Expelled):
+            self.expelled.add(member)
         elif isinstance(event, Decided) and event.outcome != UNKNOWN:
             self.outcomes.setdefault(event.id, event)
+            self.reporters.setdefault(event.id, set()).add(member)
             here = self.current.get(member, event.id.view)
             self.delivered.setdefault((member, here), []).append(event.id)
             if event.outcome == COMMITTED and event.kind in ("kick", "leave"):
@@ -172,8 +179,10 @@ class Veto(Checker):
     def settle(self) -> None:
         views, still = self.facts.views, []
         for proposal, voter in self._vetoed:
-            final = views.get(proposal.view + 1, views.get(proposal.view))
-            if final is None or voter in final:
+            final = views.get(proposal.view + 1)
+            # Before anybody installed the next view, a trim is reported only by who is left out.
+            trimmed = self.facts.reporters[proposal] <= self.facts.expelled
+            if voter in final if final is not None else not trimmed:
                 self.fail((voter,), f"{proposal} is committed, but {voter} rejected it")
             still.append((proposal, voter))
         self._vetoed = [pair for pair in still if pair[0].view + 1 not in views]

@@ -1,13 +1,14 @@
 """Channels: reliable byte streams to a peer, each one µTP connection inside the presence."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import anyio
 
 from transport.core.errors import LocalError, RemoteError
 from transport.core.events import BulkPlane
 from transport.core.types import Address
-from utp_native import ChannelEvent, ChannelKind, Pump
+from utp_native import ChannelClosed, ChannelEvent, EventKind, NativeError, Pump, TooMany
 
 READ_SIZE_MAX = 1 << 18
 
@@ -71,7 +72,8 @@ class Channel:
         self._table.finish(self._handle)
 
     async def aclose(self) -> None:
-        """Close both directions. What was sent and not yet acknowledged may be lost."""
+        """Close both directions. What was sent is still delivered while the presence lasts; what
+        has come and was not received is lost."""
         if not self._closed:
             self._closed = True
             self._table.close_channel(self._handle)
@@ -90,15 +92,16 @@ class Channel:
 
     def take(self, event: ChannelEvent) -> None:
         """Note what the pump reports of this channel."""
-        if event.kind is ChannelKind.READABLE:
+        kind = event.kind
+        if kind is EventKind.READABLE:
             self._readable.set()
-        elif event.kind is ChannelKind.EOF:
+        elif kind is EventKind.EOF:
             self._eof = True
             self._readable.set()
-        elif event.kind in (ChannelKind.WRITABLE, ChannelKind.CONNECTED):
+        elif kind is EventKind.WRITABLE or kind is EventKind.CONNECTED:
             self._writable.set()
-        elif event.kind in (ChannelKind.FAILED, ChannelKind.CLOSED):
-            self.fail("the peer stopped answering on this channel")
+        elif kind is EventKind.FAILED:
+            self.fail(f"the channel broke: {event.reason.name.lower().replace('_', ' ')}")
 
     def fail(self, reason: str) -> None:
         """Nothing more will come or go."""
@@ -112,50 +115,62 @@ class ChannelTable:
 
     def __init__(
         self,
+        own_key: bytes,
         pump: Pump,
         touch: Callable[[], None],
-        clock: Callable[[], float],
         on_channel: Callable[[bytes, Channel], None],
     ) -> None:
+        self._own_key = own_key
         self._pump = pump
         self._touch = touch
-        self._clock = clock
         self._on_channel = on_channel
         self._channels: dict[int, Channel] = {}
-        self._planes: dict[bytes, int] = {}
+        self._planes: dict[bytes, tuple[int, int, int]] = {}
+        """Handle, incarnation and suite, by peer."""
         self._peers: dict[int, bytes] = {}
 
     def add_plane(self, event: BulkPlane) -> None:
-        """Keys for bulk to and from a peer; replaces what there was."""
-        self.remove_plane(event.peer)
-        handle = self._pump.add_plane(event.plane)
-        self._planes[event.peer] = handle
-        self._peers[handle] = event.peer
+        """Keys for bulk to and from a peer. Channels go on under them if it is the same life of
+        the peer with the same suite; otherwise they fail."""
+        peer, plane = event.peer, event.plane
+        there = self._planes.get(peer)
+        if there is not None and there[1:] == (event.incarnation, plane.suite):
+            self._pump.rekey_plane(there[0], plane, send_now=plane.initiator)
+            return
+        self.remove_plane(peer)
+        # Which side numbers its channels evenly must outlast the presence, and who began that
+        # may differ between two presences that crossed: the keys settle it.
+        handle = self._pump.add_plane(replace(plane, initiator=self._own_key < peer))
+        self._planes[peer] = (handle, event.incarnation, plane.suite)
+        self._peers[handle] = peer
 
     def move_plane(self, peer: bytes, address: Address) -> None:
         """The peer is reached at another address from now on."""
-        handle = self._planes.get(peer)
-        if handle is not None:
-            self._pump.move_plane(handle, address)
+        there = self._planes.get(peer)
+        if there is not None:
+            self._pump.move_plane(there[0], address)
 
     def remove_plane(self, peer: bytes) -> None:
         """Drop a peer's plane; its channels fail."""
-        handle = self._planes.pop(peer, None)
-        if handle is None:
+        there = self._planes.pop(peer, None)
+        if there is None:
             return
-        del self._peers[handle]
-        self._pump.remove_plane(handle)
+        del self._peers[there[0]]
+        self._pump.remove_plane(there[0])
         for key, channel in list(self._channels.items()):
             if channel.peer == peer:
                 del self._channels[key]
                 channel.fail("the presence with the peer has ended")
 
     def open(self, peer: bytes) -> Channel:
-        """A new channel to `peer`. Raises LocalError without a presence."""
-        plane = self._planes.get(peer)
-        if plane is None:
+        """A new channel to `peer`. Raises LocalError without a presence, or with too many."""
+        there = self._planes.get(peer)
+        if there is None:
             raise LocalError(f"no presence with {peer.hex()[:16]}: connect first")
-        handle = self._pump.open_channel(plane, self._clock())
+        try:
+            handle = self._pump.open_channel(there[0])
+        except TooMany as error:
+            raise LocalError(f"too many channels to {peer.hex()[:16]}") from error
         channel = self._channels[handle] = Channel(self, handle, peer)
         self._touch()
         return channel
@@ -164,7 +179,7 @@ class ChannelTable:
         """Take the pump's events to the channels they concern."""
         for event in self._pump.poll_events():
             channel = self._channels.get(event.channel)
-            if channel is None and event.kind is ChannelKind.ACCEPTED:
+            if channel is None and event.kind is EventKind.ACCEPTED:
                 peer = self._peers.get(event.plane)
                 if peer is not None:
                     channel = self._channels[event.channel] = Channel(self, event.channel, peer)
@@ -173,10 +188,13 @@ class ChannelTable:
                 channel.take(event)
 
     def write(self, handle: int, data: memoryview) -> int:
-        """Bytes taken; 0 when the send buffer is full or the channel is gone."""
+        """Bytes taken; 0 when the send buffer is full. Raises ChannelBroken."""
         if handle not in self._channels:
             return 0
-        taken = self._pump.write(handle, data, self._clock())
+        try:
+            taken = self._pump.write(handle, data)
+        except ChannelClosed as error:
+            raise ChannelBroken(str(error)) from error
         self._touch()
         return taken
 
@@ -184,21 +202,27 @@ class ChannelTable:
         """What has arrived, at most `size` bytes."""
         if handle not in self._channels:
             return b""
-        data = self._pump.read(handle, size, self._clock())
+        try:
+            data = self._pump.read(handle, size)
+        except NativeError:
+            return b""  # Its plane was removed, which is told by an event.
         if data:
             self._touch()
         return data
 
     def finish(self, handle: int) -> None:
-        """Half-close."""
+        """Half-close. Raises ChannelBroken."""
         if handle in self._channels:
-            self._pump.finish(handle, self._clock())
+            try:
+                self._pump.finish(handle)
+            except NativeError as error:
+                raise ChannelBroken(str(error)) from error
             self._touch()
 
     def close_channel(self, handle: int) -> None:
-        """Close and forget."""
+        """Close and forget; what was written is still delivered."""
         if self._channels.pop(handle, None) is not None:
-            self._pump.close_channel(handle, self._clock())
+            self._pump.close_channel(handle)
             self._touch()
 
     def close(self) -> None:

@@ -77,6 +77,7 @@ class Endpoint:
     def __init__(
         self,
         machine: Machine,
+        own_key: bytes,
         sock: socket.socket,
         *,
         on_event: Callable[[object], None],
@@ -87,8 +88,8 @@ class Endpoint:
         self._sock = sock
         self._on_event = on_event
         self._loop = loop.current()
-        self._pump = Pump(sock.fileno(), random=random)
-        self._channels = ChannelTable(self._pump, self.touch, self._loop.time, on_channel)
+        self._pump = Pump(sock.fileno(), random=random, now=self._loop.time())
+        self._channels = ChannelTable(own_key, self._pump, self.touch, on_channel)
         self._flush_due = False
         self._armed: float | None = None
         self._closed = False

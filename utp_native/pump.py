@@ -89,6 +89,8 @@ class Pump:
     ) -> None:
         self._pump: Any = None
         self.config = config or PumpConfig()
+        if fd is not None and fd < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         native = ffi.new("qp_config *")
         for name in PumpConfig.__dataclass_fields__:
             setattr(native, name, int(getattr(self.config, name)))

@@ -143,8 +143,10 @@ class GroupBase:
         self._lapse = False
         self._accused = 0
         """Ranks that broke the protocol in this view."""
+        self._overdue: tuple[int, ...] = ()
+        """Keys of kicks that their targets did not accept in time."""
         self._distrusted = 0
-        """Ranks that would not accept their own kick in time."""
+        """Ranks of the targets of those that have still not answered."""
 
     # -- what the layers above provide -------------------------------------------------------
 

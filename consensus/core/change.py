@@ -95,7 +95,7 @@ class ViewChange(Silence):
     def _line(self) -> list[int]:
         """Who leads, in order: the senior first, those on their way out last, no suspects."""
         going = self._going()
-        suspects = self._silent() | self._matrix.removed(self._view)
+        suspects = self._silent() | self._distrusted | self._matrix.removed(self._view)
         fit = [r for r in range(len(self._view.members)) if not suspects >> r & 1]
         return sorted(fit, key=lambda rank: (going >> rank & 1, rank))
 

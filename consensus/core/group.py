@@ -145,6 +145,8 @@ class Group(Joining):
         handler(self, rank, message)
         if order is self._order:
             heard[rank] = clock
+            if self._distrusted >> rank & 1:
+                self._distrust()
             queue = order.queue
             if queue and self._ballots[queue[0]].outcome:
                 self._deliver()

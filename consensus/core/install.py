@@ -11,6 +11,7 @@ from .kinds import (
     ASK,
     DECISION,
     EXPELLED,
+    GONE,
     HERE,
     INSTALL,
     PREPARE,
@@ -30,6 +31,11 @@ UNANSWERED = frozenset((EXPELLED, HERE, INSTALL, PROMISE, ACCEPTED, SNAPSHOT, DE
 """Answers themselves, or what is normally still under way when a view ends."""
 
 TOO_OLD = "not in this view, nor in the one before"
+
+
+def gone_head(message: Message) -> tuple[int, int, int]:
+    """The head of a GONE: what remains of a group has no view, clock or mark of its own."""
+    return message[1], 0, 0
 
 
 class Installing(ViewChange):
@@ -105,6 +111,9 @@ class Installing(ViewChange):
         index = self._order.index
         out_of_it = [m for m in self._others if m not in view.members]
         newcomer = [m for m in view.members if m not in self._view.members and m != self.me]
+        if self._phase == Phase.JOINING:
+            self._disarm("join")
+            self._disarm("ready")
         self._enter(view, view.members.index(self.me), index)
         self._phase = Phase.MEMBER
         self._out.append(Installed(view))
@@ -142,9 +151,17 @@ class Installing(ViewChange):
     def _receive_beside(self, sender: Member, message: Message) -> None:
         """What is not from a member of this view in this view."""
         kind, number = message[0], message[1]
-        if sender == self.me or self._phase == Phase.ENDED or not self.config.changes:
+        if sender == self.me:
             return
-        if kind == EXPELLED:
+        if self._phase == Phase.ENDED:
+            if kind not in (GONE, EXPELLED):
+                self._tell(sender, (GONE, *gone_head(message)))
+        elif kind == GONE:
+            if sender in self._view.members or sender in self._ready:
+                self.lost(sender)
+        elif not self.config.changes:
+            return
+        elif kind == EXPELLED:
             self._on_expelled(sender, message)
         elif self._phase == Phase.OUT:
             self._receive_out(sender, message)

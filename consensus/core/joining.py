@@ -126,6 +126,7 @@ class Joining(Installing):
             if subject in self._view.members or len(self._view.members) >= VIEW_SIZE_MAX:
                 self._vote(ballot, Vote(False, reason="already a member, or full"))
                 return
+            self._gone = tuple(m for m in self._gone if m != subject)
             ballot.waits = WAITS_REACH
             if self.config.asks_application_about_joins:
                 ballot.waits |= WAITS_APPLICATION
@@ -158,12 +159,21 @@ class Joining(Installing):
 
     def _kick_overdue(self, key: int) -> None:
         """The target of a kick has not accepted it in time: it counts as silent."""
-        ballot = self._ballots.get(key)
-        if ballot is None or ballot.outcome or ballot.content is None:
-            return
-        bit = self._view.mask((ballot.content.subject,)) if ballot.content.subject else 0
-        if bit & ~self._bit & ~ballot.accepted & ~ballot.noted:
-            self._distrusted |= bit
+        if key in self._ballots:
+            self._overdue += (key,)
+            self._distrust()
+
+    def _distrust(self) -> None:
+        """Suspect exactly the targets that have neither accepted nor noted an overdue kick."""
+        mask = 0
+        for key in self._overdue:
+            ballot = self._ballots.get(key)
+            if ballot is None or ballot.outcome or ballot.content is None:
+                continue
+            target = self._view.mask((ballot.content.subject,)) if ballot.content.subject else 0
+            mask |= target & ~(ballot.accepted | ballot.noted | self._bit)
+        if mask != self._distrusted:
+            self._distrusted = mask
             self._links_changed()
 
     # -- what decided membership sets going --------------------------------------------------

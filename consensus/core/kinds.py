@@ -24,6 +24,7 @@ HERE = 15
 SNAPSHOT = 16  # members, index, key of the last decision, data
 DECISION = 17  # index, entry
 READY = 18  # members reached
+GONE = 19
 
 NAMES = {
     PROPOSE: "PROPOSE",
@@ -44,4 +45,5 @@ NAMES = {
     SNAPSHOT: "SNAPSHOT",
     DECISION: "DECISION",
     READY: "READY",
+    GONE: "GONE",
 }

@@ -275,4 +275,5 @@ _FIELDS: dict[int, tuple[Check, ...]] = {
     kinds.SNAPSHOT: (_members, _count, _key, _bytes(SNAPSHOT_SIZE_MAX)),
     kinds.DECISION: (_count, _entry),
     kinds.READY: (_members,),
+    kinds.GONE: (),
 }

@@ -21,6 +21,7 @@ from .errors import GroupBusy, GroupClosed, GroupError, GroupSuspended
 from .kinds import ANSWER, DECISION, MARK, NOTED, PROPOSE, REJECT, VOTE
 from .outputs import Abandoned, Arm, Decided, Disarm, Output, VoteWanted
 from .types import (
+    KICK,
     RANK_BITS,
     Content,
     Decision,
@@ -148,7 +149,11 @@ class Ordinary(GroupBase):
     def _drain_backlog(self) -> None:
         backlog = self._backlog
         while backlog and self._phase == Phase.MEMBER and self._may_propose(backlog[0][1]):
-            self._propose_now(*backlog.popleft())
+            ticket, content, resubmit = backlog.popleft()
+            if content.kind == KICK and content.subject not in self._view.members:
+                self._out.append(Abandoned(ticket, None))  # it is out already
+            else:
+                self._propose_now(ticket, content, resubmit)
 
     # -- voting ------------------------------------------------------------------------------
 

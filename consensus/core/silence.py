@@ -48,10 +48,10 @@ class Silence(Ordinary):
         raise NotImplementedError
 
     def _silent(self) -> int:
-        """Mask of those this member itself does not hear (or does not trust any more)."""
+        """Mask of those this member itself does not hear."""
         if not self._down and not self._gone:
-            return self._distrusted
-        return self._view.mask(self._down + self._gone) & ~self._bit | self._distrusted
+            return 0
+        return self._view.mask(self._down + self._gone) & ~self._bit
 
     def _links_changed(self) -> None:
         if self._phase != Phase.MEMBER:
@@ -76,7 +76,8 @@ class Silence(Ordinary):
         """Work out one's own row of the matrix, tell it if it changed, and act on the whole."""
         matrix = self._matrix
         view = self._view
-        matrix.down[self._rank] = 0 if self._suspended else self._silent()
+        suspects = self._silent() | self._distrusted
+        matrix.down[self._rank] = 0 if self._suspended else suspects
         cuts = matrix.cuts()
         wanted = (smallest_removal(cuts, view) or 0) if any(cuts) else 0
         open_question = bool(wanted & ~matrix.removed(view)) and not self._suspended

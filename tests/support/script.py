@@ -226,7 +226,7 @@ class World:
             return
         for _ in range(DELIVERIES_MAX):
             pairs = [p for p in sorted(self.lanes) if p not in self.held]
-            if not any([self.step(pair) for pair in pairs]):
+            if not any(list(map(self.step, pairs))):
                 return
         raise AssertionError("the groups never fall silent")
 

@@ -217,14 +217,17 @@ class LaneSender:
         if self._lazy is not None:
             self._lose(self._lazy)
 
-    def resume(self) -> None:
-        """A new presence carries the lane: send again what is not acknowledged, at once."""
-        self._timer_from = None
+    def resume(self, before: float) -> None:
+        """Another presence carries the lane, or the peer is heard again: what was sent until
+        `before` and is not acknowledged goes again at once.
+        """
         self._backoff = 0
         for sent in self._in_flight.values():
-            if not sent.lost:
+            if not sent.lost and sent.sent_at < before:
                 self._lose(sent)
         self._order_lost()
+        if self._timer_from is not None:
+            self._timer_from = max(self._timer_from, before)
 
     # -- acknowledgements and time
 

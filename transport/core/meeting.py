@@ -19,6 +19,7 @@ from transport.core.errors import WireError
 from transport.core.events import (
     BulkPlane,
     ConnectFailed,
+    Heard,
     PathMoved,
     PresenceDown,
     PresenceUp,
@@ -173,7 +174,7 @@ def _established(
     now: float,
 ) -> None:
     if _is_other_life(relation, established.incarnation, lane_id):
-        _begin_anew(table, relation, relation.new_lane())
+        _begin_anew(table, relation, relation.new_lane(), now)
     _bind(relation, established.incarnation, lane_id)
     presence = Presence(
         established,
@@ -190,11 +191,12 @@ def _established(
     table.by_cid[presence.message_cid] = (relation, presence)
     if established.rtt_s is not None:
         relation.rtt.sample(established.rtt_s)
-    relation.liveness.heard(now)
+    if relation.liveness.heard(now):
+        table.events.append(Heard(relation.peer, established.incarnation))
     _promote(table, relation, presence, now)
     relation.take_frames_untrusted(presence, established.reply, offset, address, now)
-    if relation.current is not None:
-        relation.lane.sender.resume()
+    # What P3 carried has arrived, or P4 would not be there.
+    relation.lane.sender.resume(attempt.started_at)
 
 
 # -- the responder's side
@@ -218,7 +220,7 @@ def admit(
         relation.admission = Admission(admitted, address, lane, admitted.first_data, deadline)
         return
     if other_life:
-        _begin_anew(table, relation, relation.new_lane())
+        _begin_anew(table, relation, relation.new_lane(), now)
     stale = known not in (0, relation.lane.id)
     relation.admission = Admission(admitted, address, relation.lane, b"", deadline)
     if stale:
@@ -308,7 +310,7 @@ def _confirmed(table: Table, relation: Relation, presence: Presence, now: float)
             # Its life of the lane has ended between P3 and now: only the peer can begin anew.
             relation.retire(presence, now)
             return
-        _begin_anew(table, relation, presence.lane)
+        _begin_anew(table, relation, presence.lane, now)
     _bind(relation, presence.incarnation, presence.lane.peer_id)
     _promote(table, relation, presence, now)
     held = presence.held_first_data
@@ -317,7 +319,8 @@ def _confirmed(table: Table, relation: Relation, presence: Presence, now: float)
         _, known, offset = _lane_open_untrusted(held)
         if known in (0, relation.lane.id):
             relation.take_first_data_untrusted(held, offset, now)
-    relation.lane.sender.resume()
+    # What P4 carried has arrived, or nothing would open.
+    relation.lane.sender.resume(presence.made_at)
 
 
 # -- both
@@ -340,7 +343,7 @@ def _is_other_life(relation: Relation, incarnation: int, lane_id: int) -> bool:
     return relation.lane.peer_id not in (0, lane_id)
 
 
-def _begin_anew(table: Table, relation: Relation, lane: Lane) -> None:
+def _begin_anew(table: Table, relation: Relation, lane: Lane, now: float) -> None:
     """The lane's old life is over: what it still held is gone."""
     for presence in [*relation.former, *([relation.current] if relation.current else [])]:
         relation.discard(presence)
@@ -352,6 +355,7 @@ def _begin_anew(table: Table, relation: Relation, lane: Lane) -> None:
     relation.incarnation = None
     relation.restarted = True
     relation.rtt.reset()
+    relation.liveness.heard(now)
 
 
 def _bind(relation: Relation, incarnation: int, lane_id: int) -> None:

@@ -117,7 +117,7 @@ class Relation:
             return True
         if self.liveness.heard(now):
             self._table.events.append(Heard(self.peer, presence.incarnation))
-            self.lane.sender.resume()
+            self.lane.sender.resume(now)
         self.take_frames_untrusted(presence, payload, 0, address, now)
         return True
 

@@ -427,7 +427,7 @@ def test_resuming_sends_everything_unacknowledged_again_and_nothing_twice_up() -
         wire.push(0, 1, b"%04d" % number + bytes(900))
     wire.flush(0)
     assert wire.sent[0] == 8
-    wire.lanes[0].sender.resume()
+    wire.lanes[0].sender.resume(wire.now + 1)
     wire.flush(0)
     assert wire.sent[0] == 16
     wire.settle()

@@ -1,0 +1,42 @@
+"""What can go wrong with blobs; each error says whose fault it is and what to do."""
+
+import errno
+
+from consensus.core.errors import ConsensusError
+
+
+class BlobError(ConsensusError):
+    """Base of what the blob store raises."""
+
+
+class BlobDiskFull(BlobError):
+    """The disk, or a quota, has no room. What was verified so far is kept."""
+
+
+class BlobLimit(BlobError):
+    """The blob does not fit within the store's size limit, with what is pinned there."""
+
+
+class BlobUnavailable(BlobError):
+    """No source had all of the blob. What was verified so far is kept."""
+
+
+class BlobDamaged(BlobError):
+    """What is on this disk is not the blob any more."""
+
+
+class BlobStoreBusy(BlobError):
+    """Another process uses the directory."""
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def disk_error(error: OSError, what: str) -> BlobError:
+    """The error to raise for one of the disk's."""
+    if error.errno in _FULL:
+        return BlobDiskFull(
+            f"no room on the disk for {what} ({error.strerror}): make room and fetch again, what"
+            " was verified is kept"
+        )
+    return BlobError(f"the disk refuses {what}: {error.strerror}")
