@@ -6,16 +6,21 @@ Open a `Node`, `found` or `join` a group, `propose`, and vote in handlers with `
 
 from consensus.core.blobtree import BlobRef
 from consensus.core.config import GroupConfig
-from consensus.core.errors import ConsensusError
+from consensus.core.errors import (
+    ConsensusError,
+    GroupBusy,
+    GroupClosed,
+    GroupError,
+    GroupSuspended,
+)
 from consensus.core.types import Outcome
 from consensus.decision import (
     Decision,
     GroupEnded,
-    GroupError,
-    GroupSuspended,
     OutcomeUnknown,
     Proposal,
     Rejected,
+    SuspensionChanged,
     ViewChanged,
     ViewInfo,
     accept,
@@ -29,6 +34,8 @@ __all__ = [
     "ConsensusError",
     "Decision",
     "Group",
+    "GroupBusy",
+    "GroupClosed",
     "GroupConfig",
     "GroupEnded",
     "GroupError",
@@ -39,6 +46,7 @@ __all__ = [
     "OutcomeUnknown",
     "Proposal",
     "Rejected",
+    "SuspensionChanged",
     "ViewChanged",
     "ViewInfo",
     "accept",

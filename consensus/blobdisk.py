@@ -154,6 +154,7 @@ class PartialBlob:
         self._mutex = threading.Lock()
         self._handles: list[int] = []
         try:
+            adopted = self._adopt()
             self._tree_handle = self._open("tree")
             self._data_handle = self._open("part")
             self._have_handle = self._open("have")
@@ -164,16 +165,26 @@ class PartialBlob:
             self.close()
             raise disk_error(error, f"{files.ref}") from error
         self.tree = read_tree(files)
-        self._bitmap = bytearray(-(-files.ref.chunks // 8))
-        self.mask = self._verified()
+        size = -(-files.ref.chunks // 8)
+        self._bitmap = bytearray(size)
+        claimed = b"\xff" * size if adopted else os.pread(self._have_handle, size, 0)
+        self.mask = self._verified(claimed)
 
     def _open(self, suffix: str) -> int:
         handle = os.open(self.files[suffix], os.O_RDWR | os.O_CREAT, 0o600)
         self._handles.append(handle)
         return handle
 
-    def _verified(self) -> int:
-        claimed = os.pread(self._have_handle, len(self._bitmap), 0)
+    def _adopt(self) -> bool:
+        """Take over what there is of a blob that was whole once and is damaged now."""
+        self.files["link"].unlink(missing_ok=True)
+        if not self.files["blob"].exists():
+            return False
+        self.files["blob"].replace(self.files["part"])
+        return True
+
+    def _verified(self, claimed: bytes) -> int:
+        """The chunks of `claimed` that are what they should be."""
         for index in range(self.files.ref.chunks):
             byte, bit = index >> 3, 1 << (index & 7)
             if byte < len(claimed) and claimed[byte] & bit:
@@ -279,13 +290,13 @@ class Import:
             raise disk_error(error, str(self._path)) from error
         return True
 
-    def finish(self) -> BlobRef:
-        """Name the blob and put it in its place."""
+    def finish(self) -> tuple[BlobRef, bool]:
+        """Name the blob and put it in its place; whether it is shared in place."""
         tree = self._hasher.finish()
         files = Files(self._directory, tree.ref)
         try:
-            if files["blob"].exists():
-                return tree.ref
+            if files["blob"].exists() and self._target is None:
+                return tree.ref, False
             write_tree(files, tree)
             if self._target is not None and self._temporary is not None:
                 os.ftruncate(self._target, self._at)
@@ -301,7 +312,7 @@ class Import:
             sync_directory(self._directory)
         except OSError as error:
             raise disk_error(error, str(self._path)) from error
-        return tree.ref
+        return tree.ref, self._target is None
 
     def close(self) -> None:
         """Let the files go; what was not finished leaves nothing behind."""

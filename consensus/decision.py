@@ -99,7 +99,7 @@ class ViewChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupSuspended:
+class SuspensionChanged:
     """This member cannot reach a quorum (or can again): proposals wait."""
 
     suspended: bool
@@ -112,10 +112,6 @@ class GroupEnded:
     expelled: bool
     """Whether the others removed it; otherwise it left, or the group was lost."""
     reason: str
-
-
-class GroupError(ConsensusError):
-    """The group cannot do what was asked."""
 
 
 class Rejected(ConsensusError):

@@ -47,7 +47,8 @@ class NodeFiles:
             with tempfile.TemporaryDirectory(prefix="quorate-") as directory:
                 store = NodeStore.open(MEMORY)
                 try:
-                    yield NodeFiles(store, Identity.generate(os.urandom), Path(directory, "blobs"), durable=False)
+                    identity = Identity.generate(os.urandom)
+                    yield NodeFiles(store, identity, Path(directory, "blobs"), durable=False)
                 finally:
                     store.close()
             return

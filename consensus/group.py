@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
 
+from consensus.blobservice import OnProgress
 from consensus.core import outputs
 from consensus.core import types as core
 from consensus.core.blobtree import BlobRef
 from consensus.core.config import GroupConfig
+from consensus.core.errors import GroupError
 from consensus.core.types import Outcome, Ticket
 from consensus.core.view import View
 from consensus.decision import (
     Accept,
     Decision,
     GroupEnded,
-    GroupError,
-    GroupSuspended,
     OutcomeUnknown,
     Reject,
+    SuspensionChanged,
     ViewChanged,
     ViewInfo,
 )
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 EVENTS_KEPT = 4096
 """Events that a slow reader may be behind."""
 
-GroupEventKind = Decision | ViewChanged | GroupSuspended | GroupEnded
+GroupEventKind = Decision | ViewChanged | SuspensionChanged | GroupEnded
+E = TypeVar("E", bound=GroupEventKind)
 Handler = Callable[..., Accept | Reject | Awaitable[Accept | Reject]]
-Progress = Callable[[BlobRef, int, int], None]
 
 
 class EventsMissed(GroupError):
@@ -82,6 +83,53 @@ class Pending:
             self.done.set()
 
 
+class History:
+    """The last events of a group, and who waits for the next."""
+
+    def __init__(self) -> None:
+        self.events: deque[GroupEventKind] = deque(maxlen=EVENTS_KEPT)
+        self.number = 0
+        """How many there have been."""
+        self.news = anyio.Event()
+        self.ended = anyio.Event()
+
+    def add(self, event: GroupEventKind) -> None:
+        """One more."""
+        self.events.append(event)
+        self.number += 1
+        self.news.set()
+        self.news = anyio.Event()
+        if isinstance(event, GroupEnded):
+            self.ended.set()
+
+
+class Events(Generic[E]):
+    """An asynchronous iterator over what happens in a group. It costs nothing to drop one."""
+
+    def __init__(self, history: History, kind: type[E] | None) -> None:
+        self._history = history
+        self._kind = kind
+        self._at = history.number
+
+    def __aiter__(self) -> Events[E]:
+        return self
+
+    async def __anext__(self) -> E:
+        history = self._history
+        while True:
+            while self._at < history.number:
+                behind = history.number - self._at
+                if behind > len(history.events):
+                    raise EventsMissed(f"more than {EVENTS_KEPT} events behind")
+                event = history.events[-behind]
+                self._at += 1
+                if self._kind is None or isinstance(event, self._kind):
+                    return cast(E, event)
+            if history.ended.is_set():
+                raise StopAsyncIteration
+            await history.news.wait()
+
+
 class Group:
     """This node's place in one group. Made by `Node.found` and `Node.join`."""
 
@@ -92,9 +140,7 @@ class Group:
         self.config = config
         self._number = number
         self._view: View | None = None
-        self._history: deque[GroupEventKind] = deque(maxlen=EVENTS_KEPT)
-        self._seen = 0
-        self._news = anyio.Event()
+        self._history = History()
         self._pending: dict[Ticket, Pending] = {}
         self._handlers: dict[str, Handler] = {}
         self._ended: GroupEnded | None = None
@@ -187,32 +233,16 @@ class Group:
         self._check()
         self._node.machine_do(lambda m, now: m.leave(self._number, now))
         with anyio.fail_after(timeout_s):
-            async for event in self.events():
-                if isinstance(event, GroupEnded):
-                    return
+            await self._history.ended.wait()
 
-    async def events(self) -> AsyncIterator[GroupEventKind]:
+    def events(self) -> Events[GroupEventKind]:
         """All that happens from now on: decisions, views, suspension, and the end, after which
         it stops. Raises EventsMissed when the reader is more than EVENTS_KEPT behind."""
-        at = self._seen
-        while True:
-            while at < self._seen:
-                if self._seen - at > len(self._history):
-                    raise EventsMissed(f"more than {EVENTS_KEPT} events behind")
-                event = self._history[at - self._seen]
-                at += 1
-                yield event
-                if isinstance(event, GroupEnded):
-                    return
-            if self._ended is not None:
-                return
-            await self._news.wait()
+        return Events(self._history, None)
 
-    async def decisions(self) -> AsyncIterator[Decision]:
-        """The decisions from now on, in the group's one order."""
-        async for event in self.events():
-            if isinstance(event, Decision):
-                yield event
+    def decisions(self) -> Events[Decision]:
+        """The decisions from now on, in the group's one order. Raises as `events`."""
+        return Events(self._history, Decision)
 
     async def share(self, path: str | PathLike[str]) -> BlobRef:
         """Make a file available to the members; name the result in a proposal."""
@@ -223,7 +253,7 @@ class Group:
         ref: BlobRef,
         to: str | PathLike[str] | None = None,
         *,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
     ) -> None:
         """Get a blob from the members who hold it, verified; also to the file `to`, if given."""
         self._check()
@@ -248,7 +278,7 @@ class Group:
         match output:
             case outputs.Decided(decision, ticket):
                 described = describe(decision, self._view)
-                self._note(described)
+                self._history.add(described)
                 if ticket is not None:
                     self._pending.setdefault(ticket, Pending()).settle(described)
             case outputs.Abandoned(ticket, None):
@@ -258,11 +288,11 @@ class Group:
                 keys, old = [m.key for m in view.members], [m.key for m in before]
                 joined = tuple(key for key in keys if key not in old)
                 left = tuple(key for key in old if key not in keys)
-                self._note(ViewChanged(_info(view), joined, left))
+                self._history.add(ViewChanged(_info(view), joined, left))
                 self.installed.set()
             case outputs.Suspended(flag):
                 self._suspended = flag
-                self._note(GroupSuspended(flag))
+                self._history.add(SuspensionChanged(flag))
             case outputs.Expelled(reason):
                 self._end(GroupEnded(True, reason))
             case outputs.Lost(reason):
@@ -283,19 +313,13 @@ class Group:
         if self._ended is not None:
             return
         self._ended = event
-        self._note(event)
+        self._history.add(event)
         self.installed.set()
         for pending in self._pending.values():
             pending.fail(OutcomeUnknown(f"cut off from {self.name}: {event.reason}"))
 
     def _fail(self, ticket: Ticket, error: Exception) -> None:
         self._pending.setdefault(ticket, Pending()).fail(error)
-
-    def _note(self, event: GroupEventKind) -> None:
-        self._history.append(event)
-        self._seen += 1
-        self._news.set()
-        self._news = anyio.Event()
 
 
 def _info(view: View) -> ViewInfo:

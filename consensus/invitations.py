@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from consensus.core.config import GroupConfig
+from consensus.core.errors import GroupError
 from consensus.core.token import (
     ADDRESSES_MAX,
     INVITATION_ID_SIZE,
@@ -20,7 +21,7 @@ from consensus.core.token import (
     parse_untrusted,
 )
 from consensus.core.types import Outcome
-from consensus.decision import Accept, GroupError, Proposal, Reject, accept, reject
+from consensus.decision import Accept, Proposal, Reject, accept, reject
 from transport.core.keys import verify
 
 if TYPE_CHECKING:

@@ -28,7 +28,16 @@ from consensus.core.outputs import (
     ReachWanted,
     Send,
 )
-from consensus.core.types import Candidate, Content, Member, Message, ProposalId, Ticket, Timer, Vote
+from consensus.core.types import (
+    Candidate,
+    Content,
+    Member,
+    Message,
+    ProposalId,
+    Ticket,
+    Timer,
+    Vote,
+)
 from transport.core.config import TransportConfig
 from transport.core.errors import LaneFull, UnknownPeer
 from transport.core.events import (
@@ -198,7 +207,9 @@ class Machine:
         self._add(number, group, joining=True)
         self._work(now)
 
-    def sponsor(self, number: int, joiner: bytes, addresses: Sequence[Address], now: float) -> Ticket:
+    def sponsor(
+        self, number: int, joiner: bytes, addresses: Sequence[Address], now: float
+    ) -> Ticket:
         """Propose to admit a peer with whom a presence is up, in its present life."""
         life = self._lives.get(joiner)
         if life is None:

@@ -10,28 +10,29 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
 from consensus.asking import Asking
-from consensus.blobservice import BlobService
+from consensus.blobservice import BlobService, OnProgress
 from consensus.core import outputs
 from consensus.core.blobtree import BlobRef
 from consensus.core.config import GroupConfig
+from consensus.core.errors import ConsensusError, GroupError
 from consensus.core.token import parse_untrusted
 from consensus.core.types import Content, Outcome, ProposalId, Vote
 from consensus.core.types import Proposal as CoreProposal
-from consensus.decision import Accept, Decision, GroupError, Proposal, Reject, reject
+from consensus.decision import Accept, Decision, Proposal, Reject, reject
 from consensus.files import NodeFiles
-from consensus.group import Group, Handler, Progress
+from consensus.group import Group, Handler
 from consensus.invitations import ENQUIRE, JOIN, Invitations, config_untrusted
 from consensus.machine import GroupEvent, Machine, MachineConfig, PairEvent, group_number
 from consensus.services import Service, Services
 from consensus.values import ValueRefused, pack, unpack_untrusted
 from transport.channel import Channel
+from transport.core.errors import TransportError
 from transport.core.events import ConnectFailed, PresenceUp
 from transport.core.keys import verify
 from transport.core.types import Address
@@ -68,7 +69,7 @@ class Node:
         self.random = os.urandom
         self.key = identity.key
         self.sign = identity.sign
-        self.on_progress: Progress | None = None
+        self.on_progress: OnProgress | None = None
         incarnation = int.from_bytes(os.urandom(8), "big")
         clock = anyio.current_time
         self._machine = Machine(identity, config.machine, os.urandom, clock(), incarnation)
@@ -219,17 +220,17 @@ class Node:
 
     async def share(self, path: str | PathLike[str]) -> BlobRef:
         """Make a file available to the members of this node's groups."""
-        return await self._blobs.share(Path(path))
+        return await self._blobs.share(path)
 
     async def fetch(
         self,
         ref: BlobRef,
         peers: Sequence[bytes],
         to: str | PathLike[str] | None = None,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
     ) -> None:
         """Get a blob from peers with whom presences are up, verified. Raises BlobError."""
-        await self._blobs.fetch(ref, peers, None if to is None else Path(to), on_progress)
+        await self._blobs.fetch(ref, peers, to, on_progress)
 
     # For the parts of a node.
 
@@ -379,7 +380,7 @@ class Node:
             for ref in proposal.blobs:
                 peers = (proposal.proposer,) if group is None else group.peers()
                 await self._blobs.fetch(ref, peers, None, self.on_progress)
-        except Exception as error:
+        except (ConsensusError, TransportError, OSError) as error:
             answer(proposal_id, Vote(False, b"", f"could not get the blob: {error}"[:200]))
             return
         result = _call(handler, proposal)
@@ -424,6 +425,7 @@ class Node:
                     for group in self._groups.values():
                         group.close("the node was closed")
                     self._asking.close()
+                    self._blobs.close()
                     self._tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure

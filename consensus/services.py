@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from consensus.decision import GroupError
+from consensus.core.errors import GroupError
 from transport.channel import Channel
 from transport.core.errors import RemoteError, TransportError
 

@@ -14,7 +14,7 @@ from scenarios.checkers import Checkers, Violation
 from scenarios.explore import Found, explore
 from scenarios.history import read_lines
 from scenarios.picture import as_svg, as_text
-from scenarios.sweep import run_schedule, schedule_of, sweep
+from scenarios.sweep import PROFILES, run_schedule, sweep
 
 __all__ = ["main"]
 
@@ -31,9 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = commands.add_parser("sweep", help="seeded random schedules")
     add.add_argument("--seeds", type=int, default=1000, help="how many (default 1000)")
     add.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
+    add.add_argument("--profile", choices=list(PROFILES), default="any", help="which family")
     add.add_argument("--json", action="store_true", help="a summary as one object")
     add = commands.add_parser("replay", help="one schedule again, with its diagram")
     add.add_argument("seed", type=int)
+    add.add_argument("--profile", choices=list(PROFILES), default="any", help="which family")
     add.add_argument("--svg", type=Path, help="write the diagram here")
     add = commands.add_parser("check", help="the invariants on logs of real processes")
     add.add_argument("logs", nargs="+", type=Path, help="files of JSON lines")
@@ -78,7 +80,8 @@ def _told(found: Found, names: Sequence[str]) -> str:
 
 
 def _sweep(parsed: argparse.Namespace) -> int:
-    outcome = sweep(range(parsed.first, parsed.first + parsed.seeds))
+    seeds = range(parsed.first, parsed.first + parsed.seeds)
+    outcome = sweep(seeds, profile=parsed.profile)
     if parsed.json:
         print(
             json.dumps(
@@ -105,7 +108,7 @@ def _sweep(parsed: argparse.Namespace) -> int:
 
 
 def _replay(parsed: argparse.Namespace) -> int:
-    schedule = schedule_of(parsed.seed)
+    schedule = PROFILES[parsed.profile](parsed.seed)
     _, _, failure, moments = run_schedule(schedule, trace=True)
     names = schedule.case.everyone
     print(schedule)

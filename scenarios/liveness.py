@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from scenarios.checkers import Violation, is_quorum
 from scenarios.history import Name
@@ -32,8 +32,8 @@ class Standing:
     wedged: bool = False
     accepted: tuple[Name, ...] = ()
     """The members of the next view it has accepted in the synod, if any."""
-    ended: bool = False
-    """It was expelled, left, or its group is lost, and it knows."""
+    ended: Literal["", "crashed", "left", "expelled", "lost"] = ""
+    """How it came to an end and, unless it crashed, knows it."""
     joining: bool = False
 
 
@@ -46,6 +46,9 @@ def check_liveness(standings: Iterable[Standing], casting_vote: bool) -> None:
     everybody = list(standings)
     going = [s for s in everybody if not s.ended and not s.joining]
     if not going:
+        outcast = [s.member for s in everybody if s.ended == "expelled"]
+        if outcast and all(s.ended == "expelled" or s.joining for s in everybody):
+            raise Violation("8 liveness", outcast, "expelled by a group in which nobody is left")
         return
     newest = max(going, key=lambda standing: standing.view)
     alive = {s.member for s in going}

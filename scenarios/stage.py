@@ -11,7 +11,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from consensus.core.types import Timer
 from scenarios.case import Act
@@ -200,22 +200,29 @@ class Stage:
 
 
 def standings(scene: Scene, shells: Sequence[Shell]) -> list[Standing]:
-    """Where everybody alive stands."""
+    """Where everybody stands."""
     found = []
     for shell in shells:
-        recorder = shell.recorder
-        ended = any(isinstance(event, Expelled | Lost) for event in recorder.reports)
-        if not shell.alive and not ended:
-            continue
+        recorder, name = shell.recorder, scene.names[shell.me]
+        reports = recorder.reports
+        ended: Literal["", "crashed", "left", "expelled", "lost"] = ""
+        if any(isinstance(event, Lost) for event in reports):
+            ended = "lost"
+        elif any(isinstance(event, Expelled) for event in reports):
+            decided = [event for event in reports if isinstance(event, Decided)]
+            own = any(e.subject == name and e.kind == "leave" for e in decided)
+            ended = "left" if own else "expelled"
+        elif not shell.alive:
+            ended = "crashed"
         view = max(recorder.views, default=0)
-        decided = {event.id for event in recorder.reports if isinstance(event, Decided)}
+        settled = {event.id for event in reports if isinstance(event, Decided)}
         proposed = [event.id for event in recorder.said if isinstance(event, Proposed)]
         found.append(
             Standing(
-                scene.names[shell.me],
+                name,
                 view,
                 recorder.views.get(view, ()),
-                tuple(sorted(id for id in proposed if id not in decided)),
+                tuple(sorted(id for id in proposed if id not in settled)),
                 wedged=Wedged(view) in recorder.said,
                 accepted=shell.accepted_next(),
                 ended=ended,

@@ -22,7 +22,7 @@ from scenarios.picture import Moment
 from scenarios.prepare import prepare
 from scenarios.stage import Stage
 
-__all__ = ["Failure", "Outcome", "Schedule", "run_schedule", "schedule_of", "sweep"]
+__all__ = ["PROFILES", "Failure", "Outcome", "Schedule", "run_schedule", "sweep"]
 
 TROUBLE_S = 6.0
 """Faults and proposals happen within this time; then everything heals."""
@@ -53,6 +53,21 @@ class Schedule:
         lines += [f"  {at:6.3f}  {who} stops to hear {whom}" for at, who, whom in self.cuts]
         lines += [f"  {at:6.3f}  all links heal" for at in self.heals]
         return "\n".join(lines)
+
+
+def changes_of(seed: int) -> Schedule:
+    """A schedule of five members in which changes and crashes come close together."""
+    rng = random.Random(f"changes {seed}")
+    members = tuple("ABCDE")
+    acts = [(0.05, rng.choice(members), propose("p0"))]
+    for _ in range(rng.choice((1, 2))):
+        who, whom = rng.sample(members, 2)
+        acts.append((rng.uniform(0, 0.3), who, rng.choice((kick(whom), leave()))))
+    crashes = [(rng.uniform(0.05, 1.5), m) for m in rng.sample(members, rng.choice((1, 2, 2)))]
+    low = rng.choice((0.001, 0.01))
+    case = Case(f"changes {seed}", "changes and crashes", members)
+    delays = (low, low * rng.choice((10.0, 50.0)))
+    return Schedule(seed, case, tuple(sorted(acts)), tuple(sorted(crashes)), (), (), delays, 0.0)
 
 
 def schedule_of(seed: int) -> Schedule:
@@ -122,12 +137,13 @@ class Failure:
 
     seed: int
     violation: Violation
-    moments: list[Moment] = field(default_factory=list)
+    profile: str = "any"
 
     @property
     def replay(self) -> str:
         """The command that runs it again."""
-        return f"python -m scenarios replay {self.seed}"
+        also = "" if self.profile == "any" else f" --profile {self.profile}"
+        return f"python -m scenarios replay {self.seed}{also}"
 
 
 @dataclass
@@ -139,6 +155,10 @@ class Outcome:
     decisions: int = 0
     views: int = 0
     failures: list[Failure] = field(default_factory=list)
+
+
+PROFILES: dict[str, Callable[[int], Schedule]] = {"any": schedule_of, "changes": changes_of}
+"""Families of schedules, each by seed."""
 
 
 def run_schedule(
@@ -170,7 +190,7 @@ def run_schedule(
             raise Violation("8 liveness", scene.names, "messages without end")
         stage.check_rest()
     except Violation as violation:
-        return stage, checkers, Failure(schedule.seed, violation, moments), moments
+        return stage, checkers, Failure(schedule.seed, violation), moments
     return stage, checkers, None, moments
 
 
@@ -207,13 +227,14 @@ def sweep(
     seeds: Iterable[int],
     group: type[Group] = Group,
     *,
+    profile: str = "any",
     failures_max: int = 1,
     each: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Runs the schedules of these seeds until so many have failed."""
     outcome = Outcome()
     for seed in seeds:
-        stage, checkers, failure, _ = run_schedule(schedule_of(seed), group)
+        stage, checkers, failure, _ = run_schedule(PROFILES[profile](seed), group)
         outcome.seeds += 1
         outcome.steps += stage.steps
         outcome.decisions += len(checkers.facts.outcomes)
@@ -221,6 +242,7 @@ def sweep(
         if each is not None:
             each(seed)
         if failure is not None:
+            failure.profile = profile
             outcome.failures.append(failure)
             if len(outcome.failures) >= failures_max:
                 break

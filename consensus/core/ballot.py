@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .types import RANK_BITS, Content
+from .types import RANK_BITS, Content, Outcome, Timer
 
 WAITS_REACH, WAITS_APPLICATION = 1, 2
 """What an own vote still waits for."""
@@ -44,13 +44,13 @@ class Ballot:
         """Mask of those who have stored a reject: those who voted it and those who noted it."""
         self.answers: dict[int, bytes] | None = None
         self.reasons: dict[int, str] | None = None
-        self.outcome = 0
-        """0 while open, then an `Outcome`."""
+        self.outcome: Outcome | None = None
+        """None while open."""
         self.index = 0
         """Its place once delivered here."""
         self.waits = 0
-        self.armed = False
-        """Its answer timer runs."""
+        self.armed: Timer | None = None
+        """Its answer timer, while that runs."""
         self.ticket: int | None = None
         self.resubmit = False
 

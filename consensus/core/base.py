@@ -7,7 +7,6 @@ class over the one before, so that a test may break one rule by overriding one s
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, ClassVar
 
@@ -35,6 +34,9 @@ from .types import (
 from .view import View
 
 RANK_MASK = (1 << RANK_BITS) - 1
+COMMITTED = Outcome.COMMITTED
+
+_new = tuple.__new__
 
 
 class Phase(IntEnum):
@@ -43,10 +45,6 @@ class Phase(IntEnum):
     OUT = 2
     """Not in the next view, answering stragglers."""
     ENDED = 3
-
-
-def _send(member: Member, message: Message, new: Callable[..., Send] = Send._make) -> Send:
-    return new((member, message))
 
 
 class GroupBase:
@@ -166,7 +164,7 @@ class GroupBase:
         self._sent_mark = message[3]
         append = self._out.append
         for member in self._others:
-            append(_send(member, message))
+            append(_new(Send, (member, message)))
 
     def _tell(self, member: Member, message: Message) -> None:
         self._out.append(Send(member, message))
@@ -239,13 +237,15 @@ class GroupBase:
         if not queue:
             return None
         ballot = self._ballots[queue[0]]
-        if not ballot.outcome or not order.passed(ballot.key >> RANK_BITS):
-            return None
-        return ballot
+        outcome = ballot.outcome
+        # Everybody's accept carried at least the proposal's clock, so a commit needs no look.
+        if outcome == COMMITTED or (outcome and order.passed(ballot.key >> RANK_BITS)):
+            return ballot
+        return None
 
     def _entry(self, ballot: Ballot) -> Entry:
         """What there is to tell of a settled proposal: a commit's answers, a reject's reasons."""
-        outcome = int(ballot.outcome)
+        outcome = int(ballot.outcome or 0)
         if ballot.answers is None and ballot.reasons is None:
             return ballot.key, outcome, ballot.content, (), ()
         answers, reasons = ballot.said()

@@ -78,7 +78,7 @@ class Installing(ViewChange):
             ballot = self._ballots.pop(key, None)
             ticket = None
             if ballot is not None:
-                if ballot.armed:
+                if ballot.armed is not None:
                     self._disarm("answer", key)
                 ticket = ballot.ticket
             abandoned = outcome == Outcome.ABANDONED
@@ -186,6 +186,9 @@ class Installing(ViewChange):
     def _on_ready(self, sender: Member, message: Message) -> None:
         raise NotImplementedError
 
+    def _is_joiner(self, member: Member) -> bool:
+        raise NotImplementedError
+
     def _answer_older(self, sender: Member, message: Message) -> None:
         """Rule 1: what is of an older view is dropped and answered with INSTALL or EXPELLED."""
         kind, number = message[0], message[1]
@@ -223,11 +226,7 @@ class Installing(ViewChange):
 
     def _expected(self, sender: Member) -> bool:
         """A member of this view, or somebody whose join was proposed in it."""
-        if sender in self._view.members:
-            return True
-        return any(
-            b.content is not None and b.content.subject == sender for b in self._ballots.values()
-        )
+        return sender in self._view.members or self._is_joiner(sender)
 
     def _on_ask(self, rank: int, message: Message) -> None:
         """Asked out of a view that is still ours: there is nothing to give yet."""

@@ -150,12 +150,9 @@ class Joining(Installing):
             return subject in self._view.members and subject != proposer
         return kind == JOIN and subject is not None
 
-    def _propose_now(self, ticket: Ticket, content: Content, resubmit: bool) -> int:
-        if content.kind == KICK:
-            key = super()._propose_now(ticket, content, resubmit)
-            self._arm("kick", self.config.kick_s, key)
-            return key
-        return super()._propose_now(ticket, content, resubmit)
+    def _proposed_membership(self, ballot: Ballot) -> None:
+        if ballot.content is not None and ballot.content.kind == KICK:
+            self._arm("kick", self.config.kick_s, ballot.key)
 
     def _kick_overdue(self, key: int) -> None:
         """The target of a kick has not accepted it in time: it counts as silent."""
@@ -184,7 +181,7 @@ class Joining(Installing):
         assert content.subject is not None
         if content.kind == KICK:
             self._disarm("kick", ballot.key)
-        outcome = Outcome(ballot.outcome)
+        outcome = ballot.outcome or Outcome.UNKNOWN
         if outcome == Outcome.COMMITTED:
             reason = reason_text(content)
             self._committed_changes.append(
@@ -257,14 +254,17 @@ class Joining(Installing):
 
     def _on_ready(self, sender: Member, message: Message) -> None:
         """A joiner has the snapshot; the header's mark says how far it got."""
-        proposed = any(
-            b.content is not None and b.content.kind == JOIN and b.content.subject == sender
-            for b in self._ballots.values()
-        )
-        if proposed or any(c[1] == JOIN and c[2] == sender for c in self._committed_changes):
+        if self._is_joiner(sender):
             self._ready[sender] = message[3], message[4]
             self._marks_moved = True
             self._reconsider()
+
+    def _is_joiner(self, member: Member) -> bool:
+        """Whether its join is open or committed in this view."""
+        return any(c[1] == JOIN and c[2] == member for c in self._committed_changes) or any(
+            b.content is not None and b.content.kind == JOIN and b.content.subject == member
+            for b in self._ballots.values()
+        )
 
     # -- the joiner's side -------------------------------------------------------------------
 

@@ -15,15 +15,15 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from consensus.core.blobtree import BlobRef
+from consensus.core.blobtree import BlobRef, parse_ref_untrusted
 from consensus.core.errors import ConsensusError
 from consensus.decision import (
     Accept,
     Decision,
     GroupEnded,
-    GroupSuspended,
     Proposal,
     Reject,
+    SuspensionChanged,
     ViewChanged,
     ViewInfo,
     accept,
@@ -102,7 +102,7 @@ class Member:
                     emit("decision", **describe_decision(event))
                 case ViewChanged():
                     emit("view", **describe_view(event.view))
-                case GroupSuspended():
+                case SuspensionChanged():
                     emit("suspended", suspended=event.suspended)
                 case GroupEnded():
                     emit("ended", expelled=event.expelled, reason=event.reason)
@@ -129,7 +129,7 @@ class Member:
 
     async def propose(self, kind: str, body: Any, blobs: list[str] | None = None) -> Any:
         before = time.perf_counter()
-        refs = [BlobRef.parse(text) for text in blobs or ()]
+        refs = [parse_ref_untrusted(text) for text in blobs or ()]
         decision = await self.held_group().propose(kind, body, blobs=refs)
         elapsed_ms = round(1000 * (time.perf_counter() - before), 3)
         return {**describe_decision(decision), "ms": elapsed_ms}

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class MemberProcess:
         cls, name: str, directory: Path, on_event: Callable[[str, dict[str, Any]], None]
     ) -> "MemberProcess":
         """Start the child; `read` must then run in a task."""
-        directory.mkdir(mode=0o700)
+        await anyio.Path(directory).mkdir(mode=0o700)
         process = await anyio.open_process(
             [sys.executable, "-m", "consensus.demo.member", str(directory), "127.0.0.1:0"],
             stdin=subprocess.PIPE,
@@ -51,10 +52,11 @@ class MemberProcess:
         """Take the child's events until it ends."""
         assert self._process.stdout is not None
         rest = b""
-        async for chunk in self._process.stdout:
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                self._take(json.loads(line))
+        with suppress(anyio.ClosedResourceError):  # `end` closes the pipe under the reader.
+            async for chunk in self._process.stdout:
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    self._take(json.loads(line))
         for done, _ in self._waiting.values():
             done.set()
         self._ready.set()
@@ -62,9 +64,10 @@ class MemberProcess:
     async def read_errors(self) -> None:
         """Keep the last lines that the child wrote to standard error."""
         assert self._process.stderr is not None
-        async for chunk in self._process.stderr:
-            lines = chunk.decode("utf-8", "replace").splitlines()
-            self._errors = (self._errors + lines)[-STDERR_LINES_SHOWN:]
+        with suppress(anyio.ClosedResourceError):
+            async for chunk in self._process.stderr:
+                lines = chunk.decode("utf-8", "replace").splitlines()
+                self._errors = (self._errors + lines)[-STDERR_LINES_SHOWN:]
 
     def _take(self, event: dict[str, Any]) -> None:
         if event["event"] in ("done", "failed"):

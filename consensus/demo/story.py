@@ -183,7 +183,8 @@ class Story:
 
     async def _publish(self) -> None:
         size = self._config.blob_mib << 20
-        self._timeline.title(f"a third names a {self._config.blob_mib} MiB blob: fetch, verify, vote")
+        mib = self._config.blob_mib
+        self._timeline.title(f"a third names a {mib} MiB blob: fetch, verify, vote")
         path = self._directory / "report.bin"
         with path.open("wb") as file:
             for _ in range(self._config.blob_mib):

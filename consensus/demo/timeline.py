@@ -87,7 +87,8 @@ class Timeline:
             body = ""
         else:
             body = " " + json.dumps(event["body"], ensure_ascii=False)
-        votes = [f"{self.name(key)}: {answer}" for key, answer in event["answers"].items() if answer]
+        answers = event["answers"].items()
+        votes = [f"{self.name(key)}: {answer}" for key, answer in answers if answer]
         votes += [f"{self.name(key)} said: {why}" for key, why in event["reasons"].items()]
         shown = f"  [{'; '.join(votes)}]" if votes else ""
         return f"#{event['index']} {event['kind']}{body} {outcome}{shown}"

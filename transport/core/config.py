@@ -53,6 +53,10 @@ class TransportConfig:
     """Unconfirmed presences at once."""
     drain_s: float = 10.0
     """How long a replaced presence still opens datagrams after the last one it opened."""
+    rekey_s: float = 120.0
+    """Age at which a presence in use gets new keys; at three times this age it closes."""
+    rekey_datagrams: int = 1 << 29
+    """Datagrams sent at which it does: below 2^40 bytes at 1,120 a datagram."""
     path_hold_s: float = 10.0
     """After the old path has won, how long the other address is not tried again."""
     peers_max: int = 131_072

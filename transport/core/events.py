@@ -42,6 +42,8 @@ class Reason(IntEnum):
     """The other side's user forgot this peer."""
     RESTARTED = 132
     """The other side's lane began anew: another incarnation, or it had forgotten us."""
+    LIMIT = 133
+    """The keys were used three times as long or as much as they may be."""
 
     SILENT = 160
     """Nothing was heard for `silence_max_s` although it was probed."""

@@ -24,7 +24,9 @@ __all__ = [
     "PADDING",
     "PING",
     "PONG",
-    "REKEY",
+    "REKEY_ASK",
+    "REKEY_FIRST",
+    "REKEY_SECOND",
     "RELAY",
     "challenge",
     "close",
@@ -33,6 +35,7 @@ __all__ = [
     "lane_open",
     "ping",
     "pong",
+    "rekey",
 ]
 
 PADDING: Final = 0x00
@@ -51,14 +54,19 @@ LANE_OPEN: Final = 0x06
 """the sender's lane id (8), the receiver's lane id as the sender knows it, or 0 (8)."""
 RELAY: Final = 0x07
 """key (32), then a sealed datagram to the payload's end. Reserved: see the protocol's page."""
-REKEY: Final = 0x08
-"""Noise message of a rekey. Reserved: see the protocol's page."""
+REKEY_ASK: Final = 0x08
+"""The handshake's responder asks its initiator for new keys."""
+REKEY_FIRST: Final = 0x09
+"""size (2), message 1 of a rekeying."""
+REKEY_SECOND: Final = 0x0A
+"""size (2), message 2 of a rekeying."""
 LANE: Final = 0x40
 """0x40 | flags: a lane packet, to the payload's end (`transport.core.lane`)."""
 LANE_ACK: Final = 0x50
 """0x50 | flags: an acknowledgement without a packet."""
 LANE_KIND_MASK: Final = 0xF8
 
+_U16 = Struct(">BH")
 _U32 = Struct(">BI")
 _U64 = Struct(">BQ")
 _U64_TWICE = Struct(">BQQ")
@@ -94,11 +102,16 @@ def lane_open(lane_id: int, peer_lane_id: int) -> bytes:
     return _U64_TWICE.pack(LANE_OPEN, lane_id, peer_lane_id)
 
 
+def rekey(kind: int, message: bytes) -> bytes:
+    """`REKEY_FIRST` or `REKEY_SECOND` with its message."""
+    return _U16.pack(kind, len(message)) + message
+
+
 def control_untrusted(payload: bytes, offset: int) -> tuple[int, int, int, int]:
     """Decode the frame at `offset` that is not a lane's: kind, two values, where the next begins.
 
-    An unknown kind is returned as `PADDING` that ends the payload. Raises `WireError` if the
-    frame is cut short.
+    The values of a rekeying's message are where it begins and ends. An unknown kind is returned
+    as `PADDING` that ends the payload. Raises `WireError` if the frame is cut short.
     """
     kind = payload[offset]
     try:
@@ -111,6 +124,14 @@ def control_untrusted(payload: bytes, offset: int) -> tuple[int, int, int, int]:
         if kind == LANE_OPEN:
             _, ours, theirs = _U64_TWICE.unpack_from(payload, offset)
             return kind, ours, theirs, offset + 17
+        if kind == REKEY_ASK:
+            return kind, 0, 0, offset + 1
+        if kind in (REKEY_FIRST, REKEY_SECOND):
+            start = offset + 3
+            end = start + _U16.unpack_from(payload, offset)[1]
+            if end > len(payload):
+                raise WireError("a rekeying's message is cut short")
+            return kind, start, end, end
     except (IndexError, struct_error):
         raise WireError("a frame is cut short") from None
     return PADDING, 0, 0, len(payload)

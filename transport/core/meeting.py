@@ -43,6 +43,7 @@ __all__ = [
     "begin_attempt",
     "flush_handshakes",
     "opened_elsewhere",
+    "promote",
 ]
 
 _CROSSING_S = 5.0
@@ -193,7 +194,7 @@ def _established(
         relation.rtt.sample(established.rtt_s)
     if relation.liveness.heard(now):
         table.events.append(Heard(relation.peer, established.incarnation))
-    _promote(table, relation, presence, now)
+    promote(table, relation, presence, now)
     relation.take_frames_untrusted(presence, established.reply, offset, address, now)
     # What P3 carried has arrived, or P4 would not be there.
     relation.lane.sender.resume(attempt.started_at)
@@ -312,7 +313,7 @@ def _confirmed(table: Table, relation: Relation, presence: Presence, now: float)
             return
         _begin_anew(table, relation, presence.lane, now)
     _bind(relation, presence.incarnation, presence.lane.peer_id)
-    _promote(table, relation, presence, now)
+    promote(table, relation, presence, now)
     held = presence.held_first_data
     if held:
         presence.held_first_data = b""
@@ -374,7 +375,7 @@ def _report_up(table: Table, relation: Relation, address: Address, *, initiator:
     relation.restarted = False
 
 
-def _promote(table: Table, relation: Relation, presence: Presence, now: float) -> None:
+def promote(table: Table, relation: Relation, presence: Presence, now: float) -> None:
     """Let new datagrams use `presence`, unless it crossed another that both sides prefer."""
     current = relation.current
     if current is not None:

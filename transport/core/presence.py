@@ -5,21 +5,52 @@ What both ends of a lane share is not here: a lane outlives its presences.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from transport.core import frames
-from transport.core.agreement import Established
+from transport.core.agreement import EpochKeys, Established
 from transport.core.config import TransportConfig
 from transport.core.events import PlaneKeys
 from transport.core.lane import Lane
 from transport.core.path import Path
+from transport.core.rekey import Rekeying
 from transport.core.rtt import RoundTrip
 from transport.core.seal import Opener, Sealer
 from transport.core.types import Address, RandomBytes, Transmit
 
-__all__ = ["CONTROL_MAX", "Presence"]
+__all__ = ["CONTROL_MAX", "Presence", "Renewal", "Renewed"]
 
 CONTROL_MAX = 8
 """Control frames waiting at once; a peer's flood of probes gets no more answers than that."""
 _PINGS_MAX = 16  # probes whose time is remembered
+
+
+class Epoch:
+    """What the next epoch's keys will be derived from; nothing else of this one's."""
+
+    __slots__ = ("handshake_hash", "keys", "suite")
+
+    def __init__(self, established: Established) -> None:
+        self.keys = EpochKeys(*([b""] * 8), established.keys.rekey)
+        self.handshake_hash = established.handshake_hash
+        self.suite = established.suite
+
+
+class Renewal(NamedTuple):
+    """A rekeying that waits for message 2."""
+
+    rekeying: Rekeying
+    message_cid: bytes
+    bulk_cid: bytes
+
+
+class Renewed(NamedTuple):
+    """A rekeying that was answered."""
+
+    first: bytes
+    second: bytes
+    message_cid: bytes
+    """Of the presence that came of it."""
 
 
 class Presence:
@@ -34,6 +65,7 @@ class Presence:
         "confirmed",
         "control",
         "directed",
+        "epoch",
         "expires_at",
         "held_first_data",
         "incarnation",
@@ -47,6 +79,10 @@ class Presence:
         "plane",
         "probe_at",
         "probe_tries",
+        "renew_at",
+        "renew_tries",
+        "renewal",
+        "renewed",
         "responder_key",
         "rtt",
         "sealer",
@@ -93,6 +129,11 @@ class Presence:
             address=address,
             initiator=initiator,
         )
+        self.epoch = Epoch(established)
+        self.renewal: Renewal | None = None
+        """Initiator: the rekeying under way."""
+        self.renewed: Renewed | None = None
+        """Responder: the rekeying answered last."""
         self.confirmed = False
         self.held_first_data = b""
         """First data that may only count once the presence is confirmed."""
@@ -102,6 +143,9 @@ class Presence:
         self.probe_at: float | None = now if initiator else None
         """Initiator, until confirmed: when to probe, so that the responder sees its keys used."""
         self.probe_tries = 0
+        self.renew_at: float | None = now + config.rekey_s
+        """When its age is looked at, or message 1 is sent again."""
+        self.renew_tries = 0
         self.control: list[bytes] = []
         """Frames for the next datagram."""
         self.directed: list[tuple[Address, bytes]] = []
@@ -177,3 +221,4 @@ class Presence:
         """Overwrite what keys this side holds for messages."""
         self.sealer.erase()
         self.opener.erase()
+        self.epoch.keys = EpochKeys(*([b""] * 9))

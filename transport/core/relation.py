@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from transport.core import frames, meeting
+from transport.core import frames, meeting, renewal
 from transport.core.attempt import Attempt
 from transport.core.errors import WireError
 from transport.core.events import (
@@ -33,6 +33,7 @@ from transport.core.types import Address
 
 __all__ = ["Relation"]
 
+_REKEYING = (frames.REKEY_ASK, frames.REKEY_FIRST, frames.REKEY_SECOND)
 _LANE_ROOM = HEADER_SIZE_MAX + BODY_SIZE_MAX
 _CONTROL_ROOM = SEALED_PAYLOAD_SIZE_MAX - _LANE_ROOM
 """Bytes of control frames that always fit beside a full lane packet."""
@@ -140,8 +141,12 @@ class Relation:
                 if family == LANE_ACK:
                     offset = lane.receive_ack_untrusted(payload, offset, now)
                     continue
-                kind, value, _, offset = frames.control_untrusted(payload, offset)
-                self._control(presence, kind, value, address, now)
+                kind, value, end, offset = frames.control_untrusted(payload, offset)
+                if kind in _REKEYING:
+                    message = payload[value:end]
+                    renewal.receive_untrusted(self._table, self, presence, kind, message, now)
+                else:
+                    self._control(presence, kind, value, address, now)
         except WireError:
             self._broken(presence, now)
         if lane is self.lane:
@@ -280,6 +285,8 @@ class Relation:
                     due.append(lane)
             if current.path.next_at is not None:
                 due.append(current.path.next_at)
+            if current.renew_at is not None:
+                due.append(current.renew_at)
             if not current.confirmed:
                 due.append(current.expires_at)
                 if current.probe_at is not None:
@@ -318,6 +325,8 @@ class Relation:
             current.ping(now)
         if not active and self._idle_at() <= now:
             self.close(Reason.IDLE, now)
+            return
+        renewal.age(self._table, self, current, now)
 
     def _idle_at(self) -> float:
         return max(self.active_at, self.liveness.heard_at) + self._table.config.idle_timeout_s

@@ -251,7 +251,8 @@ class Responder:
         if not equal(offer[-len(header.cookie) :], header.cookie):
             return None
         self._follow_load(now)
-        if header.effort * 2 < self._controller.effort:
+        fresh = header.sequence not in transient.burnt
+        if fresh and header.effort * 2 < self._controller.effort:
             return self._challenge_again(header.hello_hash, header.choice, address, now)
         solution = data[HEADER_SIZE:KX_AT]
         rest = rest_hash(data, HEADER_SIZE) if header.effort else b""

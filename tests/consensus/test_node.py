@@ -1,0 +1,318 @@
+"""Nodes on real sockets, on both backends."""
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from consensus import (
+    ConsensusError,
+    Decision,
+    GroupEnded,
+    GroupError,
+    Node,
+    Outcome,
+    Proposal,
+    Rejected,
+    ViewChanged,
+    accept,
+    reject,
+)
+from consensus.core.token import TokenError
+from consensus.store import StoreBusy
+from consensus.values import ValueRefused
+from tests.support.nodes import gather_group, open_nodes
+from transport.core.errors import TransportError
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_ask_a_stranger_and_again() -> None:
+    async with open_nodes(2) as (asker, asked):
+        asked.on("price")(lambda proposal: accept({"of": proposal.body["of"], "eur": 3}))
+        for _ in range(3):
+            assert await asker.ask(asked.key, "price", {"of": "tea"}) == {"of": "tea", "eur": 3}
+
+
+async def test_ask_is_rejected_with_a_reason() -> None:
+    async with open_nodes(2) as (asker, asked):
+
+        @asked.on("price")
+        async def judge(proposal: Proposal) -> object:
+            await anyio.lowlevel.checkpoint()
+            return reject("sold out")
+
+        with pytest.raises(Rejected, match="sold out"):
+            await asker.ask(asked.key, "price")
+        with pytest.raises(Rejected, match="no handler"):
+            await asker.ask(asked.key, "weather")
+
+
+async def test_a_handler_that_fails_is_a_reject_and_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with open_nodes(2) as (asker, asked):
+
+        @asked.on("divide")
+        def divide(proposal: Proposal) -> object:
+            return accept(1 / proposal.body)
+
+        with pytest.raises(Rejected, match="the handler failed"):
+            await asker.ask(asked.key, "divide", 0)
+        assert await asker.ask(asked.key, "divide", 4) == 0.25
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_an_answer_that_cannot_be_carried_is_a_reject(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with open_nodes(2) as (asker, asked):
+        asked.on("set")(lambda proposal: accept({1, 2}))
+        with pytest.raises(Rejected, match="the handler failed"):
+            await asker.ask(asked.key, "set")
+
+
+async def test_a_slow_handler_is_a_reject_in_its_stead() -> None:
+    async with open_nodes(2) as (asker, asked):
+
+        @asked.on("slow")
+        async def judge(proposal: Proposal) -> object:
+            await anyio.sleep_forever()
+            return accept()
+
+        with pytest.raises(Rejected, match="no answer in time"):
+            await asker.ask(asked.key, "slow", deadline_s=0.2)
+
+
+async def test_many_questions_both_ways_at_once() -> None:
+    async with open_nodes(2) as nodes:
+        for node in nodes:
+            node.on("echo")(lambda proposal: accept(proposal.body))
+        answers: list[object] = []
+
+        async def ask(asker: Node, asked: Node, number: int) -> None:
+            answers.append(await asker.ask(asked.key, "echo", number))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(200):
+                tasks.start_soon(ask, *nodes, number)
+                tasks.start_soon(ask, *reversed(nodes), number)
+        assert sorted(answers) == sorted(2 * list(range(200)))  # type: ignore[type-var]
+
+
+async def test_a_question_that_answers_by_asking_back() -> None:
+    async with open_nodes(2) as (asker, asked):
+        asker.on("name")(lambda proposal: accept("alice"))
+
+        @asked.on("greet")
+        async def greet(proposal: Proposal) -> object:
+            return accept("hello " + await asked.ask(proposal.proposer, "name"))
+
+        assert await asker.ask(asked.key, "greet") == "hello alice"
+
+
+async def test_large_bodies() -> None:
+    async with open_nodes(2) as (asker, asked):
+        asked.on("length")(lambda proposal: accept(len(proposal.body)))
+        assert await asker.ask(asked.key, "length", b"x" * 48_000) == 48_000
+        with pytest.raises(ConsensusError):
+            await asker.ask(asked.key, "length", b"x" * 60_000)
+        with pytest.raises(ValueRefused):
+            await asker.ask(asked.key, "length", {"not": object()})
+
+
+async def test_nobody_there() -> None:
+    async with open_nodes(2) as (asker, other):
+        with pytest.raises(GroupError, match="no address is known"):
+            await asker.ask(b"\x01" * 32, "price")
+        with pytest.raises((TransportError, ConsensusError)):
+            await asker.ask(asker.key, "price")
+        address = other.address
+    async with open_nodes(1) as (asker,):
+        asker.know(other.key, [address])
+        with pytest.raises((TimeoutError, ConsensusError)):
+            await asker.ask(other.key, "price", timeout_s=0.5)
+
+
+async def test_another_key_at_the_address_is_not_talked_to() -> None:
+    async with open_nodes(3) as (asker, there, elsewhere):
+        called = []
+        there.on("price")(lambda proposal: (called.append(1), accept(1))[1])
+        asker.know(elsewhere.key, [there.address])
+        with pytest.raises((TimeoutError, ConsensusError)):
+            await asker.ask(elsewhere.key, "price", timeout_s=0.5)
+        assert not called
+
+
+async def test_a_group_decides_in_one_order() -> None:
+    async with open_nodes(4) as nodes:
+        groups = await gather_group(nodes)
+        seen: list[list[tuple[int, object]]] = [[] for _ in nodes]
+
+        async def follow(number: int) -> None:
+            async for decision in groups[number].decisions():
+                if decision.kind == "work":
+                    seen[number].append((decision.index, decision.body))
+                    if len(seen[number]) == 40:
+                        return
+
+        async def propose(number: int) -> None:
+            for count in range(10):
+                decision = await groups[number].propose("work", [number, count])
+                assert decision.outcome is Outcome.COMMITTED
+                others = {node.key: [number, count] for node in nodes}
+                del others[nodes[number].key]
+                assert {k: v for k, v in decision.answers.items() if v is not None} == others
+
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                for number in range(4):
+                    tasks.start_soon(follow, number)
+                await anyio.wait_all_tasks_blocked()
+                for number in range(4):
+                    tasks.start_soon(propose, number)
+        assert seen[0] == seen[1] == seen[2] == seen[3]
+        assert sorted(body for _, body in seen[0]) == sorted(  # type: ignore[type-var]
+            [number, count] for number in range(4) for count in range(10)
+        )
+
+
+async def test_one_veto_is_enough() -> None:
+    async with open_nodes(3) as nodes:
+        groups = await gather_group(nodes)
+        groups[1].on("work")(lambda proposal: reject("not on my watch"))
+        decision = await groups[0].propose("work", 1)
+        assert decision.outcome is Outcome.REJECTED
+        assert not decision.committed
+        assert decision.reasons == {nodes[1].key: "not on my watch"}
+
+
+async def test_leaving_and_kicking() -> None:
+    async with open_nodes(4) as nodes:
+        groups = await gather_group(nodes)
+        await groups[3].leave()
+        assert groups[3].ended is not None
+        with pytest.raises(GroupError, match="no longer a member"):
+            await groups[3].propose("work")
+        decision = await groups[0].kick(nodes[2].key, "for a reason")
+        assert decision.committed
+        with anyio.fail_after(10):
+            async for event in groups[2].events():
+                if isinstance(event, GroupEnded):
+                    break
+        assert groups[2].ended is not None
+        assert groups[2].ended.expelled
+        decision = await groups[1].propose("work", 7)
+        assert decision.committed
+        assert decision.view.members == (nodes[0].key, nodes[1].key)
+
+
+async def test_views_are_told() -> None:
+    async with open_nodes(2) as (alice, bob):
+        group = await alice.found("board")
+        changes = []
+
+        async def follow() -> None:
+            async for event in group.events():
+                if isinstance(event, ViewChanged):
+                    changes.append(event)
+                    return
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follow)
+            await anyio.wait_all_tasks_blocked()
+            await bob.join(group.invite(bob.key))
+        assert changes[0].joined == (bob.key,)
+        assert changes[0].view.members == (alice.key, bob.key)
+
+
+async def test_invitations_are_bound_and_expire() -> None:
+    async with open_nodes(3) as (alice, bob, eve):
+        group = await alice.found("board")
+        bound = group.invite(bob.key)
+        with pytest.raises(TokenError, match="another key"):
+            await eve.join(bound)
+        await bob.join(bound)
+        with pytest.raises(GroupError, match="already"):
+            await bob.join(bound)
+        expired = group.invite(eve.key, expires_in_s=0.001)
+        with pytest.raises(TokenError, match="expired"):
+            await eve.join(expired)
+
+
+async def test_bearer_invitation_counts_its_uses() -> None:
+    async with open_nodes(4) as (alice, bob, carol, dave):
+        group = await alice.found("board")
+        token = group.invite(uses=2)
+        await bob.join(token)
+        await carol.join(token)
+        with pytest.raises(Rejected, match="used up"):
+            await dave.join(token)
+        revoked = group.invite()
+        group.revoke(revoked)
+        with pytest.raises(Rejected, match="revoked"):
+            await dave.join(revoked)
+        with pytest.raises(TokenError):
+            await dave.join(revoked[:-9])
+        with pytest.raises(TokenError):
+            await dave.join("quorate1:nonsense")
+
+
+async def test_identity_and_peers_outlive_the_node(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "alice.db"
+    async with open_nodes(1) as (bob,):
+        bob.on("echo")(lambda proposal: accept(proposal.body))
+        async with Node.open(path) as alice:
+            key = alice.key
+            alice.know(bob.key, [bob.address])
+            assert await alice.ask(bob.key, "echo", 1) == 1
+            with pytest.raises(StoreBusy):
+                async with Node.open(path):
+                    pass
+            await anyio.sleep(0.1)
+        async with Node.open(path) as again:
+            assert again.key == key
+            assert await again.ask(bob.key, "echo", 2) == 2
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_users_own_error_comes_through_as_it_is() -> None:
+    with pytest.raises(KeyError, match="mine"):
+        async with Node.open(None):
+            raise KeyError("mine")
+
+
+async def test_cancellation_leaves_the_node_usable() -> None:
+    async with open_nodes(2) as (asker, asked):
+
+        @asked.on("slow")
+        async def slow(proposal: Proposal) -> object:
+            await anyio.sleep(0.3)
+            return accept("late")
+
+        asked.on("quick")(lambda proposal: accept("now"))
+        with anyio.move_on_after(0.05):
+            await asker.ask(asked.key, "slow")
+        assert await asker.ask(asked.key, "quick") == "now"
+
+
+async def test_reading_too_slowly_is_told() -> None:
+    from consensus.group import EVENTS_KEPT, EventsMissed
+
+    async with open_nodes(1) as (alone,):
+        group = await alone.found("board")
+        decisions = group.decisions()
+        first: Decision | None = None
+
+        async def one() -> None:
+            nonlocal first
+            first = await anext(decisions)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one)
+            await anyio.wait_all_tasks_blocked()
+            await group.propose("alone")
+        for _ in range(EVENTS_KEPT + 1):
+            await group.propose("alone")
+        assert first is not None
+        with pytest.raises(EventsMissed):
+            await anext(decisions)

@@ -1,0 +1,95 @@
+"""NNpsk0 through the presence: transport design section 3, "Rekey"."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.handshake import Pair, agree, flip, seeded
+from transport.core.agreement import EpochKeys
+from transport.core.errors import LocalError, WireError
+from transport.core.handshake import Established, Rekeyed, Rekeying, answer_rekeying_untrusted
+from transport.core.rekey import REKEY_OVERHEAD, REKEY_PAYLOAD_SIZE_MAX
+
+
+def established() -> tuple[Established, Established]:
+    return Pair().run()
+
+
+def start(here: Established, payload: bytes = b"new ids") -> Rekeying:
+    return Rekeying(here.keys, here.handshake_hash, here.suite, payload, seeded(1))
+
+
+def answer(there: Established, message: bytes, payload: bytes = b"their ids") -> Rekeyed:
+    return answer_rekeying_untrusted(
+        message, there.keys, there.handshake_hash, there.suite, payload, seeded(2)
+    )
+
+
+def test_a_new_epoch() -> None:
+    here, there = established()
+    rekeying = start(here)
+    assert len(rekeying.message) == REKEY_OVERHEAD + len(b"new ids")
+    theirs = answer(there, rekeying.message)
+    ours = rekeying.finish_untrusted(theirs.message)
+    assert (theirs.payload, ours.payload) == (b"new ids", b"their ids")
+    assert ours.handshake_hash == theirs.handshake_hash != here.handshake_hash
+    assert ours.keys.message_send == theirs.keys.message_receive
+    assert ours.keys.bulk_receive_header == theirs.keys.bulk_send_header
+    assert ours.keys.rekey == theirs.keys.rekey
+    old = {getattr(here.keys, name) for name in EpochKeys.__slots__}
+    assert not old & {getattr(ours.keys, name) for name in EpochKeys.__slots__}
+    # And on from there.
+    again = Rekeying(ours.keys, ours.handshake_hash, here.suite, b"", seeded(3))
+    next_theirs = answer_rekeying_untrusted(
+        again.message, theirs.keys, theirs.handshake_hash, there.suite, b"", seeded(4)
+    )
+    assert again.finish_untrusted(next_theirs.message).keys.rekey == next_theirs.keys.rekey
+
+
+def test_forgeries_do_no_harm() -> None:
+    here, there = established()
+    rekeying = start(here)
+    for bit in range(0, 8 * len(rekeying.message), 3):
+        with pytest.raises(WireError):
+            answer(there, flip(rekeying.message, bit))
+    theirs = answer(there, rekeying.message)
+    for bit in range(0, 8 * len(theirs.message), 3):
+        with pytest.raises(WireError):
+            rekeying.finish_untrusted(flip(theirs.message, bit))
+    with pytest.raises(WireError):
+        rekeying.finish_untrusted(b"")
+    assert rekeying.finish_untrusted(theirs.message).keys.rekey == theirs.keys.rekey
+
+
+def test_it_needs_the_old_epoch() -> None:
+    here, there = established()
+    other, _ = Pair(seed=2).run()
+    message = start(here).message
+    with pytest.raises(WireError):
+        answer_rekeying_untrusted(
+            message, other.keys, there.handshake_hash, there.suite, b"", seeded(2)
+        )
+    with pytest.raises(WireError):
+        answer_rekeying_untrusted(
+            message, there.keys, other.handshake_hash, there.suite, b"", seeded(2)
+        )
+
+
+def test_payloads_are_bounded() -> None:
+    here, there = established()
+    with pytest.raises(LocalError):
+        start(here, bytes(REKEY_PAYLOAD_SIZE_MAX + 1))
+    full = start(here, bytes(REKEY_PAYLOAD_SIZE_MAX))
+    with pytest.raises(LocalError):
+        answer(there, full.message, bytes(REKEY_PAYLOAD_SIZE_MAX + 1))
+    assert answer(there, full.message).payload == bytes(REKEY_PAYLOAD_SIZE_MAX)
+
+
+def test_no_secret_in_a_repr() -> None:
+    here, there = established()
+    rekeying = start(here)
+    theirs = answer(there, rekeying.message)
+    shown = repr(rekeying) + repr(theirs)
+    for name in EpochKeys.__slots__:
+        assert repr(getattr(theirs.keys, name)) not in shown
+    assert agree(here, there)

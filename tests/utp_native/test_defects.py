@@ -1,0 +1,293 @@
+"""One test for each patch of libutp: it fails with that patch left out (docs/native.md)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.utp_native.helpers import A, B, MIB, Link, Transfer, key_pair
+from tests.utp_native.raw import DATA, FIN, STATE, SYN, RawPeer, parse
+from transport.core.seal import Opener
+from utp_native import ChannelEvent, EventKind, PumpConfig, Reason, SUITE_XCHACHA20
+
+
+def failures(events: list[ChannelEvent]) -> list[Reason]:
+    return [event.reason for event in events if event.kind is EventKind.FAILED]
+
+
+def test_crafted_delay_is_clamped() -> None:
+    peer = RawPeer()
+    channel = peer.connect()
+    base = 5_000_000
+    peer.give(peer.data(b"x", reply_micro=base))
+    for _ in range(4):
+        peer.now += 6  # the mean is taken over five seconds
+        for _ in range(3):
+            peer.give(peer.data(b"x", reply_micro=base - 2**31))
+    figures = peer.pump.channel_figures(channel)
+    # A mean of -2^31 aborts where assertions are on; without them it would show here.
+    assert -(2**27) < figures["clock_drift"] < 2**27
+
+
+def test_half_open_channel_times_out() -> None:
+    peer = RawPeer(config=PumpConfig(incoming_max=8))
+    for number in range(0, 20, 2):
+        peer.give(peer.datagram(SYN, number=number, connection=number, seq=1))
+    accepted = [e.channel for e in peer.events if e.kind is EventKind.ACCEPTED]
+    assert len(accepted) == 8
+    assert peer.pump.counters()["refused_channels"] == 2
+    peer.wait(14)
+    assert not failures(peer.events)
+    peer.wait(2)
+    assert failures(peer.events) == [Reason.TIMED_OUT] * 8
+    for channel in accepted:
+        peer.pump.close_channel(channel)
+    assert peer.pump.counters()["channels"] == 0
+    peer.give(peer.datagram(SYN, number=100, connection=1, seq=1))
+    assert peer.events[-1].kind is EventKind.ACCEPTED
+
+
+def test_a_channel_with_a_sign_of_life_is_not_half_open() -> None:
+    link = Link()
+    link.connect()
+    link.run_for(60)
+    assert not failures(link.events[link.a] + link.events[link.b])
+
+
+def test_lost_syn_ack_is_repeated() -> None:
+    link = Link()
+    lost = [0]
+
+    def drop(source: tuple[str, int], data: bytes) -> bool:
+        lost[0] += source == B
+        return source == B and lost[0] == 1
+
+    link.drop = drop
+    link.connect()
+    assert lost[0] >= 2
+    link.run_for(20)
+    assert not failures(link.events[link.a] + link.events[link.b])
+
+
+def test_lost_sign_of_life_is_repeated() -> None:
+    link = Link()
+    seen = [0]
+
+    def drop(source: tuple[str, int], data: bytes) -> bool:
+        seen[0] += source == A
+        return source == A and seen[0] == 2  # the first is the SYN
+
+    link.drop = drop
+    link.connect()
+    link.run_for(20)
+    assert seen[0] >= 3
+    assert not failures(link.events[link.a] + link.events[link.b])
+
+
+def test_acceptor_writes_first() -> None:
+    link = Link()
+    sent = [0]
+
+    def only_syn(source: tuple[str, int], data: bytes) -> bool:
+        sent[0] += source == A
+        return source == A and sent[0] > 1
+
+    link.drop = only_syn
+    channel = link.a.open_channel(link.plane_a)
+    link.run(lambda: link.of(link.b, EventKind.ACCEPTED))
+    greeting = b"the acceptor speaks first"
+    assert link.b.write(link.of(link.b, EventKind.ACCEPTED)[0].channel, greeting) == len(greeting)
+    link.run(lambda: link.of(link.a, EventKind.READABLE), limit_s=10)
+    assert link.a.read(channel, 100) == greeting
+
+
+def test_acceptor_writes_before_its_syn_ack_arrives() -> None:
+    link = Link()
+    seen = [0]
+
+    def drop(source: tuple[str, int], data: bytes) -> bool:
+        seen[0] += source == B
+        return source == B and seen[0] <= 2  # the SYN-ACK and the first data
+
+    link.drop = drop
+    channel = link.a.open_channel(link.plane_a)
+    link.run(lambda: link.of(link.b, EventKind.ACCEPTED))
+    data = bytes(range(256)) * 64
+    accepted = link.of(link.b, EventKind.ACCEPTED)[0].channel
+    Transfer(link, (link.b, accepted), (link.a, channel), data)
+    transfer = Transfer(link, (link.b, accepted), (link.a, channel), data)
+    link.run(transfer.go)
+
+
+def test_connection_id_ffff() -> None:
+    peer = RawPeer()
+    channel = peer.connect(connection=0xFFFF)
+    assert peer.connection == 0
+    peer.give(peer.data(b"through"))
+    assert peer.pump.read(channel, 100) == b"through"
+
+
+@pytest.mark.parametrize("extension", [3, 7, 255])
+def test_unknown_extension_is_skipped(extension: int) -> None:
+    peer = RawPeer()
+    channel = peer.connect()
+    peer.give(peer.data(b"\x00\x03abc" + b"through", extension=extension))
+    assert peer.pump.read(channel, 100) == b"through"
+
+
+def test_window_beyond_1024_packets() -> None:
+    link = Link(delay_s=0.05)
+    a, b = link.connect()
+    transfer = Transfer(link, (link.a, a), (link.b, b), bytes(24 * MIB))
+    most = [0]
+
+    def go() -> bool:
+        most[0] = max(most[0], link.a.channel_figures(a)["in_flight"])
+        return transfer.go()
+
+    link.run(go)
+    assert most[0] > 4096 * 1088
+
+
+def test_many_losses_are_told_at_once() -> None:
+    # 300 packets of one window are lost: 30 bits would tell of a tenth of them.
+    link = Link(delay_s=0.05)
+    a, b = link.connect()
+    lost = [0]
+
+    def drop(source: tuple[str, int], data: bytes) -> bool:
+        if source == A and len(data) == 1120 and 2000 < link.sent < 2600 and link.sent % 2:
+            lost[0] += 1
+        return source == A and len(data) == 1120 and 2000 < link.sent < 2600 and lost[0] % 2 == 1
+
+    link.drop = drop
+    started = link.now
+    transfer = Transfer(link, (link.a, a), (link.b, b), bytes(8 * MIB))
+    link.run(transfer.go)
+    assert lost[0] > 50
+    assert link.now - started < 10
+
+
+def test_slow_start_doubles() -> None:
+    link = Link(delay_s=0.025)
+    a, b = link.connect()
+    started = link.now
+    link.run(Transfer(link, (link.a, a), (link.b, b), bytes(8 * MIB)).go)
+    # 13 doublings from one packet, and as much again for the rest.
+    assert link.now - started < 26 * 0.05
+
+
+def test_tail_loss_is_repaired_within_a_second() -> None:
+    link = Link()
+    a, b = link.connect()
+    link.a.write(a, b"measures the round trip")
+    link.run(lambda: link.b.read(b, 100))
+    link.run_for(0.1)
+    lost: list[bytes] = []
+
+    def drop(source: tuple[str, int], data: bytes) -> bool:
+        if source == A and not lost:
+            lost.append(data)
+            return True
+        return False
+
+    link.drop = drop
+    started = link.now
+    link.a.write(a, b"the last packet")
+    link.run(lambda: link.b.read(b, 100))
+    assert lost
+    assert link.now - started < 0.5  # a floor of a second and steps of 500 ms would show
+
+
+def test_sender_that_ignores_the_window() -> None:
+    config = PumpConfig(receive_buffer=32 * 1120)
+    for in_order in (True, False):
+        peer = RawPeer(config=config)
+        channel = peer.connect()
+        if not in_order:
+            peer.seq += 1  # the first one never arrives
+        peer.give(*(peer.data(bytes(1000)) for _ in range(200)))
+        figures = peer.pump.channel_figures(channel)
+        assert figures["receive_buffered"] + figures["reordered"] <= config.receive_buffer
+        assert figures["receive_buffered"] + figures["reordered"] > config.receive_buffer // 2
+        assert peer.pump.counters()["buffered_max"] <= config.receive_buffer
+
+
+def test_packets_have_one_size() -> None:
+    link = Link()
+    link.keep_log = True
+    a, b = link.connect()
+    link.run(Transfer(link, (link.a, a), (link.b, b), bytes(2 * MIB)).go)
+    sizes = {len(data) for source, data in link.log if source == A and len(data) > 600}
+    assert max(sizes) == 1120
+    assert sum(len(d) == 1120 for s, d in link.log if s == A) > 0.95 * 2 * MIB / 1088
+    assert len(sizes) <= 2  # and one short packet at the end
+
+
+def initial_sequence_number(link: Link) -> int:
+    mine = key_pair()[1]
+    opener = Opener(
+        mine.receive_cid, SUITE_XCHACHA20, mine.receive_key, mine.receive_header_key,
+        replay_window=8192,
+    )
+    return parse(opener.open_untrusted(link.log[0][1])).seq
+
+
+@pytest.mark.parametrize("upper_half", [True, False])
+def test_fast_resend_from_any_sequence_number(upper_half: bool) -> None:
+    for seed in range(50):
+        link = Link(seed=seed)
+        link.keep_log = True
+        channels = link.connect()
+        if (initial_sequence_number(link) > 40000) == upper_half:
+            break
+    else:
+        raise AssertionError("no seed gave such a sequence number")
+    dropped: list[float] = []
+
+    def drop(source: tuple[str, int], data: bytes) -> bool:
+        if not dropped and source == A and len(data) == 1120 and link.sent > 100:
+            dropped.append(link.now)
+            return True
+        return False
+
+    link.drop = drop
+    a, b = channels
+    link.run(Transfer(link, (link.a, a), (link.b, b), bytes(MIB // 2)).go)
+    # A timeout would take 200 ms at least; three later packets take one round trip of 20 ms.
+    assert link.now - dropped[0] < 0.15
+
+
+def test_sack_at_the_end_of_a_packet() -> None:
+    peer = RawPeer()
+    channel = peer.connect()
+    peer.pump.write(channel, bytes(400_000))
+    sent = peer.take()
+    for _ in range(6):  # open the window
+        peer.now += 0.01
+        sent = peer.give(
+            peer.datagram(STATE, seq=peer.seq + 1, ack=sent[-1].seq)
+        )
+    assert len(sent) > 40
+    before = peer.pump.channel_figures(channel)["window"]
+    for _ in range(40):
+        peer.now += 0.001
+        peer.give(
+            peer.datagram(
+                STATE, seq=peer.seq + 1, ack=sent[0].seq - 1, extension=1,
+                payload=b"\x00\x04" + bytes(4),
+            )
+        )
+    # Nothing was acknowledged, whatever byte stands behind the packet.
+    assert peer.pump.channel_figures(channel)["window"] == before
+
+
+def test_end_after_sequence_numbers_wrap() -> None:
+    peer = RawPeer()
+    channel = peer.connect(seq=65533)
+    end = peer.datagram(FIN, seq=1, ack=peer.ack)
+    third = peer.datagram(DATA, seq=0, ack=peer.ack, payload=b"three")
+    second = peer.datagram(DATA, seq=65535, ack=peer.ack, payload=b"two")
+    first = peer.datagram(DATA, seq=65534, ack=peer.ack, payload=b"one")
+    peer.give(end, third, second, first)
+    assert peer.pump.read(channel, 100) == b"onetwothree"
+    assert any(event.kind is EventKind.EOF for event in peer.events)

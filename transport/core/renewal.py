@@ -1,0 +1,157 @@
+"""New keys through the presence (design section 3, "Rekey").
+
+The handshake's initiator starts it, the responder asks for it. What comes of it is a presence of
+its own, with new connection ids and counters from 0, on the same path and the same lane. The
+responder sends under the old keys until a datagram of the new ones opens; the old presence drains.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transport.core import frames, meeting
+from transport.core.agreement import Established
+from transport.core.constants import CID_SIZE
+from transport.core.errors import WireError
+from transport.core.events import Reason
+from transport.core.presence import Presence, Renewal, Renewed
+from transport.core.rekey import Rekeyed, Rekeying, answer_rekeying_untrusted
+from transport.core.table import Table
+from transport.core.wire import is_handshake
+
+if TYPE_CHECKING:
+    from transport.core.relation import Relation
+
+__all__ = ["age", "receive_untrusted"]
+
+_LIMIT_FACTOR = 3
+"""Limits after which a presence closes."""
+
+
+def age(table: Table, relation: Relation, presence: Presence, now: float) -> None:
+    """Look at the age of the current presence: renew its keys, ask for it, or close."""
+    if presence.renew_at is None or presence.renew_at > now:
+        return
+    config = table.config
+    used_s = relation.active_at - presence.made_at
+    sent = presence.sealer.next_counter
+    if used_s >= _LIMIT_FACTOR * config.rekey_s or sent >= _LIMIT_FACTOR * config.rekey_datagrams:
+        relation.close(Reason.LIMIT, now)
+        return
+    if not presence.confirmed or (used_s <= 0 and sent < config.rekey_datagrams):
+        presence.renew_at = now + config.rekey_s
+        return
+    presence.renew_at = now + presence.rtt.timeout_s(presence.renew_tries)
+    presence.renew_tries += 1
+    if not presence.initiator:
+        presence.say(bytes((frames.REKEY_ASK,)))
+        presence.renew_at = now + config.rekey_s
+        return
+    if presence.renewal is None:
+        message_cid, bulk_cid = table.draw_cids()
+        epoch = presence.epoch
+        rekeying = Rekeying(
+            epoch.keys, epoch.handshake_hash, epoch.suite, message_cid + bulk_cid, table.random
+        )
+        presence.renewal = Renewal(rekeying, message_cid, bulk_cid)
+    presence.say(frames.rekey(frames.REKEY_FIRST, presence.renewal.rekeying.message))
+
+
+def receive_untrusted(
+    table: Table, relation: Relation, presence: Presence, kind: int, message: bytes, now: float
+) -> None:
+    """Take a frame of a rekeying. Raises `WireError` for what no honest peer sends."""
+    if kind == frames.REKEY_ASK:
+        if presence.initiator and presence is relation.current and presence.renewal is None:
+            relation.active_at = max(relation.active_at, presence.made_at + 1e-6)
+            presence.renew_at = now
+    elif kind == frames.REKEY_FIRST:
+        if presence.initiator:
+            raise WireError("only the initiator of the handshake renews its keys")
+        _answer_untrusted(table, relation, presence, message, now)
+    elif presence.initiator and presence.renewal is not None:
+        renewal = presence.renewal
+        rekeyed = renewal.rekeying.finish_untrusted(message)
+        presence.renewal = None
+        presence.renew_at = None
+        new = _renewed(
+            table, relation, presence, rekeyed, renewal.message_cid, renewal.bulk_cid, now
+        )
+        meeting.promote(table, relation, new, now)
+
+
+def _answer_untrusted(
+    table: Table, relation: Relation, presence: Presence, message: bytes, now: float
+) -> None:
+    renewed = presence.renewed
+    if renewed is not None and renewed.message_cid in table.by_cid:
+        if renewed.first == message:
+            presence.say(frames.rekey(frames.REKEY_SECOND, renewed.second))
+        return
+    if presence is not relation.current or table.unconfirmed >= table.config.unconfirmed_max:
+        return
+    message_cid, bulk_cid = table.draw_cids()
+    epoch = presence.epoch
+    rekeyed = answer_rekeying_untrusted(
+        message,
+        epoch.keys,
+        epoch.handshake_hash,
+        epoch.suite,
+        message_cid + bulk_cid,
+        table.random,
+    )
+    new = _renewed(table, relation, presence, rekeyed, message_cid, bulk_cid, now)
+    relation.unconfirmed.append(new)
+    table.unconfirmed += 1
+    presence.renewed = Renewed(message, rekeyed.message, message_cid)
+    presence.say(frames.rekey(frames.REKEY_SECOND, rekeyed.message))
+
+
+def _renewed(
+    table: Table,
+    relation: Relation,
+    old: Presence,
+    rekeyed: Rekeyed,
+    message_cid: bytes,
+    bulk_cid: bytes,
+    now: float,
+) -> Presence:
+    """The presence under the new keys, where the old one was."""
+    their_message_cid = rekeyed.payload[:CID_SIZE]
+    their_bulk_cid = rekeyed.payload[CID_SIZE:]
+    if (
+        len(rekeyed.payload) != 2 * CID_SIZE
+        or their_message_cid == their_bulk_cid
+        or is_handshake(their_message_cid)
+        or is_handshake(their_bulk_cid)
+    ):
+        raise WireError("unusable connection ids")
+    established = Established(
+        datagram=b"",
+        reply=b"",
+        peer=old.peer,
+        incarnation=old.incarnation,
+        handshake_hash=rekeyed.handshake_hash,
+        suite=old.epoch.suite,
+        message_cid=their_message_cid,
+        bulk_cid=their_bulk_cid,
+        keys=rekeyed.keys,
+        rtt_s=None,
+        clock_offset_s=None,
+    )
+    new = Presence(
+        established,
+        old.path.address,
+        old.lane,
+        table.config,
+        table.random,
+        message_cid=message_cid,
+        bulk_cid=bulk_cid,
+        own_key=table.identity.key,
+        initiator=old.initiator,
+        now=now,
+    )
+    # The peer is known to live: a silence now is a silence, not a handshake that failed.
+    new.expires_at = now + table.config.silence_max_s
+    table.by_cid[message_cid] = (relation, new)
+    return new
