@@ -15,10 +15,12 @@ from consensus.core.errors import (
 )
 from consensus.core.types import Outcome
 from consensus.decision import (
+    Accept,
     Decision,
     GroupEnded,
     OutcomeUnknown,
     Proposal,
+    Reject,
     Rejected,
     SuspensionChanged,
     ViewChanged,
@@ -30,6 +32,7 @@ from consensus.group import Group
 from consensus.node import Node, NodeConfig
 
 __all__ = [
+    "Accept",
     "BlobRef",
     "ConsensusError",
     "Decision",
@@ -45,6 +48,7 @@ __all__ = [
     "Outcome",
     "OutcomeUnknown",
     "Proposal",
+    "Reject",
     "Rejected",
     "SuspensionChanged",
     "ViewChanged",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
@@ -149,8 +150,8 @@ class FetchRun:
                     await self._receive(number, channel)
         finally:
             del self._conversations[number]
-            with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
-                await _close(channel)
+            with anyio.move_on_after(1.0, shield=True), suppress(*CHANNEL_ERRORS):
+                await channel.aclose()
         dropped = conversation.dropped
         if dropped is not None:
             told = DroppedSource(source.peer, dropped.reason, dropped.detail)
@@ -251,10 +252,3 @@ class FetchRun:
             if conversation is not None:
                 conversation.pending.append(data)
                 conversation.wake.set()
-
-
-async def _close(channel: ByteChannel) -> None:
-    try:
-        await channel.aclose()
-    except CHANNEL_ERRORS:
-        return

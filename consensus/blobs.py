@@ -31,7 +31,7 @@ from consensus.bloberrors import (
     disk_error,
 )
 from consensus.blobfetch import DroppedSource, FetchRun, Source
-from consensus.blobserve import ByteChannel, Holding, Session
+from consensus.blobserve import CHANNEL_ERRORS, ByteChannel, Holding, Session
 from consensus.core.blobtree import BlobRef
 from consensus.core.transferevents import Drop, FetchConfig, Progress
 
@@ -323,7 +323,7 @@ class BlobStore:
             if session.holding is not None and session.ref is not None:
                 session.holding.sessions.discard(session)
                 self._release(session.ref, session.holding)
-            with anyio.CancelScope(shield=True), anyio.move_on_after(1.0), suppress(Exception):
+            with anyio.move_on_after(1.0, shield=True), suppress(*CHANNEL_ERRORS):
                 await channel.aclose()
         return session.chunks_sent
 

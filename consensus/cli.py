@@ -1,6 +1,7 @@
 """The command `quorate`."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,12 @@ def _demo(arguments: argparse.Namespace) -> int:
     return 0 if anyio.run(run_demo, config, Timeline(as_json=arguments.json)) else 1
 
 
+def _scenario(arguments: argparse.Namespace) -> int:
+    # The scenarios stand above this package; only their command line is reached from here.
+    main = importlib.import_module("scenarios.__main__").main
+    return int(main(arguments.rest))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="quorate", description="A few peers decide something together, without a server."
@@ -31,6 +38,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--blob-mib", type=int, default=DemoConfig.blob_mib, metavar="M")
     demo.add_argument("--json", action="store_true", help="one JSON object a line")
     demo.set_defaults(run=_demo)
+    scenario = commands.add_parser(
+        "scenario", help="the same code in a simulated world: explore, sweep, replay"
+    )
+    scenario.add_argument("rest", nargs=argparse.REMAINDER, metavar="...")
+    scenario.set_defaults(run=_scenario)
     return parser
 
 

@@ -82,6 +82,8 @@ class Decision:
     reasons: Mapping[bytes, str] = field(default_factory=dict)
     """Why members rejected, by key."""
     blobs: tuple[BlobRef, ...] = ()
+    subject: bytes | None = None
+    """The key of who joins, leaves or is removed, in a decision on that."""
 
     @property
     def committed(self) -> bool:

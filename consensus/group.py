@@ -339,6 +339,7 @@ def describe(decision: core.Decision, view: View | None) -> Decision:
         answers={member.key: _value(answer) for member, answer in decision.answers},
         reasons={member.key: reason for member, reason in decision.reasons},
         blobs=tuple(BlobRef(root, size) for root, size in decision.blobs),
+        subject=None if decision.content.subject is None else decision.content.subject.key,
     )
 
 

@@ -7,24 +7,21 @@ has a number made of its id. A message is meant for one incarnation and never re
 """
 
 import heapq
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-import msgpack
-
-from consensus.core.config import WHERE_SIZE_MAX, GroupConfig
-from consensus.core.errors import GroupError, MessageError
+from consensus.addresses import ADDRESSES_MAX, decode_addresses_untrusted, encode_addresses
+from consensus.core.config import GroupConfig
+from consensus.core.errors import GroupError
 from consensus.core.group import Group
-from consensus.core.messages import Assembler, decode_untrusted, encode
+from consensus.core.messages import encode
 from consensus.core.outputs import (
     Arm,
     Disarm,
     Ended,
     Installed,
     Lost,
-    Output,
     ReachWanted,
     Send,
 )
@@ -38,8 +35,10 @@ from consensus.core.types import (
     Timer,
     Vote,
 )
+from consensus.interest import Interest
+from consensus.outbox import GONE, Outbox
+from consensus.slot import GroupEvent, PairEvent, Slot
 from transport.core.config import TransportConfig
-from transport.core.errors import LaneFull, UnknownPeer
 from transport.core.events import (
     ConnectFailed,
     EntriesReceived,
@@ -56,12 +55,8 @@ from transport.core.types import Address, RandomBytes, Transmit
 
 PAIR_NUMBER = 0
 GROUPS_MAX = 1024
-OVERFLOW_ENTRIES_MAX = 65_536
-"""Messages waiting for room in one peer's lane: every group's window of every member, and more."""
-ADDRESSES_MAX = 8
 LINKS_TOLD_MAX = 64
 """Presences a joining group is told of at its beginning; it hears of later ones as they come up."""
-_PART = b"\xc1"
 RECONNECT_S = 1.0
 """How long after a failed attempt a member of a view is tried again."""
 
@@ -72,49 +67,12 @@ def group_number(group_id: bytes) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupEvent:
-    """What a group has to say to the application."""
-
-    number: int
-    output: Output
-
-
-@dataclass(frozen=True, slots=True)
-class PairEvent:
-    """What the view of two with `peer` has to say to the application."""
-
-    peer: bytes
-    output: Output
-
-
-@dataclass(frozen=True, slots=True)
 class MachineConfig:
     """Tuning of a node."""
 
     transport: TransportConfig = field(default_factory=TransportConfig)
     pair: GroupConfig = field(default_factory=GroupConfig)
     """For the views of two of `ask`."""
-
-
-class _Slot:
-    """A group with what the shell keeps for it."""
-
-    __slots__ = (
-        "armed", "assemblers", "candidates", "group", "joining", "lost_because", "members",
-        "number", "peer", "watched",
-    )  # fmt: skip
-
-    def __init__(self, group: Group, number: int, peer: bytes | None, joining: bool = False):
-        self.group = group
-        self.number = number
-        self.peer = peer
-        self.joining = joining
-        self.lost_because = ""
-        self.assemblers: dict[Member, Assembler] = {}
-        self.armed: dict[Timer, int] = {}
-        self.candidates: dict[Member, Candidate] = {}
-        self.members: tuple[Member, ...] = ()
-        self.watched: frozenset[Member] = frozenset()
 
 
 class Machine:
@@ -131,17 +89,16 @@ class Machine:
         self._config = config
         self.me = Member(identity.key, incarnation)
         self.peers = Peers(identity, config.transport, random, now, incarnation)
-        self._slots: dict[int, _Slot] = {}
-        self._pairs: dict[bytes, _Slot] = {}
-        self._dirty: dict[_Slot, None] = {}
+        self._slots: dict[int, Slot] = {}
+        self._pairs: dict[bytes, Slot] = {}
+        self._dirty: dict[Slot, None] = {}
         self._events: list[object] = []
-        self._timers: list[tuple[float, int, _Slot | None, Timer | bytes]] = []
+        self._timers: list[tuple[float, int, Slot | None, Timer | bytes]] = []
         self._serial = count()
         self._lives: dict[bytes, int] = {}
         self._where: dict[bytes, tuple[Address, ...]] = {}
-        self._overflow: dict[bytes, deque[tuple[int, bytes]]] = {}
-        self._needed: dict[bytes, int] = {}
-        self._quick: dict[bytes, int] = {}
+        self._outbox = Outbox(self.peers)
+        self._interest = Interest(self.peers)
 
     # The four verbs.
 
@@ -193,7 +150,7 @@ class Machine:
 
     def found(self, number: int, config: GroupConfig, now: float) -> None:
         """Found a group: its first view is this node alone."""
-        self._add(number, Group.found(self.me, config), joining=False)
+        self._add(Slot(Group.found(self.me, config), number))
         self._work(now)
 
     def join(self, number: int, sponsor: bytes, config: GroupConfig, now: float) -> None:
@@ -202,9 +159,11 @@ class Machine:
         if life is None:
             raise GroupError("no presence with the sponsor")
         group = Group.joining(self.me, Member(sponsor, life), config)
+        slot = Slot(group, number, sponsor=Member(sponsor, life))
         for peer, incarnation in sorted(self._lives.items())[:LINKS_TOLD_MAX]:
             group.link(Member(peer, incarnation), True)
-        self._add(number, group, joining=True)
+        self._add(slot)
+        self._interest.need([sponsor], +1)
         self._work(now)
 
     def sponsor(
@@ -290,30 +249,31 @@ class Machine:
             raise GroupError(f"no address is known for {peer.hex()[:16]}")
         return found
 
-    def _slot(self, number: int) -> _Slot:
+    def _slot(self, number: int) -> Slot:
         slot = self._slots.get(number)
         if slot is None:
             raise GroupError("this node is not in that group")
         return slot
 
-    def _add(self, number: int, group: Group, *, joining: bool) -> None:
-        if number in self._slots or number == PAIR_NUMBER:
+    def _add(self, slot: Slot) -> None:
+        if slot.number in self._slots or slot.number == PAIR_NUMBER:
             raise GroupError("this node is in that group already")
         if len(self._slots) >= GROUPS_MAX:
             raise GroupError(f"a node is in at most {GROUPS_MAX} groups")
-        slot = self._slots[number] = _Slot(group, number, None, joining)
+        self._slots[slot.number] = slot
         self._dirty[slot] = None
+        self._outbox.entered(slot.number)
 
-    def _pair(self, peer: bytes) -> _Slot:
+    def _pair(self, peer: bytes) -> Slot:
         slot = self._pairs.get(peer)
         if slot is None:
             # A lane serves one pair of lives, and this group lives as long as the lane does: it
             # needs no incarnations, and can exist before the peer's is known.
             group = Group.pair(Member(self.me.key, 0), Member(peer, 0), self._config.pair)
-            slot = self._pairs[peer] = _Slot(group, PAIR_NUMBER, peer)
+            slot = self._pairs[peer] = Slot(group, PAIR_NUMBER, peer=peer)
         return slot
 
-    def _acted(self, slot: _Slot, ticket: Ticket, now: float) -> Ticket:
+    def _acted(self, slot: Slot, ticket: Ticket, now: float) -> Ticket:
         self._dirty[slot] = None
         self._work(now)
         return ticket
@@ -335,7 +295,7 @@ class Machine:
     def _take(self, event: Event, now: float) -> None:
         match event:
             case EntriesReceived(peer, incarnation, entries):
-                self._receive(peer, incarnation, entries)
+                self._receive(peer, incarnation, entries, now)
                 return
             case Silent(peer, incarnation):
                 self._link(Member(peer, incarnation), up=False)
@@ -348,30 +308,26 @@ class Machine:
             case ConnectFailed(peer):
                 self._connect_failed(peer, now)
             case LaneRelieved(peer):
-                self._relieve(peer, now)
+                self._outbox.relieve(peer, now)
         self._events.append(event)
 
-    def _receive(self, peer: bytes, life: int, entries: Sequence[tuple[int, bytes]]) -> None:
+    def _receive(
+        self, peer: bytes, life: int, entries: Sequence[tuple[int, bytes]], now: float
+    ) -> None:
         for number, entry in entries:
             if number == PAIR_NUMBER:
                 slot, sender = self._pair(peer), Member(peer, 0)
             elif number in self._slots:
                 slot, sender = self._slots[number], Member(peer, life)
             else:
+                if entry != GONE:
+                    self._outbox.tell_gone(peer, number, now)
                 continue
-            try:
-                if entry[:1] == _PART:
-                    assembler = slot.assemblers.get(sender)
-                    if assembler is None:
-                        assembler = slot.assemblers[sender] = Assembler()
-                    message = assembler.receive_untrusted(entry)
-                else:
-                    message = decode_untrusted(entry)
-            except MessageError:
-                slot.group._accuse(sender, "sent what is no message")
-            else:
-                if message is not None:
-                    slot.group.receive(sender, message)
+            if entry == GONE:
+                slot.group.lost(sender)
+                self._dirty[slot] = None
+                continue
+            slot.receive_untrusted(sender, entry)
             self._dirty[slot] = None
 
     def _link(self, member: Member, *, up: bool) -> None:
@@ -388,7 +344,7 @@ class Machine:
         peer, life = event.peer, event.incarnation
         before = self._lives.get(peer)
         if event.restarted or before not in (None, life):
-            self._overflow.pop(peer, None)
+            self._outbox.drop(peer)
             self._lose_pair(peer, "the peer has started anew")
             for slot in self._slots.values():
                 for member in slot.members:
@@ -407,11 +363,11 @@ class Machine:
         if self._lives.get(peer) != life:
             return
         self._link(Member(peer, life), up=False)
-        if self._needed.get(peer):
+        if self._interest.needs(peer):
             self._retry(peer, now)
         else:
             del self._lives[peer]
-            self._overflow.pop(peer, None)
+            self._outbox.drop(peer)
             self._lose_pair(peer, "the presence has ended")
 
     def _connect_failed(self, peer: bytes, now: float) -> None:
@@ -420,10 +376,10 @@ class Machine:
                 del slot.candidates[candidate]
                 slot.group.reached(candidate, False)
                 self._dirty[slot] = None
-        if self._needed.get(peer):
+        if self._interest.needs(peer):
             self._retry(peer, now)
         elif peer not in self._lives:
-            self._overflow.pop(peer, None)
+            self._outbox.drop(peer)
             self._lose_pair(peer, "the peer could not be reached")
 
     def _lose_pair(self, peer: bytes, reason: str) -> None:
@@ -439,10 +395,10 @@ class Machine:
     def _reconnect(self, peer: bytes, now: float) -> None:
         status = self.peers.status(peer)
         addresses = self.addresses(peer)
-        if self._needed.get(peer) and addresses and (status is None or not status.up):
+        if self._interest.needs(peer) and addresses and (status is None or not status.up):
             self.peers.connect(peer, addresses, now)
 
-    def _carry_out(self, slot: _Slot, now: float) -> None:
+    def _carry_out(self, slot: Slot, now: float) -> None:
         message: Message | None = None
         entries: list[bytes] = []
         for output in slot.group.poll():
@@ -461,7 +417,6 @@ class Machine:
                 self._reach(slot, output.candidate, now)
             else:
                 if type(output) is Installed and slot.peer is None:
-                    slot.joining = False
                     self._install(slot, output.view.members)
                 elif type(output) is Lost and slot.lost_because:
                     output = Lost(slot.lost_because)
@@ -473,41 +428,17 @@ class Machine:
                     self._slots.pop(slot.number, None)
                     self._retire(slot, now)
         awaited = slot.group.awaited
-        if awaited != slot.watched:
-            self._watch(slot, awaited, now)
+        if awaited != slot.awaited:
+            self._await(slot, awaited, now)
 
-    def _send(self, slot: _Slot, to: Member, entry: bytes, now: float) -> None:
+    def _send(self, slot: Slot, to: Member, entry: bytes, now: float) -> None:
         peer = to.key
         if slot.peer is None and self._lives.get(peer) != to.incarnation:
             return  # The lane to that life of it is gone; the group learns of it by `link`.
-        waiting = self._overflow.get(peer)
-        if waiting is None:
-            try:
-                self.peers.send(peer, slot.number, entry, now)
-                return
-            except UnknownPeer:
-                self._lose_pair(peer, "the presence has ended")
-                return
-            except LaneFull:
-                waiting = self._overflow[peer] = deque()
-        waiting.append((slot.number, entry))
-        if len(waiting) > OVERFLOW_ENTRIES_MAX:
-            del self._overflow[peer]
-            self.peers.forget(peer)
+        if not self._outbox.send(peer, slot.number, entry, now) and slot.peer is not None:
+            self._lose_pair(peer, "the presence has ended")
 
-    def _relieve(self, peer: bytes, now: float) -> None:
-        waiting = self._overflow.get(peer)
-        if waiting is None:
-            return
-        try:
-            while waiting:
-                self.peers.send(peer, *waiting[0], now)
-                waiting.popleft()
-        except LaneFull:
-            return
-        del self._overflow[peer]
-
-    def _reach(self, slot: _Slot, candidate: Candidate, now: float) -> None:
+    def _reach(self, slot: Slot, candidate: Candidate, now: float) -> None:
         member = candidate.member
         status = self.peers.status(member.key)
         if member == self.me:
@@ -523,58 +454,17 @@ class Machine:
                 slot.group.reached(member, False)
         self._dirty[slot] = None
 
-    def _install(self, slot: _Slot, members: Sequence[Member]) -> None:
-        before, slot.members = slot.members, tuple(m for m in members if m != self.me)
-        self._need([m.key for m in slot.members], +1)
-        self._need([m.key for m in before], -1)
+    def _install(self, slot: Slot, members: Sequence[Member]) -> None:
+        before = slot.members
+        slot.renew(tuple(m for m in members if m != self.me))
+        self._interest.need([m.key for m in slot.members], +1)
+        self._interest.need([m.key for m in before], -1)
 
-    def _need(self, keys: Iterable[bytes], step: int) -> None:
-        for key in keys:
-            wanted = self._needed.get(key, 0) + step
-            self._needed[key] = wanted
-            if wanted == 0:
-                del self._needed[key]
-            self.peers.keep(key, wanted > 0)
+    def _await(self, slot: Slot, awaited: frozenset[Member], now: float) -> None:
+        self._interest.await_instead(slot.awaited, awaited, now)
+        slot.awaited = awaited
 
-    def _watch(self, slot: _Slot, awaited: frozenset[Member], now: float) -> None:
-        begin = [(member, 1) for member in sorted(awaited - slot.watched)]
-        end = [(member, -1) for member in sorted(slot.watched - awaited)]
-        for member, step in begin + end:
-            wanted = self._quick.get(member.key, 0) + step
-            self._quick[member.key] = wanted
-            if wanted == 0:
-                del self._quick[member.key]
-            if wanted == 0 or (wanted == 1 and step == 1):
-                self.peers.watch(member.key, wanted > 0, now)
-        slot.watched = awaited
-
-    def _retire(self, slot: _Slot, now: float) -> None:
+    def _retire(self, slot: Slot, now: float) -> None:
         self._install(slot, ())
-        self._watch(slot, frozenset(), now)
+        self._await(slot, frozenset(), now)
         slot.armed.clear()
-
-
-def encode_addresses(addresses: Sequence[Address]) -> bytes:
-    """A joiner's addresses as the group carries them."""
-    return bytes(msgpack.packb([list(address) for address in addresses[:ADDRESSES_MAX]]))
-
-
-def decode_addresses_untrusted(data: bytes) -> tuple[Address, ...]:
-    """The addresses of a joiner; none where the bytes are no such list."""
-    if len(data) > WHERE_SIZE_MAX:
-        return ()
-    try:
-        rows = msgpack.unpackb(data, max_array_len=ADDRESSES_MAX, max_map_len=0, max_ext_len=0)
-    except (ValueError, TypeError, msgpack.exceptions.UnpackException):
-        return ()
-    if not isinstance(rows, list):
-        return ()
-    found = []
-    for row in rows:
-        if not (isinstance(row, list) and len(row) == 2):
-            return ()
-        host, port = row
-        if not (isinstance(host, str) and isinstance(port, int) and 0 < port <= 0xFFFF):
-            return ()
-        found.append((host, port))
-    return tuple(found)

@@ -28,8 +28,9 @@ from consensus.decision import Accept, Decision, Proposal, Reject, reject
 from consensus.files import NodeFiles
 from consensus.group import Group, Handler
 from consensus.invitations import ENQUIRE, JOIN, Invitations, config_untrusted
-from consensus.machine import GroupEvent, Machine, MachineConfig, PairEvent, group_number
+from consensus.machine import Machine, MachineConfig, group_number
 from consensus.services import Service, Services
+from consensus.slot import GroupEvent, PairEvent
 from consensus.values import ValueRefused, pack, unpack_untrusted
 from transport.channel import Channel
 from transport.core.errors import TransportError

@@ -16,6 +16,9 @@ from scenarios.stage import Stage
 
 __all__ = ["prepare"]
 
+JOIN_S = 1.0
+"""Far more than a join takes here, far less than a joiner waits to be taken in."""
+
 REST_S = 300.0
 """Long enough for every timer of the engine's default configuration to run out."""
 
@@ -35,7 +38,8 @@ def _founded(members: tuple[Any, ...], config: GroupConfig) -> tuple[tuple[Group
     stage = Stage(scene, shells)
     for joiner in members[1:]:
         stage.act(0, sponsor(joiner))
-        stage.run(stage.now + REST_S)
+        stage.run(stage.now + JOIN_S)
+    stage.run(stage.now + REST_S)
     for shell in shells:
         if shell.group.view.members != members:
             raise RuntimeError(f"the founding of {members} stopped at {shell.group.view}")

@@ -22,8 +22,6 @@ __all__ = ["Scene", "Shell"]
 OUTPUT_ROUNDS_MAX = 10_000
 """A group that answers itself more often than this within one step does not come to an end."""
 
-GONE = ("GONE",)
-"""What a node answers to a message for a group it does not have any more."""
 NOTHING: frozenset[Any] = frozenset()
 
 
@@ -61,7 +59,6 @@ class Shell:
         "recorder",
         "scene",
         "silences",
-        "told_gone",
     )
 
     def __init__(self, scene: Scene, me: int, group: Group):
@@ -84,8 +81,7 @@ class Shell:
         self.may_crash = False
         self.alive = True
         self.ended = False
-        """Its group is over, but its node lives and says so to whoever still speaks to it."""
-        self.told_gone: frozenset[int] = NOTHING
+        """Its group is over; its node lives, and the group tells so whoever still speaks to it."""
         self.closed: frozenset[int] = NOTHING
         self.blocked: frozenset[int] = NOTHING
         self._key: Hashable = None
@@ -126,7 +122,6 @@ class Shell:
         twin.may_crash = self.may_crash
         twin.alive = self.alive
         twin.ended = self.ended
-        twin.told_gone = self.told_gone
         twin.closed = self.closed
         twin.blocked = self.blocked
         twin._key = None
@@ -145,8 +140,6 @@ class Shell:
         if self._key is None:
             if not self.alive:
                 self._key = ("dead", self.log)
-            elif self.ended:
-                self._key = ("ended", self.log, self.told_gone, self.may_crash, self.closed)
             else:
                 self._key = (
                     self.group.state(),
@@ -211,16 +204,7 @@ class Shell:
 
     def receive(self, sender: int, message: Any) -> list[tuple[int, Hashable]]:
         """A message comes in; returns what is sent."""
-        if message == GONE:
-            if not self.ended:
-                self.group.lost(self.scene.names[sender])
-        elif self.ended:
-            if sender in self.told_gone:
-                return []
-            self.told_gone |= {sender}
-            return [(sender, GONE)]
-        else:
-            self.group.receive(self.scene.names[sender], message)
+        self.group.receive(self.scene.names[sender], message)
         return self.settle()
 
     def happen(self, given: Any) -> list[tuple[int, Hashable]]:

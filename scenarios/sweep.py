@@ -22,7 +22,7 @@ from scenarios.picture import Moment
 from scenarios.prepare import prepare
 from scenarios.stage import Stage
 
-__all__ = ["PROFILES", "Failure", "Outcome", "Schedule", "run_schedule", "sweep"]
+__all__ = ["PROFILES", "Failure", "Outcome", "Schedule", "run_schedule", "schedule_of", "sweep"]
 
 TROUBLE_S = 6.0
 """Faults and proposals happen within this time; then everything heals."""

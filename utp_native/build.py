@@ -41,7 +41,7 @@ _LIBUTP = (
     "utp_utils.cpp",
 )
 _OURS = ("abi.cpp", "pump.cpp", "channels.cpp", "channel.cpp", "net.cpp")
-# libutp's own warnings are not ours to mend; ours are errors in `make`-less builds by review.
+# The warnings left out are libutp's own, which are not ours to mend.
 _FLAGS = [
     "-std=c++17",
     "-O2",
@@ -120,7 +120,12 @@ def _build_directory() -> Path:
 
 
 def _compile(
-    variant: str, target: Path, without: Sequence[str], flags: list[str], sanitize: bool, quiet: bool
+    variant: str,
+    target: Path,
+    without: Sequence[str],
+    flags: list[str],
+    sanitize: bool,
+    quiet: bool,
 ) -> Path:
     sources = _patched(without)
     digest = _inputs_digest(sources, [*flags, str(sanitize)])

@@ -1,6 +1,6 @@
 """How fast a channel moves bytes between two processes of this machine: for benchmarks.
 
-    python -m utp_native.measure [--suite 1] [--mib 1024] [--plain]
+python -m utp_native.measure [--suite 1] [--mib 1024] [--plain]
 """
 
 from __future__ import annotations
@@ -81,7 +81,14 @@ def _keys(suite: int, material: bytes, address: Address, initiator: bool) -> _Ke
     if not initiator:
         parts = [parts[1], parts[0], parts[3], parts[2], parts[5], parts[4]]
     return _Keys(
-        parts[0][:8], parts[1][:8], suite, parts[2], parts[4], parts[3], parts[5], address,
+        parts[0][:8],
+        parts[1][:8],
+        suite,
+        parts[2],
+        parts[4],
+        parts[3],
+        parts[5],
+        address,
         initiator,
     )
 
@@ -162,9 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--mib", type=int, default=1024)
     parser.add_argument("--plain", action="store_true", help="without offload")
     options = parser.parse_args(arguments)
-    measured = measure_loopback(
-        options.suite, options.mib, PumpConfig(offload=not options.plain)
-    )
+    measured = measure_loopback(options.suite, options.mib, PumpConfig(offload=not options.plain))
     print(json.dumps(vars(measured)))
     return 0
 

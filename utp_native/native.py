@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from types import ModuleType
@@ -24,13 +25,11 @@ def _load() -> ModuleType:
         spec.loader.exec_module(module)
         return module
     try:
-        from utp_native import _native
+        return importlib.import_module("utp_native._native")
     except ImportError as error:
         raise ImportError(
             "utp_native's extension is not built; run: python -m utp_native.build"
         ) from error
-    module = _native
-    return module
 
 
 _module = _load()

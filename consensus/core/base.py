@@ -58,9 +58,10 @@ class GroupBase:
     _DICTS: ClassVar[tuple[str, ...]] = ("_rank_of", "_ready", "_feeds")
     _PARTS: ClassVar[tuple[str, ...]] = ("_order", "_matrix", "_synod")
     _APART: ClassVar[frozenset[str]] = frozenset(
-        (*_LISTS, *_DICTS, *_PARTS, "_backlog", "_ballots", "_sponsored", "_stopped", "config")
-    )
-    """What the state does not hold as it is."""
+        (*_LISTS, *_DICTS, *_PARTS, "_backlog", "_ballots", "_sponsored", "_stopped", "config",
+         "_full", "_bit", "_number", "_window", "_window_bytes", "_mark_every")
+    )  # fmt: skip
+    """What the state does not hold as it is, or that follows from the rest."""
 
     config: GroupConfig
     me: Member

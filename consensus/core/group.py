@@ -212,8 +212,11 @@ class Group(Joining):
         apart = self._APART
         return (
             tuple((k, v) for k, v in sorted(self.__dict__.items()) if k not in apart),
-            tuple(tuple(getattr(self, name)) for name in self._LISTS),
-            tuple(tuple(sorted(getattr(self, name).items())) for name in self._DICTS),
+            tuple(self._out),
+            tuple(self._accepts),
+            tuple(self._committed_changes),
+            tuple(sorted(self._ready.items())),
+            tuple(sorted(self._feeds.items())),
             tuple(getattr(self, name).state() for name in self._PARTS),
             tuple(self._backlog),
             tuple(self._ballots[key].state() for key in sorted(self._ballots)),

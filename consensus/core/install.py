@@ -171,14 +171,17 @@ class Installing(ViewChange):
             self._receive_from_sponsor(sender, message)
         elif number < self._number:
             self._answer_older(sender, message)
-        elif self._is_newer(number):
-            self._stop_lane(sender, message)
+        elif number > self._number:
+            if self._lane_stops():
+                self._stop_lane(sender, message)
+            elif sender in self._rank_of:
+                self.receive(sender, (kind, self._number, *message[2:]))
         elif kind == READY and self._phase == Phase.MEMBER:
             self._on_ready(sender, message)
 
-    def _is_newer(self, number: int) -> bool:
+    def _lane_stops(self) -> bool:
         """Rule 1: a message of a newer view is never acted upon in this one."""
-        return number > self._number
+        return True
 
     def _receive_from_sponsor(self, sender: Member, message: Message) -> None:
         raise NotImplementedError

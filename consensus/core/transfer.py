@@ -135,7 +135,7 @@ class Fetch:
             for kind, body in origin.reader.frames_untrusted(data):
                 self._take_untrusted(origin, kind, body, now)
                 if source not in self._sources:
-                    return
+                    break
         except TransferError as error:
             self._drop(origin, Drop.BROKE_PROTOCOL, str(error), now)
         self._ask(now)

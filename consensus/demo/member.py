@@ -73,6 +73,7 @@ def describe_decision(decision: Decision) -> dict[str, Any]:
         "view": decision.view.number,
         "kind": decision.kind,
         "body": decision.body,
+        "subject": None if decision.subject is None else decision.subject.hex(),
         "proposer": decision.proposer.hex(),
         "answers": {key.hex(): value for key, value in decision.answers.items()},
         "reasons": {key.hex(): value for key, value in decision.reasons.items()},

@@ -83,7 +83,7 @@ class Story:
         """All steps, then the processes are ended."""
         async with anyio.create_task_group() as tasks:
             try:
-                for name in NAMES[: self._config.members]:
+                for name in NAMES[: self._config.members]:  # They start side by side.
                     member = await MemberProcess.start(name, self._directory / name, self._take)
                     self._members.append(member)
                     tasks.start_soon(member.read)

@@ -83,15 +83,16 @@ class Timeline:
 
     def _decision(self, event: dict[str, Any]) -> str:
         outcome = self._paint(event["outcome"], OUTCOME_COLOURS[event["outcome"]])
-        if event["kind"].startswith("quorate."):
-            body = ""
+        kind = event["kind"].removeprefix("@")
+        if event["subject"] is not None:
+            body = f" of {self.name(event['subject'])}"
         else:
             body = " " + json.dumps(event["body"], ensure_ascii=False)
         answers = event["answers"].items()
         votes = [f"{self.name(key)}: {answer}" for key, answer in answers if answer]
         votes += [f"{self.name(key)} said: {why}" for key, why in event["reasons"].items()]
         shown = f"  [{'; '.join(votes)}]" if votes else ""
-        return f"#{event['index']} {event['kind']}{body} {outcome}{shown}"
+        return f"#{event['index']} {kind}{body} {outcome}{shown}"
 
     def _line(self, member: str, text: str) -> None:
         self._end_bar()

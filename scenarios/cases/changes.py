@@ -71,4 +71,22 @@ CHANGES = (
         plans={"C": (leave(),), "B": (leave(),), "A": (propose("x"),)},
         states_max=1_000_000,
     ),
+    Case(
+        "leave-crash",
+        "n = 3: a member leaves, the coordinator crashes at any step, one takeover each",
+        ABC,
+        plans={"C": (leave(),)},
+        crashes=1,
+        may_crash=("A",),
+        fires={"takeover": 1},
+        states_max=1_000_000,
+    ),
+    Case(
+        "founded-leave",
+        "n = 3, made by joins: a member leaves while another proposes",
+        ABC,
+        plans={"C": (leave(),), "A": (propose("x"),)},
+        founded=True,
+        states_max=50_000,
+    ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.core.config import GroupConfig
-from scenarios.case import ACCEPT, REJECT, Case, propose
+from scenarios.case import ACCEPT, REJECT, Case, kick, propose
 
 STRICT = GroupConfig(casting_vote=False)
 EITHER = (ACCEPT, REJECT)
@@ -36,6 +36,14 @@ TWO = (
         crashes=1,
         fires={"takeover": 1, "lost": 1},
         config=STRICT,
+        states_max=50_000,
+    ),
+    Case(
+        "two-kick-each-other",
+        "n = 2: each kicks the other",
+        ("A", "B"),
+        plans={"A": (kick("B"),), "B": (kick("A"),)},
+        fires={"kick": 1},
         states_max=50_000,
     ),
 )

@@ -250,7 +250,7 @@ class KicksNotVoided(Group):
 class VotesOnNewerView(Group):
     """A member votes on a proposal of a view it has not installed."""
 
-    def _is_newer(self, number: int) -> bool:
+    def _lane_stops(self) -> bool:
         return False
 
 

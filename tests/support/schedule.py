@@ -2,7 +2,7 @@
 
 Everything follows from the seed. Faults: crashes (what a dead member had sent may arrive in part),
 lanes that stand still, links reported silent rightly or wrongly and one-sidedly, timers that fire
-at any time. After the faults everything heals, and the group must come to rest in one view.
+at any time. With `changes` there are fewer proposals and more faults. After the faults everything heals, and the group must come to rest in one view.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class Schedule:
         size: int = 3,
         config: GroupConfig | None = None,
         group: type[Group] = Group,
-        faults: bool = True,
+        changes: bool = False,
     ) -> None:
         self.random = Random(seed)
         self.kind = group
         self.config = config or GroupConfig()
-        self.faults = faults
+        self.changes = changes
         self.now = 0.0
         self.names = 0
         self.lives: dict[Member, Life] = {}
@@ -197,13 +197,14 @@ class Schedule:
     def step(self) -> None:
         roll = self.random.random()
         lanes = [p for p, lane in self.lanes.items() if lane and p not in self.held]
-        if roll < 0.72 and lanes:
+        deliver, propose, vote = (0.70, 0.72, 0.80) if self.changes else (0.72, 0.80, 0.94)
+        if roll < deliver and lanes:
             self.deliver(self.random.choice(lanes))
-        elif roll < 0.80:
+        elif roll < propose:
             self.propose()
-        elif roll < 0.94 and self.wanted:
+        elif roll < vote and self.wanted:
             self.vote()
-        elif self.faults:
+        else:
             self.fault()
 
     def deliver(self, pair: tuple[Member, Member]) -> None:
@@ -249,6 +250,11 @@ class Schedule:
         group = self.lives[member].group
         other = random.choice(list(self.lives))
         what = random.random()
+        if self.changes and what > 0.4:
+            if what > 0.8:
+                self.isolate(member)
+                return
+            what = random.choice((0.05, 0.2, 0.32, 0.5, 0.5))
         try:
             if what < 0.06 and len(self.dead) < len(self.lives) - 1:
                 self.crash(member)
@@ -298,6 +304,18 @@ class Schedule:
         up = pair in self.down
         self.down ^= {pair}
         self.lives[member].group.link(other, up)
+
+    def isolate(self, member: Member) -> None:
+        """Nobody hears this member, nor it them, but everybody else everybody again."""
+        live = self.live()
+        self.held = {(a, b) for a in live for b in live if (a == member) != (b == member)}
+        for a in live:
+            for b in live:
+                if a != b:
+                    self.lives[a].group.link(b, (a, b) not in self.held)
+        self.down = set(self.held)
+        for a in live:
+            self.drain(a)
 
     # -- healing -----------------------------------------------------------------------------
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, Iterator
+from typing import Any
 
 from utp_native import SUITE_XCHACHA20, Address, ChannelEvent, EventKind, Pump, PumpConfig
 
@@ -174,9 +174,7 @@ class Transfer:
         pump, channel = self.reader
         while chunk := pump.read(channel, 1 << 20):
             self.received += chunk
-        done = any(
-            e.channel == channel and e.kind is EventKind.EOF for e in self.link.events[pump]
-        )
+        done = any(e.channel == channel and e.kind is EventKind.EOF for e in self.link.events[pump])
         if done:
             assert self.received == self.data
         return done

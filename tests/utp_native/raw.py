@@ -32,7 +32,11 @@ def parse(payload: bytes) -> Packet:
     first, extension, *rest = _HEADER.unpack_from(payload, 4)
     assert first & 15 == 1
     number = int.from_bytes(payload[:4], "big")
-    return Packet(number, first >> 4, extension, *rest, payload[4 + HEADER_SIZE :])
+    connection, timestamp, reply_micro, window, seq, ack = rest
+    body = payload[4 + HEADER_SIZE :]
+    return Packet(
+        number, first >> 4, extension, connection, timestamp, reply_micro, window, seq, ack, body
+    )
 
 
 class RawPeer:

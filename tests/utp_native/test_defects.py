@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.utp_native.helpers import A, B, MIB, Link, Transfer, key_pair
+from tests.utp_native.helpers import MIB, A, B, Link, Transfer, key_pair
 from tests.utp_native.raw import DATA, FIN, STATE, SYN, RawPeer, parse
 from transport.core.seal import Opener
-from utp_native import ChannelEvent, EventKind, PumpConfig, Reason, SUITE_XCHACHA20
+from utp_native import SUITE_XCHACHA20, ChannelEvent, EventKind, PumpConfig, Reason
 
 
 def failures(events: list[ChannelEvent]) -> list[Reason]:
@@ -226,7 +226,10 @@ def test_packets_have_one_size() -> None:
 def initial_sequence_number(link: Link) -> int:
     mine = key_pair()[1]
     opener = Opener(
-        mine.receive_cid, SUITE_XCHACHA20, mine.receive_key, mine.receive_header_key,
+        mine.receive_cid,
+        SUITE_XCHACHA20,
+        mine.receive_key,
+        mine.receive_header_key,
         replay_window=8192,
     )
     return parse(opener.open_untrusted(link.log[0][1])).seq
@@ -264,16 +267,17 @@ def test_sack_at_the_end_of_a_packet() -> None:
     sent = peer.take()
     for _ in range(6):  # open the window
         peer.now += 0.01
-        sent = peer.give(
-            peer.datagram(STATE, seq=peer.seq + 1, ack=sent[-1].seq)
-        )
+        sent = peer.give(peer.datagram(STATE, seq=peer.seq + 1, ack=sent[-1].seq))
     assert len(sent) > 40
     before = peer.pump.channel_figures(channel)["window"]
     for _ in range(40):
         peer.now += 0.001
         peer.give(
             peer.datagram(
-                STATE, seq=peer.seq + 1, ack=sent[0].seq - 1, extension=1,
+                STATE,
+                seq=peer.seq + 1,
+                ack=sent[0].seq - 1,
+                extension=1,
                 payload=b"\x00\x04" + bytes(4),
             )
         )

@@ -195,7 +195,7 @@ def test_sources_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setenv("UTP_SOURCE_DIR", str(tmp_path))
     patch.apply(source.read_sources(), patch.load_all(PATCHES))
     (tmp_path / "utp.h").unlink()
-    with pytest.raises(source.SourceError, match="lacks utp.h"):
+    with pytest.raises(source.SourceError, match=r"lacks utp\.h"):
         source.read_sources()
     monkeypatch.setenv("UTP_SOURCE_DIR", str(tmp_path / "nowhere"))
     with pytest.raises(source.SourceError, match="no directory"):

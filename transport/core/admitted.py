@@ -8,7 +8,7 @@ from transport.core.errors import LocalError
 from transport.core.keys import KeyPair
 from transport.core.noise import HandshakeState
 from transport.core.transient import Transient, ticks
-from transport.core.types import RandomBytes
+from transport.core.types import Address, RandomBytes
 from transport.core.wire import (
     ACCEPT_OVERHEAD_MAX,
     ACCEPT_PREFIX,
@@ -35,6 +35,7 @@ class Admitted:
         "_state",
         "_suite",
         "_transient",
+        "address",
         "address_validated",
         "bulk_cid",
         "clock_offset_s",
@@ -56,6 +57,8 @@ class Admitted:
     """The initiator's connection ids, to send to."""
     reply_size_max: int
     """What `accept` takes, bytes: P4 must not amplify where no cookie proved the address."""
+    address: Address
+    """Where P3 came from and P4 goes to."""
     address_validated: bool
     """False for 0-RTT: until a datagram opens, send there at most three times what came."""
     rtt_s: float | None
@@ -69,6 +72,7 @@ class Admitted:
         sealed: Sealed,
         state: HandshakeState,
         *,
+        address: Address,
         suite: int,
         echo: bytes,
         transient: Transient,
@@ -80,6 +84,7 @@ class Admitted:
         size: int,
     ) -> None:
         self.peer = peer
+        self.address = address
         self.incarnation = sealed.incarnation
         self.first_data = sealed.data
         self.message_cid = sealed.message_cid

@@ -118,6 +118,12 @@ KNOWN_BURST_S: Final = 0.1
 """Seconds' worth of 0-RTT P3s taken at once after a pause."""
 EFFORT_INTERVAL_S: Final = 1.0
 """How often the effort follows the load."""
+BURDEN_RANGES_MAX: Final = 4096
+"""Address ranges told apart when load is attributed."""
+BURDEN_COUNTED_MIN: Final = 32
+"""P3s counted before anybody is called a burden."""
+BURDEN_SHARE: Final = 16
+"""One part in so many is the least share that makes a range a burden."""
 WAITING_LOW_FRACTION: Final = 1 / 16
 """A queue that never held more than this fraction of its bound was nearly empty."""
 

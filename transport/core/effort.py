@@ -1,6 +1,7 @@
 """How much work the responder asks for, and who goes first.
 
-P3s whose puzzle is solved wait in a bounded queue, the greatest effort first. The effort asked
+P3s whose puzzle is solved wait in a bounded queue: the greatest effort first, but ranges that
+burden the responder behind all others. The effort asked
 for follows the load: when the queue had to be trimmed it becomes what would have made the efforts
 seen fit what was handled; when the queue was nearly empty it falls by a third.
 """
@@ -47,7 +48,8 @@ class TokenBucket:
 
 
 class WaitingRoom(Generic[_T]):
-    """At most `size_max` waiting, the greatest effort first, then the longest wait."""
+    """At most `size_max` waiting: the least burden first, then the greatest effort, then the
+    longest wait."""
 
     __slots__ = ("_arrivals", "_heap", "peak", "size_max")
 
@@ -55,26 +57,26 @@ class WaitingRoom(Generic[_T]):
         self.size_max = size_max
         self.peak = 0
         self._arrivals = 0
-        self._heap: list[tuple[int, int, _T]] = []
+        self._heap: list[tuple[int, int, int, _T]] = []
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def push(self, effort: int, item: _T) -> list[_T]:
+    def push(self, effort: int, item: _T, burden: int = 0) -> list[_T]:
         """Add one; returns those that had to go: the lesser half, if it was full."""
         self._arrivals += 1
-        heapq.heappush(self._heap, (-effort, self._arrivals, item))
+        heapq.heappush(self._heap, (burden, -effort, self._arrivals, item))
         self.peak = max(self.peak, len(self._heap))
         if len(self._heap) <= self.size_max:
             return []
         self._heap.sort()
         keep = max(1, self.size_max // 2)
-        trimmed = [item for _, _, item in self._heap[keep:]]
+        trimmed = [entry[3] for entry in self._heap[keep:]]
         del self._heap[keep:]
         return trimmed
 
     def pop(self) -> _T:
-        return heapq.heappop(self._heap)[2]
+        return heapq.heappop(self._heap)[3]
 
 
 class EffortController:

@@ -88,6 +88,7 @@ class _Sent(NamedTuple):
     handshake: int
     challenge: Challenge | None
     """None: it was 0-RTT."""
+    known: KnownTransient
     at: float
 
 
@@ -144,6 +145,7 @@ class Initiator:
         self._work_left = config.puzzle_work_max
         self._done = False
         self.learned: KnownTransient | None = None
+        """Once P4 has come: what makes 0-RTT possible for the next four minutes."""
 
     # --- P1 -----------------------------------------------------------------------------------
 
@@ -272,11 +274,9 @@ class Initiator:
         body, state = self._seal(part.transient, bound, first_data, held, now)
         datagram = header + NO_SOLUTION + body
         solver = Solver(challenge.cookie, rest_hash(datagram, HEADER_SIZE), challenge.effort)
-        sent = _Sent(state, challenge.choice, challenge, now)
+        known = KnownTransient(self.peer, challenge.choice, part, challenge.time, received_at)
+        sent = _Sent(state, challenge.choice, challenge, known, now)
         self._unsolved = _Unsolved(datagram, solver, sent)
-        self.learned = KnownTransient(
-            self.peer, challenge.choice, part, challenge.time, received_at
-        )
 
     def work(self, hashes_max: int) -> bytes | None:
         """Spend at most that many hashes on the puzzle; P3 when it is solved, else None.
@@ -321,7 +321,7 @@ class Initiator:
         datagram = header + body
         # A P2 that defers it takes its hash for H(P1), and so does the P3 that follows.
         self._hello_hash = blake2b(datagram, digest_size=HASH_SIZE).digest()
-        self._sent.append(_Sent(state, known.handshake, None, now))
+        self._sent.append(_Sent(state, known.handshake, None, known, now))
         return datagram
 
     def _seal(
@@ -380,6 +380,7 @@ class Initiator:
         answered_at = sealed.time_us / 1e6
         offset_s = ((answered_at - held_s - sent.at) + (answered_at - now)) / 2
         self._done = True
+        self.learned = sent.known
         self._sent.clear()
         self._candidates.clear()
         return Established(

@@ -30,6 +30,7 @@ from transport.core.lane import Lane
 from transport.core.presence import Presence
 from transport.core.table import Table
 from transport.core.types import Address, Transmit
+from transport.core.wire import echo_of_untrusted
 
 if TYPE_CHECKING:
     from transport.core.relation import Relation
@@ -59,7 +60,7 @@ class Admission:
     def __init__(
         self,
         admitted: Admitted,
-        address: Address,
+        address: Address | None,
         lane: Lane,
         held_first_data: bytes,
         deadline: float,
@@ -204,29 +205,38 @@ def _established(
 
 
 def admit(
-    table: Table, relation: Relation, admitted: Admitted, address: Address, now: float
+    table: Table, relation: Relation, admitted: Admitted, address: Address | None, now: float
 ) -> None:
-    """Take an authenticated P3: hand its first data up unless it would replace something."""
+    """Take an authenticated P3: hand its first data up unless it would replace something.
+
+    `address` is None for one that waited in the responder's queue: its P4 leaves at once, and
+    tells by its echo where it came from.
+    """
     if relation.admission is not None:
         _accept(table, relation, now)
+    if table.unconfirmed >= table.config.unconfirmed_max:
+        return
     try:
         lane_id, known, offset = _lane_open_untrusted(admitted.first_data)
     except WireError:
         return
     other_life = _is_other_life(relation, admitted.incarnation, lane_id)
-    deadline = now + table.config.accept_delay_s
+    lane, held = relation.lane, b""
     if other_life and relation.current is not None:
-        lane = relation.new_lane()
+        lane, held = relation.new_lane(), admitted.first_data
         lane.peer_id = lane_id
-        relation.admission = Admission(admitted, address, lane, admitted.first_data, deadline)
-        return
-    if other_life:
+    elif other_life:
         _begin_anew(table, relation, relation.new_lane(), now)
+        lane = relation.lane
     stale = known not in (0, relation.lane.id)
-    relation.admission = Admission(admitted, address, relation.lane, b"", deadline)
-    if stale:
-        return  # it speaks of a life of ours that is over; P4 tells it so
-    _bind(relation, admitted.incarnation, lane_id)
+    if not held and not stale:
+        _bind(relation, admitted.incarnation, lane_id)
+    deadline = now + table.config.accept_delay_s
+    relation.admission = Admission(admitted, address, lane, held, deadline)
+    if address is None:
+        address = _accept(table, relation, now)
+    if address is None or held or stale:
+        return  # if stale, P4 tells the peer that it speaks of a life of ours that is over
     _report_up(table, relation, address, initiator=False)
     relation.take_first_data_untrusted(admitted.first_data, offset, now)
 
@@ -241,14 +251,17 @@ def accept_due(table: Table, relation: Relation, now: float) -> None:
         _accept(table, relation, now)
 
 
-def _accept(table: Table, relation: Relation, now: float) -> None:
+def _accept(table: Table, relation: Relation, now: float) -> Address | None:
+    """Send P4; where it went, or None if it could not."""
     admission = relation.admission
     assert admission is not None
     relation.admission = None
     admitted = admission.admitted
     if table.unconfirmed >= table.config.unconfirmed_max:
-        relation.drop_if_unused()
-        return
+        # Others were quicker while it waited for a reply.
+        if relation.current is None and not relation.unconfirmed:
+            relation.down(Reason.UNCONFIRMED, now)
+        return None
     lane = admission.lane
     reply = frames.lane_open(lane.id, lane.peer_id)
     if lane is relation.lane and relation.current is None:
@@ -259,9 +272,14 @@ def _accept(table: Table, relation: Relation, now: float) -> None:
         reply += packet or b""
     message_cid, bulk_cid = table.draw_cids()
     established = admitted.accept(reply, message_cid, bulk_cid, table.incarnation, now)
+    address = admission.address
+    if address is None:
+        address = table.waiting.pop(echo_of_untrusted(established.datagram) or b"", None)
+        if address is None:
+            return None
     presence = Presence(
         established,
-        admission.address,
+        address,
         lane,
         table.config,
         table.random,
@@ -279,7 +297,8 @@ def _accept(table: Table, relation: Relation, now: float) -> None:
         relation.discard(relation.unconfirmed[0])
     if established.rtt_s is not None:
         relation.rtt.sample(established.rtt_s)
-    table.out.append(Transmit(established.datagram, admission.address))
+    table.out.append(Transmit(established.datagram, address))
+    return address
 
 
 def opened_elsewhere(table: Table, relation: Relation, presence: Presence, now: float) -> bool:
@@ -388,7 +407,7 @@ def promote(table: Table, relation: Relation, presence: Presence, now: float) ->
             return
         relation.retire(current, now)
     relation.current = presence
-    relation.active_at = now
+    relation.active_at = presence.made_at  # no entry has passed under these keys
     address = presence.path.address
     if relation.reported and current is not None and current.path.address != address:
         table.events.append(PathMoved(relation.peer, address))

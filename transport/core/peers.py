@@ -8,19 +8,20 @@ sends raises.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from transport.core import meeting
 from transport.core.admitted import Admitted
 from transport.core.config import TransportConfig
-from transport.core.constants import CID_SIZE, KEY_SIZE
-from transport.core.errors import LocalError, UnknownPeer
+from transport.core.constants import CID_SIZE, ECHO_SIZE, KEY_SIZE
+from transport.core.errors import LocalError, UnknownPeer, WireError
 from transport.core.events import APPLICATION_REASON_MAX, Event, PeerStatus, Reason
 from transport.core.keys import Identity
 from transport.core.relation import Relation
 from transport.core.responder import Reply, Responder
 from transport.core.table import Table
 from transport.core.types import Address, RandomBytes, Transmit
-from transport.core.wire import echo_of_untrusted, is_handshake
+from transport.core.wire import decode_initiate_untrusted, echo_of_untrusted, is_handshake
 
 __all__ = ["Peers"]
 
@@ -248,13 +249,19 @@ class Peers:
             table.out.append(Transmit(result.data, address))
         elif result is not None:
             self._admit(result, address, now)
+        elif self._responder.waiting:
+            with suppress(WireError):
+                hello_hash = decode_initiate_untrusted(data).hello_hash
+                table.remember_waiting(hello_hash[:ECHO_SIZE], address)
         self._poll_responder(now)
 
     def _poll_responder(self, now: float) -> None:
         while (admitted := self._responder.poll(now)) is not None:
-            self._admit(admitted, admitted.address, now)
+            self._admit(admitted, None, now)
+        if not self._responder.waiting:
+            self._table.waiting.clear()
 
-    def _admit(self, admitted: Admitted, address: Address, now: float) -> None:
+    def _admit(self, admitted: Admitted, address: Address | None, now: float) -> None:
         try:
             relation = self._relation(admitted.peer, now)
         except LocalError:

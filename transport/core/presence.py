@@ -25,13 +25,17 @@ CONTROL_MAX = 8
 _PINGS_MAX = 16  # probes whose time is remembered
 
 
+def _only_rekey(secret: bytes) -> EpochKeys:
+    return EpochKeys(b"", b"", b"", b"", b"", b"", b"", b"", secret)
+
+
 class Epoch:
     """What the next epoch's keys will be derived from; nothing else of this one's."""
 
     __slots__ = ("handshake_hash", "keys", "suite")
 
     def __init__(self, established: Established) -> None:
-        self.keys = EpochKeys(*([b""] * 8), established.keys.rekey)
+        self.keys = _only_rekey(established.keys.rekey)
         self.handshake_hash = established.handshake_hash
         self.suite = established.suite
 
@@ -221,4 +225,4 @@ class Presence:
         """Overwrite what keys this side holds for messages."""
         self.sealer.erase()
         self.opener.erase()
-        self.epoch.keys = EpochKeys(*([b""] * 9))
+        self.epoch.keys = _only_rekey(b"")

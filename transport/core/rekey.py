@@ -54,7 +54,7 @@ class Rekeying:
         self.message = self._state.write_message(payload)
 
     def finish_untrusted(self, message: bytes) -> Rekeyed:
-        """Take message 2. Raises `WireError` if it is not authentic; the true one still may come."""
+        """Take message 2. Raises `WireError` for a forged one; the true one may still come."""
         state = self._state.fork()
         payload = _bounded_untrusted(state.read_message_untrusted(message))
         keys = epoch_keys(*state.split(), self._suite, initiator=True)

@@ -35,15 +35,12 @@ __all__ = ["Relation"]
 
 _REKEYING = (frames.REKEY_ASK, frames.REKEY_FIRST, frames.REKEY_SECOND)
 _LANE_ROOM = HEADER_SIZE_MAX + BODY_SIZE_MAX
-_CONTROL_ROOM = SEALED_PAYLOAD_SIZE_MAX - _LANE_ROOM
-"""Bytes of control frames that always fit beside a full lane packet."""
 
 
 class Relation:
     """One peer's. Created by `connect`, `keep` or an admitted P3; dropped when nothing is left."""
 
     __slots__ = (
-        "_room",
         "_table",
         "active_at",
         "admission",
@@ -141,9 +138,9 @@ class Relation:
                 if family == LANE_ACK:
                     offset = lane.receive_ack_untrusted(payload, offset, now)
                     continue
-                kind, value, end, offset = frames.control_untrusted(payload, offset)
+                kind, value, stop, offset = frames.control_untrusted(payload, offset)
                 if kind in _REKEYING:
-                    message = payload[value:end]
+                    message = payload[value:stop]
                     renewal.receive_untrusted(self._table, self, presence, kind, message, now)
                 else:
                     self._control(presence, kind, value, address, now)
@@ -237,7 +234,8 @@ class Relation:
         while True:
             control = self._take_control(presence) if presence.control else b""
             number = lane.sender.next_number
-            frame = lane.packet_frame(now, _LANE_ROOM)
+            room = SEALED_PAYLOAD_SIZE_MAX - len(control)
+            frame = lane.packet_frame(now, room if room < _LANE_ROOM else _LANE_ROOM)
             if frame is None:
                 if lane.ack_due(now) or (control and lane.receiver.ack_at is not None):
                     frame = lane.ack_frame(now)

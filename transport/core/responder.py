@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from transport.core.admitted import Admitted
 from transport.core.agreement import HandshakeConfig, agree_untrusted, best_common
+from transport.core.burden import Burden
 from transport.core.constants import (
     ECHO_SIZE,
+    EFFORT_MAX,
     HASH_SIZE,
     KNOWN_BURST_S,
     REFUSAL_HASH_SIZE,
@@ -71,6 +73,7 @@ class _Waiting(NamedTuple):
     """A P3 that has passed every check but the expensive one."""
 
     data: bytes
+    address: Address
     transient: Transient
     name: int | bytes
     entry: Burnt
@@ -102,6 +105,7 @@ class Responder:
         self._repeats = TokenBucket(REPEAT_CHALLENGES_PER_S, REPEAT_CHALLENGES_BURST, now)
         self._waiting: WaitingRoom[_Waiting] = WaitingRoom(config.waiting_max)
         self._controller = EffortController(config.effort_min, now)
+        self._burden = Burden()
         refusal = encode_refusal(bytes(ECHO_SIZE), config.refusal_lists)
         self._refusal_body = refusal[_REFUSAL_AT:]
         self._refusal_hash = refusal_hash(refusal)
@@ -160,6 +164,11 @@ class Responder:
         """The puzzle effort asked for now."""
         return self._controller.effort
 
+    def effort_for(self, address: Address) -> int:
+        """The same for an address: doubled for each level its range burdens the responder."""
+        effort = self._controller.effort
+        return min(EFFORT_MAX, effort << self._burden.level(address)) if effort else 0
+
     @property
     def waiting(self) -> int:
         """P3s that wait for `poll`."""
@@ -190,7 +199,7 @@ class Responder:
                 hello_hash,
                 choice,
                 transient.clock(now),
-                self._controller.effort,
+                self.effort_for(address),
                 transient.next_sequence(),
             )
         )
@@ -252,7 +261,7 @@ class Responder:
             return None
         self._follow_load(now)
         fresh = header.sequence not in transient.burnt
-        if fresh and header.effort * 2 < self._controller.effort:
+        if fresh and header.effort * 2 < self.effort_for(address):
             return self._challenge_again(header.hello_hash, header.choice, address, now)
         solution = data[HEADER_SIZE:KX_AT]
         rest = rest_hash(data, HEADER_SIZE) if header.effort else b""
@@ -264,6 +273,7 @@ class Responder:
             return entry
         waiting = _Waiting(
             data,
+            address,
             transient,
             header.sequence,
             entry,
@@ -296,6 +306,7 @@ class Responder:
             return entry
         waiting = _Waiting(
             data,
+            address,
             transient,
             name,
             entry,
@@ -332,9 +343,12 @@ class Responder:
 
     def _admit(self, waiting: _Waiting, effort: int, now: float) -> Admitted | None:
         self._controller.saw(effort)
+        if waiting.mode == MODE_CHALLENGED:
+            # Not 0-RTT: no cookie shows that it comes from there.
+            self._burden.count(waiting.address)
         if not self._waiting and self._allowance.take(now):
             return self._authenticate(waiting)
-        trimmed = self._waiting.push(effort, waiting)
+        trimmed = self._waiting.push(effort, waiting, self._burden.level(waiting.address))
         if trimmed:
             self._controller.strained()
             for dropped in trimmed:
@@ -344,6 +358,7 @@ class Responder:
     def _follow_load(self, now: float) -> None:
         if self._controller.update(now, self._waiting.peak, self._waiting.size_max):
             self._waiting.peak = len(self._waiting)
+            self._burden.halve()
 
     # --- P3, expensive part -------------------------------------------------------------------
 
@@ -393,6 +408,7 @@ class Responder:
             peer,
             sealed,
             nn,
+            address=waiting.address,
             suite=suite,
             echo=waiting.hello_hash[:ECHO_SIZE],
             transient=transient,

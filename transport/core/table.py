@@ -9,7 +9,7 @@ from transport.core.constants import CID_SIZE
 from transport.core.events import Event
 from transport.core.keys import Identity
 from transport.core.timers import Timers
-from transport.core.types import RandomBytes, Transmit
+from transport.core.types import Address, RandomBytes, Transmit
 from transport.core.wire import is_handshake
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from transport.core.relation import Relation
 
 __all__ = ["Table"]
+
+_WAITING_FACTOR = 4
 
 
 class Table:
@@ -36,6 +38,7 @@ class Table:
         "relations",
         "timers",
         "unconfirmed",
+        "waiting",
     )
 
     def __init__(
@@ -57,6 +60,8 @@ class Table:
         self.timers: Timers[Relation] = Timers()
         self.attempts = 0
         """Attempts under way."""
+        self.waiting: dict[bytes, Address] = {}
+        """Where the P3s came from that wait in the responder's queue, by echo."""
         self.unconfirmed = 0
         """Presences made from a P3 under whose keys nothing has opened yet."""
 
@@ -73,6 +78,13 @@ class Table:
         while (bulk_cid := self.draw_cid()) == message_cid:
             pass
         return message_cid, bulk_cid
+
+    def remember_waiting(self, echo: bytes, address: Address) -> None:
+        """A P3 from `address` may have joined the responder's queue."""
+        self.waiting[echo] = address
+        # Not every one of these waits; those that do are found as long as the queue is not full.
+        while len(self.waiting) > _WAITING_FACTOR * self.config.handshake.waiting_max:
+            del self.waiting[next(iter(self.waiting))]
 
     def mark(self, relation: Relation) -> None:
         """Let the next `poll_transmits` look at `relation`."""

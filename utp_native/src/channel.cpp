@@ -270,7 +270,8 @@ void Channel::release(bool abort) {
     events = 0;
     received_.clear();
     if (!socket_) return;
-    if (abort || !utp_socket_connected(socket_)) {
+    // One that never got through and has nothing to deliver is given up at once.
+    if (abort || (!connected_ && waiting_.empty())) {
         utp_socket_send_reset(socket_);
         destroy_socket();
         return;

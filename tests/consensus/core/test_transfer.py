@@ -225,13 +225,26 @@ def test_a_whole_blob_needs_no_source() -> None:
 
 def test_a_lying_source_is_dropped_and_its_chunks_come_from_elsewhere() -> None:
     liar, honest = Holder(DATA, TREE), Holder(DATA, TREE)
-    liar.alter = lambda index, chunk: chunk if index < 3 else bytes(len(chunk))
+    liar.alter = lambda index, chunk: chunk if index < 3 else b"x" * len(chunk)
     rig = Rig(TREE.ref)
     number = rig.add(liar)
     rig.add(honest)
     rig.run()
     assert rig.drops() == [(number, Drop.LYING)]
     assert rig.whole == DATA
+
+
+def test_what_a_liar_was_asked_for_is_asked_at_once_of_those_who_are_idle() -> None:
+    rig = Rig(TREE.ref, tree=TREE, held=((1 << 13) - 1) & ~0b1111)
+    liar = rig.fetch.add_source(0.0)
+    rig.fetch.receive_data(liar, FULL, 0.0)  # it is asked for all four that are missing
+    rig.add(Holder(DATA, TREE))
+    rig.run()
+    assert not rig.stored
+    rig.fetch.receive_data(liar, wire.indexed(wire.CHUNK, 0, b"x" * CHUNK_SIZE), 0.0)
+    rig.run()
+    assert rig.drops() == [(liar, Drop.LYING)]
+    assert sorted(rig.stored) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("page", [None, 0])

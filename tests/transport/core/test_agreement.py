@@ -6,7 +6,7 @@ from dataclasses import replace
 from hashlib import blake2b
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.handshake import NOW, Pair, agree
@@ -174,6 +174,7 @@ def test_no_suite_in_common() -> None:
     assert isinstance(pair.give(pair.to_p3(pair.initiator(config=config()))), Admitted)
 
 
+@settings(deadline=None)
 @given(IDS, IDS)
 def test_the_best_common_is_the_same_from_either_side(
     one: tuple[int, ...], two: tuple[int, ...]
@@ -200,6 +201,7 @@ def test_layers_must_match() -> None:
     assert agree_untrusted(((1, 2), (1, 2), (1,)), ((1,), (1, 2, 3), (1,)), 1) == (2, 1)
 
 
+@settings(deadline=None)
 @given(st.lists(IDS, max_size=3))
 def test_lists_come_back(lists: list[tuple[int, ...]]) -> None:
     try:
@@ -211,6 +213,7 @@ def test_lists_come_back(lists: list[tuple[int, ...]]) -> None:
     assert decode_lists_untrusted(b"??" + encoded + b"!", 2) == (tuple(lists), 2 + len(encoded))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=LISTS_SIZE_MAX + 4))
 def test_any_bytes_are_lists_or_raise_one_error(data: bytes) -> None:
     try:

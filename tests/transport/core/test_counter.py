@@ -25,6 +25,7 @@ def test_rfc_9000_a3() -> None:
     assert nearest(0x9B32, 16, 0xA82F30EA + 1) == 0xA82F9B32
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20), NUMBERS, st.data())
 def test_nearest_is_the_nearest(bits: int, expected: int, data: st.DataObject) -> None:
     low = data.draw(st.integers(0, (1 << bits) - 1))
@@ -36,6 +37,7 @@ def test_nearest_is_the_nearest(bits: int, expected: int, data: st.DataObject) -
             assert abs(found - expected) <= abs(other - expected)
 
 
+@settings(deadline=None)
 @given(NUMBERS, st.integers(1, COUNTER_SIZE_MAX))
 def test_what_is_near_comes_back(number: int, size: int) -> None:
     encoded = encode(number, size)
@@ -46,6 +48,7 @@ def test_what_is_near_comes_back(number: int, size: int) -> None:
             assert decode_untrusted(b"xy" + encoded, 2, expected) == (number, 2 + size)
 
 
+@settings(deadline=None)
 @given(NUMBERS, NUMBERS)
 def test_size_leaves_no_ambiguity_and_wastes_nothing(number: int, acknowledged: int) -> None:
     distance = max(1, number - acknowledged)
@@ -76,6 +79,7 @@ def test_malformed(data: bytes) -> None:
         decode_untrusted(data, 0, 0)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=12), NUMBERS)
 def test_any_bytes_decode_or_raise_one_error(data: bytes, expected: int) -> None:
     try:
@@ -108,7 +112,7 @@ def test_send_counter() -> None:
         counter.take()
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(1, 100), st.lists(st.integers(0, 400), max_size=200))
 def test_replay_window_is_a_set_with_a_floor(size: int, numbers: list[int]) -> None:
     window = ReplayWindow(size)

@@ -17,6 +17,7 @@ from transport.core.errors import WireError
         (frames.pong(2**32 - 1), (frames.PONG, 2**32 - 1, 0), "02ffffffff"),
         (frames.challenge(2**64 - 2), (frames.CHALLENGE, 2**64 - 2, 0), "03fffffffffffffffe"),
         (frames.echo(5), (frames.ECHO, 5, 0), "040000000000000005"),
+        (frames.rekey(9, b"abc"), (frames.REKEY_FIRST, 3 + 2, 6 + 2), "090003616263"),
         (frames.close(129), (frames.CLOSE, 129, 0), "0581"),
         (
             frames.lane_open(1, 2),
@@ -35,7 +36,7 @@ def test_layouts(encoded: bytes, expected: tuple[int, int, int], layout: str) ->
             frames.control_untrusted(encoded[:size], 0)
 
 
-@pytest.mark.parametrize("kind", [frames.PADDING, frames.RELAY, frames.REKEY, 0x3F, 0x80, 0xFF])
+@pytest.mark.parametrize("kind", [frames.PADDING, frames.RELAY, 0x0B, 0x3F, 0x80, 0xFF])
 def test_unknown_and_reserved_kinds_end_the_row(kind: int) -> None:
     payload = bytes([kind]) + frames.ping(1)
     assert frames.control_untrusted(payload, 0) == (frames.PADDING, 0, 0, len(payload))

@@ -60,6 +60,7 @@ def test_first_contact(effort: int) -> None:
     assert admitted.incarnation == 11
     assert admitted.first_data == b"first data"
     assert (admitted.message_cid, admitted.bulk_cid) == (MESSAGE_CID, BULK_CID)
+    assert admitted.address == HOME
     assert admitted.address_validated
     there = pair.accept(admitted, b"the reply")
     assert echo_of_untrusted(there.datagram) == initiator.echo

@@ -13,7 +13,9 @@ from transport.core.wire import INITIATE_KNOWN_SIZE_MIN, KNOWN_KX_AT
 
 def learn(pair: Pair) -> KnownTransient:
     initiator = pair.initiator()
-    pair.accept(pair.admit(pair.to_p3(initiator)))
+    there = pair.accept(pair.admit(pair.to_p3(initiator)))
+    assert initiator.learned is None
+    assert initiator.receive_accept_untrusted(there.datagram, pair.now) is not None
     assert initiator.learned is not None
     return initiator.learned
 

@@ -36,7 +36,7 @@ def little(number: int) -> bytes:
     return number.to_bytes(32, "little")
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(SEEDS)
 def test_one_name_one_static_key(seed: int) -> None:
     identity = Identity.generate(seeded(seed))
@@ -133,7 +133,7 @@ def test_a_key_with_a_torsion_component_is_no_second_name() -> None:
         static_of_key_untrusted(other)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=40) | st.binary(min_size=32, max_size=32))
 def test_any_bytes_convert_or_raise_one_error(data: bytes) -> None:
     for convert, back in (

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from tests.support.pair import Net, Side, World
 from transport.core import frames
+from transport.core.agreement import HandshakeConfig
 from transport.core.config import TransportConfig
 from transport.core.constants import (
     KIND_ACCEPT,
@@ -457,6 +460,38 @@ def test_unconfirmed_presences_are_bounded() -> None:
     world.run(1.0)
     assert b.peers._table.unconfirmed == 3
     assert len(b.peers._table.by_cid) == 3
+    assert len(b.peers._table.relations) == 3
+    assert len(b.of(PresenceUp)) - len(b.of(PresenceDown)) == 3
+    world.run(30.0)
+    assert b.peers._table.relations == {}
+    assert len(b.of(PresenceUp)) == len(b.of(PresenceDown))
+
+
+def test_p3s_that_had_to_wait_are_accepted_where_they_came_from() -> None:
+    world = World()
+    handshake = HandshakeConfig(handshakes_per_s_max=5.0, handshakes_burst=1)
+    b = world.add("b", handshake=handshake)
+    others = [world.add(f"i{number}") for number in range(6)]
+    for number, other in enumerate(others):
+        world.connect(other, b)
+        other.peers.send(b.key, 1, b"%d" % number, world.now)
+    world.run(0.1)
+    assert b.peers._responder.waiting > 0
+    assert len(b.peers._table.waiting) > 0
+    world.run(4.0)
+    assert sorted(entry for _, _, entry in b.entries) == [b"%d" % n for n in range(6)]
+    for other in others:
+        assert presence_of(b, other).path.address == other.address
+        assert presence_of(other, b).confirmed
+    assert b.peers._table.waiting == {}
+
+
+def test_the_memory_of_waiting_p3s_is_bounded() -> None:
+    world = World()
+    table = world.add("b", handshake=HandshakeConfig(waiting_max=2)).peers._table
+    for number in range(100):
+        table.remember_waiting(b"%08d" % number, ("10.0.0.9", number))
+    assert list(table.waiting) == [b"%08d" % number for number in range(92, 100)]
 
 
 def test_the_table_of_peers_is_bounded_for_strangers_and_for_the_caller() -> None:
@@ -509,7 +544,7 @@ def test_an_attempt_ends_in_time_and_retransmits_ever_more_slowly() -> None:
     world.run_until(lambda: bool(a.of(ConnectFailed)))
     assert world.now - start == pytest.approx(20.0)
     assert len({t.data for t in a.sent}) == 1, "P1 is the same bytes each time"
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     expected = [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
     assert len(gaps) in (len(expected) - 1, len(expected))
     for gap, base in zip(gaps, expected, strict=False):
@@ -663,3 +698,99 @@ def test_a_run_is_a_function_of_its_seed() -> None:
 
     assert trace(5) == trace(5)
     assert trace(5) != trace(6)
+
+
+# -- new keys through the presence
+
+
+def test_keys_are_renewed_every_two_minutes_of_use_and_nobody_notices() -> None:
+    world = World()
+    a, b = world.add("a"), world.add("b")
+    keep = [(a, b), (b, a)]
+    for one, other in keep:
+        one.peers.keep(other.key, True)
+    world.up(a, b)
+    first = presence_of(a, b).message_cid
+    sent = 0
+    for number in range(300):
+        a.peers.send(b.key, 1, b"%d" % number, world.now)
+        b.peers.send(a.key, 1, b"%d" % number, world.now)
+        world.run(1.0)
+        sent += 1
+    assert presence_of(a, b).message_cid != first
+    for one, other in keep:
+        assert [entry for _, _, entry in one.entries] == [b"%d" % n for n in range(sent)]
+        planes = [event.plane for event in one.of(BulkPlane)]
+        assert len(planes) == 3
+        assert len({plane.send_key for plane in planes}) == 3
+        assert len({plane.send_cid for plane in planes}) == 3
+        assert len(one.of(PresenceUp)) == 1
+        assert not one.of(PresenceDown)
+        assert presence_of(one, other).confirmed
+    assert a.of(BulkPlane)[2].plane.send_key == b.of(BulkPlane)[2].plane.receive_key
+    world.run(20.0)
+    for one, other in keep:
+        assert list(one.peers._table.by_cid) == [presence_of(one, other).message_cid]
+        assert one.peers._table.unconfirmed == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_keys_are_renewed_under_loss(seed: int) -> None:
+    world = World(seed, Net(jitter_s=0.02))
+    a, b = world.add("a", rekey_s=5.0), world.add("b", rekey_s=5.0)
+    for one, other in ((a, b), (b, a)):
+        one.peers.keep(other.key, True)
+    world.up(a, b)
+    world.net.loss, world.net.duplicates = 0.3, 0.3
+    for number in range(200):
+        a.peers.send(b.key, 1, b"%d" % number, world.now)
+        b.peers.send(a.key, 1, b"%d" % number, world.now)
+        world.run(0.25)
+    world.net.loss = 0.0
+    world.run(20.0)
+    for one in (a, b):
+        assert [entry for _, _, entry in one.entries] == [b"%d" % n for n in range(200)]
+        assert len(one.of(BulkPlane)) >= 5
+        assert not one.of(PresenceDown)
+
+
+def test_an_idle_presence_keeps_its_keys() -> None:
+    world = World()
+    a, b = world.add("a"), world.add("b")
+    a.peers.keep(b.key, True)
+    world.up(a, b)
+    world.run(500.0)
+    assert len(a.of(BulkPlane)) == 1
+
+
+def test_keys_that_cannot_be_renewed_are_given_up_at_three_times_the_limit() -> None:
+    world = World()
+    a, b = world.add("a", rekey_s=5.0), world.add("b", rekey_s=5.0)
+    world.up(a, b)
+    # A peer that never answers: its own clock says that there is time.
+    b.peers._table.relations[a.key].current.renewed = None  # type: ignore[union-attr]
+    b.peers._table.unconfirmed = b.peers._table.config.unconfirmed_max
+    for _ in range(100):
+        if a.of(PresenceDown):
+            break
+        a.peers.send(b.key, 1, b"x", world.now)
+        world.run(0.5)
+    assert {event.reason for event in (*a.of(PresenceDown), *b.of(PresenceDown))} == {Reason.LIMIT}
+
+
+def test_a_flood_of_probes_gets_few_answers_and_every_datagram_fits() -> None:
+    world = World()
+    a, b = world.add("a"), world.add("b")
+    world.up(a, b)
+    sealer = presence_of(a, b).sealer
+    flood = [(sealer.seal(b"".join(frames.ping(n) for n in range(200))), a.address)] * 1
+    flood += [(sealer.seal(frames.ping(n) + frames.challenge(n)), a.address) for n in range(50)]
+    for _ in range(20):
+        b.peers.send(a.key, 1, bytes(1_022), world.now)
+    before = len(b.sent)
+    b.peers.receive_datagrams(flood, world.now)
+    world.drain(b)
+    assert len(b.sent) - before <= 10 + 1 + 8 + 1
+    assert all(len(t.data) <= SEALED_SIZE_MAX for t in b.sent[before:])
+    world.run(2.0)
+    assert len(a.entries) == 20

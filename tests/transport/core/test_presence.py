@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -179,7 +180,7 @@ def test_slow_probes_turn_quick_after_one_missed_and_silence_is_told() -> None:
     assert silent == pytest.approx(2.6)
     assert len([at for at, _ in told if at < silent]) == 12
     after = [at for at, _ in told if at > silent]
-    gaps = [b - a for a, b in zip(after, after[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(after)]
     assert max(gaps) == pytest.approx(CONFIG.slow_probe_s), "a dead peer costs little"
     assert told[-1] == (pytest.approx(2.6 + CONFIG.silence_max_s), Verdict.GONE)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.handshake import NOW, Pair, seeded
@@ -43,10 +45,9 @@ def test_every_field_is_covered(field: str) -> None:
     part = part_of(one)
     value = getattr(part, field)
     changed = value ^ 1 if isinstance(value, int) else value[:-1] + bytes([value[-1] ^ 1])
+    values: dict[str, Any] = {**part._asdict(), field: changed}
     with pytest.raises(WireError):
-        verify_transient_untrusted(
-            IDENTITY.key, part._replace(**{field: changed}), one.clock(NOW + 1)
-        )
+        verify_transient_untrusted(IDENTITY.key, TransientPart(**values), one.clock(NOW + 1))
 
 
 def test_it_covers_its_life_and_no_more() -> None:

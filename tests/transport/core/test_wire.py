@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.handshake import NOW, Pair, flip
 from transport.core import wire
+from transport.core.agreement import encode_lists
 from transport.core.constants import (
     DATAGRAM_SIZE_MAX,
     FIRST_DATA_SIZE_MAX,
@@ -53,7 +54,7 @@ def test_budgets_hold() -> None:
 
 
 def test_the_fullest_p3_is_exactly_a_datagram() -> None:
-    assert len(wire.encode_lists(FULL_LISTS)) == LISTS_SIZE_MAX
+    assert len(encode_lists(FULL_LISTS)) == LISTS_SIZE_MAX
     sealed = wire.Sealed(b"a" * 8, b"b" * 8, 0, 0, 0, bytes(16), FULL_LISTS, bytes(896))
     body = wire.encode_sealed(sealed, initiator=True)
     assert wire.KX_AT + 32 + 48 + len(body) + 16 + wire.NN_SIZE == DATAGRAM_SIZE_MAX
@@ -86,6 +87,7 @@ def test_offsets_the_documentation_names() -> None:
 U32 = st.integers(0, 2**32 - 1)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=8, max_size=8), U32, st.integers(1, 4))
 def test_hello_comes_back(nonce: bytes, time: int, count: int) -> None:
     offer = tuple(range(1, count + 1))
@@ -110,6 +112,7 @@ def test_malformed_offers(at: int, value: int) -> None:
         wire.decode_hello_untrusted(bytes(hello))
 
 
+@settings(deadline=None)
 @given(
     st.binary(min_size=16, max_size=16),
     st.integers(0, 2**64 - 1),
@@ -141,7 +144,7 @@ def test_connection_ids_nobody_may_choose(cids: bytes) -> None:
         wire.decode_sealed_untrusted(encoded, initiator=False)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=1300))
 def test_any_bytes_decode_or_raise_one_error(data: bytes) -> None:
     wire.is_handshake(data)

@@ -1,0 +1,77 @@
+"""A group with what its shell keeps for it, and what it tells the application."""
+
+from dataclasses import dataclass
+
+from consensus.core.errors import MessageError
+from consensus.core.group import Group
+from consensus.core.messages import Assembler, decode_untrusted
+from consensus.core.outputs import Output
+from consensus.core.types import Candidate, Member, Timer
+
+_PART = b"\xc1"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupEvent:
+    """What a group has to say to the application."""
+
+    number: int
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
+class PairEvent:
+    """What the view of two with `peer` has to say to the application."""
+
+    peer: bytes
+    output: Output
+
+
+class Slot:
+    """One group of a node. `peer` is set for the view of two of `ask`."""
+
+    __slots__ = (
+        "armed", "assemblers", "awaited", "candidates", "group", "joining", "lost_because",
+        "members", "number", "peer",
+    )  # fmt: skip
+
+    def __init__(
+        self, group: Group, number: int, peer: bytes | None = None, sponsor: Member | None = None
+    ) -> None:
+        self.group = group
+        self.number = number
+        self.peer = peer
+        self.joining = sponsor is not None
+        """Not installed yet: any presence may be one with a member to be."""
+        self.lost_because = ""
+        self.members: tuple[Member, ...] = () if sponsor is None else (sponsor,)
+        """Whom presences are kept with: the other members, or a joiner's sponsor."""
+        self.awaited: frozenset[Member] = frozenset()
+        self.armed: dict[Timer, int] = {}
+        self.candidates: dict[Member, Candidate] = {}
+        self.assemblers: dict[Member, Assembler] = {}
+
+    def receive_untrusted(self, sender: Member, entry: bytes) -> None:
+        """An entry of the lane from `sender`. What is no message is an accusation."""
+        try:
+            if entry[:1] != _PART:
+                self.group.receive(sender, decode_untrusted(entry))
+                return
+            if self.peer is None and sender not in self.members:
+                return  # Only members, and a joiner's sponsor, send what does not fit one entry.
+            assembler = self.assemblers.get(sender)
+            if assembler is None:
+                assembler = self.assemblers[sender] = Assembler()
+            message = assembler.receive_untrusted(entry)
+        except MessageError as error:
+            self.assemblers.pop(sender, None)
+            self.group.accuse(sender, str(error))
+        else:
+            if message is not None:
+                self.group.receive(sender, message)
+
+    def renew(self, members: tuple[Member, ...]) -> None:
+        """These are the other members now; pieces of messages from others are void."""
+        self.joining = False
+        self.members = members
+        self.assemblers = {m: a for m, a in self.assemblers.items() if m in members}

@@ -1,0 +1,190 @@
+"""Planes, handles, keys and the rest of the pump, in memory."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.utp_native.helpers import MIB, A, B, Link, Transfer, key_pair, seeded
+from tests.utp_native.raw import STATE, RawPeer
+from utp_native import EventKind, NativeError, Pump, PumpConfig, Reason, UnknownHandle
+
+
+def random_bytes(size: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def test_removing_a_plane_frees_everything() -> None:
+    link = Link()
+    pairs = [link.connect() for _ in range(5)]
+    for a, _ in pairs:
+        link.a.write(a, bytes(200_000))
+    link.b.close_channel(pairs[0][1])
+    link.run_for(0.05)
+    link.b.remove_plane(link.plane_b)
+    events = link.b.poll_events()
+    failed = [e for e in events if e.kind is EventKind.FAILED]
+    assert {e.channel for e in failed} == {b for _, b in pairs[1:]}
+    assert {e.reason for e in failed} == {Reason.PLANE_REMOVED}
+    counters = link.b.counters()
+    assert counters["channels"] == counters["planes"] == counters["buffered"] == 0
+    for handle in (pairs[1][1], link.plane_b, -1, 1 << 60):
+        for use in (
+            link.b.finish,
+            link.b.channel_figures,
+            link.b.close_channel,
+            link.b.remove_plane,
+            link.b.open_channel,
+            link.b.plane_figures,
+        ):
+            with pytest.raises(UnknownHandle):
+                use(handle)
+    # A plane in the same place is another plane.
+    again = link.b.add_plane(link.keys[1])
+    assert again != link.plane_b
+    # Its datagrams are control again for whoever has no plane for them.
+    link.b.remove_plane(again)
+    link.a.write(pairs[1][0], b"late")
+    link.collect()
+    late = [(data, A) for _, _, source, _, data in link.flying if source == A]
+    assert late
+    assert link.b.inject(late, link.now) == late
+
+
+def test_handles_of_closed_channels_stay_dead() -> None:
+    link = Link()
+    seen = set()
+    for _ in range(50):
+        channel = link.a.open_channel(link.plane_a)
+        assert channel not in seen
+        seen.add(channel)
+        link.a.close_channel(channel)
+        with pytest.raises(UnknownHandle):
+            link.a.read(channel, 1)
+    assert link.a.counters()["channels"] == 0
+
+
+@pytest.mark.parametrize("initiator_first", [True, False])
+def test_rekeying_in_the_middle_of_a_transfer(initiator_first: bool) -> None:
+    link = Link(loss=0.01)
+    a, b = link.connect()
+    transfer = Transfer(link, (link.a, a), (link.b, b), random_bytes(2 * MIB))
+    for epoch in range(1, 4):
+        for _ in range(20):
+            transfer.go()
+            link.step()
+        keys_a, keys_b = key_pair(epoch=str(epoch))
+        # The responder has the new keys first and goes on under the old ones.
+        link.b.rekey_plane(link.plane_b, keys_b, send_now=False, retire_s=2)
+        link.run_for(0.02)
+        link.a.rekey_plane(link.plane_a, keys_a, send_now=initiator_first, retire_s=2)
+        if not initiator_first:
+            link.a.switch_plane(link.plane_a)
+        link.run_for(3)
+    link.run(transfer.go)
+    assert link.a.plane_figures(link.plane_a)["sealed"] < link.a.counters()["bulk_sealed"]
+
+
+def test_old_keys_open_nothing_after_they_retire() -> None:
+    peer = RawPeer()
+    peer.connect()
+    old = [peer.datagram(STATE, seq=5, ack=5) for _ in range(2)]
+    peer.pump.rekey_plane(peer.plane, key_pair(epoch="new")[1], send_now=False, retire_s=5)
+    before = peer.pump.counters()["bulk_opened"]
+    assert peer.pump.inject([(old[0], A)], peer.now) == []
+    assert peer.pump.counters()["bulk_opened"] == before + 1
+    peer.pump.collect()
+    peer.wait(1)
+    peer.pump.handle_timeout(peer.now + 5)
+    # The connection id is forgotten, so this is no bulk datagram any more.
+    assert peer.pump.inject([(old[1], A)], peer.now + 5) == [(old[1], A)]
+
+
+def test_moving_a_plane_moves_its_datagrams() -> None:
+    link = Link()
+    a, _ = link.connect()
+    elsewhere = ("2001:db8::7", 777)
+    link.a.move_plane(link.plane_a, elsewhere)
+    link.a.write(a, b"to the new address")
+    assert {t.address for t in link.a.collect()} == {elsewhere}
+    assert link.a.channel_figures(a)["rtt_ms"] == 0
+
+
+def test_reading_into_a_buffer_and_in_pieces() -> None:
+    link = Link()
+    a, b = link.connect()
+    data = random_bytes(100_000)
+    link.a.write(a, memoryview(bytearray(data)))
+    link.run_for(2)
+    buffer = bytearray(40_000)
+    assert link.b.read_into(b, buffer) == 40_000
+    assert link.b.read_into(b, memoryview(buffer)[:10]) == 10
+    assert link.b.read(b, 5) == data[40_010:40_015]
+    with pytest.raises(BufferError):
+        link.b.read_into(b, bytes(5))  # type: ignore[arg-type]
+    assert link.b.read(b, 1 << 40) == data[40_015:]
+    assert link.b.read(b, 10) == b""
+
+
+def test_a_closed_pump_and_wrong_arguments() -> None:
+    pump = Pump(None, random=seeded(1))
+    with pytest.raises(NativeError):
+        pump.receive(1.0)
+    with pytest.raises(ValueError, match="numeric"):
+        pump.send([(b"x", ("localhost", 1))])
+    with pytest.raises(ValueError, match="port"):
+        pump.send([(b"x", ("127.0.0.1", 65536))])
+    keys = key_pair()[0]
+    pump.add_plane(keys)
+    with pytest.raises(NativeError, match="in use"):
+        pump.add_plane(keys)
+    with pytest.raises(NativeError, match="suite"):
+        pump.add_plane(key_pair(suite=9, epoch="x")[0])
+    assert pump.send([(b"control", B)]) == 1
+    assert pump.collect() == [(b"control", B)]
+    pump.close()
+    pump.close()
+    with pytest.raises(NativeError, match="closed"):
+        pump.poll_events()
+    with pytest.raises(ValueError):
+        Pump(None, random=lambda size: b"short")
+    for wrong in (
+        {"sealed_size_max": 100},
+        {"receive_budget": 1},
+        {"planes_max": 0},
+        {"incoming_max": -1},
+        {"output_max": -1},
+        {"datagram_size_max": 1 << 17},
+        {"send_buffer": 1},
+    ):
+        with pytest.raises(ValueError):
+            PumpConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_output_is_bounded() -> None:
+    pump = Pump(None, random=seeded(1), config=PumpConfig(output_max=10))
+    assert pump.send([(b"x", B)] * 20) == 10
+    plane = pump.add_plane(key_pair()[0])
+    pump.open_channel(plane)
+    assert pump.counters()["dropped_sends"] == 1
+    assert len(pump.collect()) == 10
+
+
+def test_addresses_of_both_families_cross_the_border() -> None:
+    pump = Pump(None, random=seeded(1))
+    batch = [
+        (bytes([i]), address)
+        for i, address in enumerate(
+            [A, ("::1", 1), ("2001:db8::ffff", 65535), ("255.255.255.255", 0), A]
+        )
+    ]
+    assert pump.inject(batch, 1.0) == batch
+    assert pump.inject([(b"m", ("::ffff:1.2.3.4", 5))], 1.0) == [(b"m", ("1.2.3.4", 5))]
+
+
+def test_secrets_do_not_show() -> None:
+    link = Link()
+    for text in (repr(link.a), repr(link.a.counters()), repr(link.a.plane_figures(link.plane_a))):
+        assert link.keys[0].send_key.hex() not in text
+        assert repr(link.keys[0].send_key) not in text
