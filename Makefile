@@ -17,7 +17,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 MADE := $(VENV)/made
 
-NATIVE := $(wildcard utp_native/*.py utp_native/src/* utp_native/patches/*)
+NATIVE := $(wildcard utp_native/build.py utp_native/source.py utp_native/patch.py \
+    utp_native/src/* utp_native/patches/*)
 
 .PHONY: help setup setup-dev setup-bench demo test check bench fuzz clean tools
 

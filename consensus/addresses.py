@@ -1,13 +1,35 @@
-"""A joiner's addresses, as a group carries them."""
+"""Addresses that users and peers name: numeric hosts with ports, and nothing else."""
 
-from collections.abc import Sequence
+import ipaddress
+from collections.abc import Iterable, Sequence
 
 import msgpack
 
 from consensus.core.config import WHERE_SIZE_MAX
+from consensus.core.errors import GroupError
 from transport.core.types import Address
 
 ADDRESSES_MAX = 8
+
+
+def is_address(host: str, port: int) -> bool:
+    """Whether a datagram could be sent there: a numeric host without a scope, and a port."""
+    if not 0 < port <= 0xFFFF or "%" in host:
+        return False
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return not (ip.is_multicast or ip.is_unspecified)
+
+
+def checked(addresses: Iterable[Address]) -> tuple[Address, ...]:
+    """The addresses a user names, at most ADDRESSES_MAX. Raises GroupError for what is none."""
+    found = tuple((host, port) for host, port in addresses)
+    for host, port in found:
+        if not is_address(host, port):
+            raise GroupError(f"not a numeric address with a port: {host!r}, {port!r}")
+    return found[:ADDRESSES_MAX]
 
 
 def encode_addresses(addresses: Sequence[Address]) -> bytes:
@@ -26,7 +48,7 @@ def decode_addresses_untrusted(data: bytes) -> tuple[Address, ...]:
     found: list[Address] = []
     for row in rows if isinstance(rows, list) else ():
         match row:
-            case [str() as host, int() as port] if 0 < port <= 0xFFFF and host:
+            case [str() as host, int() as port] if is_address(host, port):
                 found.append((host, port))
             case _:
                 return ()

@@ -193,6 +193,8 @@ class BlobStore:
         self._whole.add(ref)
         self._partial.discard(ref)
         (self._linked.add if linked else self._linked.discard)(ref)
+        if any(session.ref == ref for session in self._waiting):
+            self._offer(ref, await self._hold_whole(ref))
         return ref
 
     async def export(self, ref: BlobRef, to: str | os.PathLike[str]) -> None:
@@ -334,15 +336,20 @@ class BlobStore:
             return
         holding = self._in_use.get(ref)
         if holding is None and ref in self._whole:
-            opened = await run_sync(self._open_whole, ref)
-            holding = self._in_use.setdefault(ref, opened)
-            if holding is not opened:
-                opened.blob.close()
+            holding = await self._hold_whole(ref)
         if holding is not None and holding.tree.complete:
             holding.users += 1
             session.attach(holding)
         else:
             self._waiting.add(session)
+
+    async def _hold_whole(self, ref: BlobRef) -> Holding:
+        """A whole blob, open; the caller uses it before it awaits anything."""
+        opened = await run_sync(self._open_whole, ref)
+        holding = self._in_use.setdefault(ref, opened)
+        if holding is not opened:
+            opened.blob.close()
+        return holding
 
     def _open_whole(self, ref: BlobRef) -> Holding:
         files = self._files(ref)

@@ -9,8 +9,6 @@ from consensus.core.errors import ConsensusError
 from consensus.core.types import Outcome
 from consensus.values import pack
 
-REASON_SIZE_MAX = 256
-
 
 @dataclass(frozen=True, slots=True)
 class Accept:
@@ -36,8 +34,8 @@ def accept(answer: Any = None) -> Accept:
 
 
 def reject(reason: str = "rejected") -> Reject:
-    """Vote against the proposal: it will not be committed."""
-    return Reject(reason[:REASON_SIZE_MAX])
+    """Vote against the proposal: it will not be committed. Of the reason, 256 bytes are told."""
+    return Reject(reason)
 
 
 @dataclass(frozen=True, slots=True)

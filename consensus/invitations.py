@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from consensus.addresses import is_address
 from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
 from consensus.core.token import (
@@ -135,6 +136,6 @@ def _addresses(body: Any) -> list[tuple[str, int]]:
     found = []
     for row in rows if isinstance(rows, list) else ():
         match row:
-            case [str() as host, int() as port] if 0 < port <= 0xFFFF:
+            case [str() as host, int() as port] if is_address(host, port):
                 found.append((host, port))
     return found[:ADDRESSES_MAX]

@@ -6,12 +6,11 @@ entry becomes `receive`, the presence's liveness becomes `link`, a group's timer
 has a number made of its id. A message is meant for one incarnation and never reaches another.
 """
 
-import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import count
 
-from consensus.addresses import ADDRESSES_MAX, decode_addresses_untrusted, encode_addresses
+from consensus.addresses import decode_addresses_untrusted, encode_addresses
+from consensus.contacts import Contacts
 from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
 from consensus.core.group import Group
@@ -38,6 +37,7 @@ from consensus.core.types import (
 from consensus.interest import Interest
 from consensus.outbox import GONE, Outbox
 from consensus.slot import GroupEvent, PairEvent, Slot
+from consensus.timers import Timers
 from transport.core.config import TransportConfig
 from transport.core.events import (
     ConnectFailed,
@@ -93,10 +93,8 @@ class Machine:
         self._pairs: dict[bytes, Slot] = {}
         self._dirty: dict[Slot, None] = {}
         self._events: list[object] = []
-        self._timers: list[tuple[float, int, Slot | None, Timer | bytes]] = []
-        self._serial = count()
-        self._lives: dict[bytes, int] = {}
-        self._where: dict[bytes, tuple[Address, ...]] = {}
+        self._timers = Timers[tuple[Slot | None, Timer | bytes]]()
+        self.contacts = Contacts(self.peers)
         self._outbox = Outbox(self.peers)
         self._interest = Interest(self.peers)
 
@@ -110,15 +108,14 @@ class Machine:
     def handle_timeout(self, now: float) -> None:
         """The time that `next_timeout` named has come."""
         self.peers.handle_timeout(now)
-        while self._timers and self._timers[0][0] <= now:
-            _, serial, slot, timer = heapq.heappop(self._timers)
-            if slot is None:
-                assert isinstance(timer, bytes)
-                self._reconnect(timer, now)
-            elif isinstance(timer, Timer) and slot.armed.get(timer) == serial:
-                del slot.armed[timer]
-                slot.group.fire(timer)
+        while (due := self._timers.due(now)) is not None:
+            slot, what = due
+            if slot is not None and isinstance(what, Timer):
+                slot.armed.discard(what)
+                slot.group.fire(what)
                 self._dirty[slot] = None
+            elif isinstance(what, bytes) and self._interest.needs(what):
+                self.contacts.reconnect(what, now)
         self._work(now)
 
     def poll_transmits(self) -> list[Transmit]:
@@ -132,20 +129,16 @@ class Machine:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called."""
-        peers_at = self.peers.next_timeout()
-        if not self._timers:
-            return peers_at
-        return self._timers[0][0] if peers_at is None else min(peers_at, self._timers[0][0])
+        peers_at, timers_at = self.peers.next_timeout(), self._timers.next_timeout()
+        if peers_at is None or timers_at is None:
+            return timers_at if peers_at is None else peers_at
+        return min(peers_at, timers_at)
 
     # What the application asks for.
 
-    def know(self, peer: bytes, addresses: Iterable[Address]) -> None:
-        """Where a peer may be found."""
-        self._where[peer] = tuple(addresses)[:ADDRESSES_MAX]
-
     def connect(self, peer: bytes, now: float, timeout_s: float) -> None:
-        """Have a presence with a peer whose address is known. Raises LocalError if it is not."""
-        self.peers.connect(peer, self._addresses(peer), now, timeout_s)
+        """Have a presence with a peer whose address is known. Raises GroupError if it is not."""
+        self.contacts.connect(peer, now, timeout_s)
         self._work(now)
 
     def found(self, number: int, config: GroupConfig, now: float) -> None:
@@ -155,13 +148,11 @@ class Machine:
 
     def join(self, number: int, sponsor: bytes, config: GroupConfig, now: float) -> None:
         """Stand ready to be taken into a group by a sponsor with whom a presence is up."""
-        life = self._lives.get(sponsor)
-        if life is None:
-            raise GroupError("no presence with the sponsor")
-        group = Group.joining(self.me, Member(sponsor, life), config)
-        slot = Slot(group, number, sponsor=Member(sponsor, life))
-        for peer, incarnation in sorted(self._lives.items())[:LINKS_TOLD_MAX]:
-            group.link(Member(peer, incarnation), True)
+        member = self.contacts.member(sponsor)
+        group = Group.joining(self.me, member, config)
+        slot = Slot(group, number, sponsor=member)
+        for each in sorted(self.contacts.lives.items())[:LINKS_TOLD_MAX]:
+            group.link(Member(*each), True)
         self._add(slot)
         self._interest.need([sponsor], +1)
         self._work(now)
@@ -170,11 +161,9 @@ class Machine:
         self, number: int, joiner: bytes, addresses: Sequence[Address], now: float
     ) -> Ticket:
         """Propose to admit a peer with whom a presence is up, in its present life."""
-        life = self._lives.get(joiner)
-        if life is None:
-            raise GroupError("no presence with the joiner")
+        member = self.contacts.member(joiner)
         slot = self._slot(number)
-        ticket = slot.group.sponsor(Member(joiner, life), encode_addresses(addresses))
+        ticket = slot.group.sponsor(member, encode_addresses(addresses))
         return self._acted(slot, ticket, now)
 
     def propose(self, number: int, content: Content, now: float) -> Ticket:
@@ -218,8 +207,8 @@ class Machine:
         if peer == self.me.key:
             raise GroupError("a node does not ask itself")
         slot = self._pair(peer)
-        if peer not in self._lives:
-            self.peers.connect(peer, self._addresses(peer), now, timeout_s)
+        if peer not in self.contacts.lives:
+            self.contacts.connect(peer, now, timeout_s)
         return self._acted(slot, slot.group.propose(content), now)
 
     def answer_peer(self, peer: bytes, proposal: ProposalId, vote: Vote, now: float) -> None:
@@ -229,25 +218,7 @@ class Machine:
             slot.group.answer(proposal, vote)
             self._acted(slot, 0, now)
 
-    def life(self, peer: bytes) -> int | None:
-        """The incarnation of a peer with whom a presence is up."""
-        return self._lives.get(peer)
-
-    def addresses(self, peer: bytes) -> tuple[Address, ...]:
-        """Where a peer was last reached, or is said to be found; may be empty."""
-        status = self.peers.status(peer)
-        known = self._where.get(peer, ())
-        if status is None or status.address is None or status.address in known:
-            return known
-        return (status.address, *known)[:ADDRESSES_MAX]
-
     # Between the two.
-
-    def _addresses(self, peer: bytes) -> tuple[Address, ...]:
-        found = self.addresses(peer)
-        if not found:
-            raise GroupError(f"no address is known for {peer.hex()[:16]}")
-        return found
 
     def _slot(self, number: int) -> Slot:
         slot = self._slots.get(number)
@@ -342,16 +313,17 @@ class Machine:
 
     def _presence_up(self, event: PresenceUp) -> None:
         peer, life = event.peer, event.incarnation
-        before = self._lives.get(peer)
+        before = self.contacts.lives.get(peer)
         if event.restarted or before not in (None, life):
+            # What the lane held is gone: whoever was behind it cannot be in step any more.
             self._outbox.drop(peer)
             self._lose_pair(peer, "the peer has started anew")
             for slot in self._slots.values():
                 for member in slot.members:
-                    if member.key == peer and member.incarnation != life:
+                    if member.key == peer and (event.restarted or member.incarnation != life):
                         slot.group.lost(member)
                         self._dirty[slot] = None
-        self._lives[peer] = life
+        self.contacts.lives[peer] = life
         self._link(Member(peer, life), up=True)
         for slot in self._slots.values():
             for candidate in [c for c in slot.candidates if c.key == peer]:
@@ -360,13 +332,13 @@ class Machine:
                 self._dirty[slot] = None
 
     def _presence_down(self, peer: bytes, life: int, now: float) -> None:
-        if self._lives.get(peer) != life:
+        if self.contacts.lives.get(peer) != life:
             return
         self._link(Member(peer, life), up=False)
         if self._interest.needs(peer):
             self._retry(peer, now)
         else:
-            del self._lives[peer]
+            del self.contacts.lives[peer]
             self._outbox.drop(peer)
             self._lose_pair(peer, "the presence has ended")
 
@@ -378,7 +350,7 @@ class Machine:
                 self._dirty[slot] = None
         if self._interest.needs(peer):
             self._retry(peer, now)
-        elif peer not in self._lives:
+        elif peer not in self.contacts.lives:
             self._outbox.drop(peer)
             self._lose_pair(peer, "the peer could not be reached")
 
@@ -390,13 +362,7 @@ class Machine:
             self._dirty[pair] = None
 
     def _retry(self, peer: bytes, now: float) -> None:
-        heapq.heappush(self._timers, (now + RECONNECT_S, next(self._serial), None, peer))
-
-    def _reconnect(self, peer: bytes, now: float) -> None:
-        status = self.peers.status(peer)
-        addresses = self.addresses(peer)
-        if self._interest.needs(peer) and addresses and (status is None or not status.up):
-            self.peers.connect(peer, addresses, now)
+        self._timers.arm((None, peer), now + RECONNECT_S)
 
     def _carry_out(self, slot: Slot, now: float) -> None:
         message: Message | None = None
@@ -409,10 +375,11 @@ class Machine:
                 for entry in entries:
                     self._send(slot, output.to, entry, now)
             elif type(output) is Arm:
-                serial = slot.armed[output.timer] = next(self._serial)
-                heapq.heappush(self._timers, (now + output.delay_s, serial, slot, output.timer))
+                slot.armed.add(output.timer)
+                self._timers.arm((slot, output.timer), now + output.delay_s)
             elif type(output) is Disarm:
-                slot.armed.pop(output.timer, None)
+                slot.armed.discard(output.timer)
+                self._timers.disarm((slot, output.timer))
             elif type(output) is ReachWanted:
                 self._reach(slot, output.candidate, now)
             else:
@@ -433,25 +400,19 @@ class Machine:
 
     def _send(self, slot: Slot, to: Member, entry: bytes, now: float) -> None:
         peer = to.key
-        if slot.peer is None and self._lives.get(peer) != to.incarnation:
+        if slot.peer is None and self.contacts.lives.get(peer) != to.incarnation:
             return  # The lane to that life of it is gone; the group learns of it by `link`.
         if not self._outbox.send(peer, slot.number, entry, now) and slot.peer is not None:
             self._lose_pair(peer, "the presence has ended")
 
     def _reach(self, slot: Slot, candidate: Candidate, now: float) -> None:
         member = candidate.member
-        status = self.peers.status(member.key)
-        if member == self.me:
-            slot.group.reached(member, False)
-        elif status is not None and status.up and self._lives.get(member.key) == member.incarnation:
+        if self.contacts.is_up(member):
             slot.group.reached(member, True)
+        elif self.contacts.attempt(member.key, decode_addresses_untrusted(candidate.where), now):
+            slot.candidates[member] = candidate
         else:
-            addresses = decode_addresses_untrusted(candidate.where)
-            if addresses:
-                slot.candidates[member] = candidate
-                self.peers.connect(member.key, addresses, now)
-            else:
-                slot.group.reached(member, False)
+            slot.group.reached(member, False)
         self._dirty[slot] = None
 
     def _install(self, slot: Slot, members: Sequence[Member]) -> None:
@@ -467,4 +428,6 @@ class Machine:
     def _retire(self, slot: Slot, now: float) -> None:
         self._install(slot, ())
         self._await(slot, frozenset(), now)
+        for timer in slot.armed:
+            self._timers.disarm((slot, timer))
         slot.armed.clear()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from os import PathLike
@@ -20,20 +19,19 @@ from consensus.blobservice import BlobService, OnProgress
 from consensus.core import outputs
 from consensus.core.blobtree import BlobRef
 from consensus.core.config import GroupConfig
-from consensus.core.errors import ConsensusError, GroupError
+from consensus.core.errors import GroupError
 from consensus.core.token import parse_untrusted
-from consensus.core.types import Content, Outcome, ProposalId, Vote
-from consensus.core.types import Proposal as CoreProposal
-from consensus.decision import Accept, Decision, Proposal, Reject, reject
+from consensus.core.types import Content, Outcome
+from consensus.decision import Decision
 from consensus.files import NodeFiles
 from consensus.group import Group, Handler
 from consensus.invitations import ENQUIRE, JOIN, Invitations, config_untrusted
 from consensus.machine import Machine, MachineConfig, group_number
 from consensus.services import Service, Services
 from consensus.slot import GroupEvent, PairEvent
-from consensus.values import ValueRefused, pack, unpack_untrusted
+from consensus.values import pack
+from consensus.voting import RESERVED_PREFIX, Voting
 from transport.channel import Channel
-from transport.core.errors import TransportError
 from transport.core.events import ConnectFailed, PresenceUp
 from transport.core.keys import verify
 from transport.core.types import Address
@@ -43,7 +41,6 @@ log = logging.getLogger("quorate")
 T = TypeVar("T")
 GROUP_ID_SIZE = 32
 JOIN_TIMEOUT_S = 30.0
-RESERVED_PREFIX = "quorate."
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +79,7 @@ class Node:
             on_channel=self._channel_opened,
         )
         self._asking = Asking(self)
+        self._voting = Voting(self)
         self._services = Services(self._endpoint.open_channel)
         self._blobs = BlobService(
             files.blobs, config.blob_limit_bytes, self._services, self._shares_group
@@ -90,7 +88,7 @@ class Node:
         self._handlers[ENQUIRE] = self.invitations.enquire
         self._handlers[JOIN] = self.invitations.join
         for peer, addresses in files.known_peers():
-            self._machine.know(peer, addresses)
+            self._machine.contacts.know(peer, addresses)
 
     @staticmethod
     def open(
@@ -133,7 +131,7 @@ class Node:
     def know(self, peer: bytes, addresses: Iterable[Address]) -> None:
         """Where a peer may be found."""
         found = tuple(addresses)
-        self._machine.know(peer, found)
+        self._machine.contacts.know(peer, found)
         self._remember(peer)
 
     async def connect(self, peer: bytes, *, timeout_s: float = 10.0) -> None:
@@ -142,11 +140,11 @@ class Node:
         waiting = self._connecting.setdefault(peer, [])
         waiting.append(event)
         try:
-            if self._machine.life(peer) is None:
+            if self._machine.contacts.lives.get(peer) is None:
                 self.machine_do(lambda m, now: m.connect(peer, now, timeout_s))
                 with anyio.move_on_after(timeout_s):
                     await event.wait()
-            if self._machine.life(peer) is None:
+            if self._machine.contacts.lives.get(peer) is None:
                 raise TimeoutError(f"no answer from {peer.hex()[:16]} within {timeout_s} s")
         finally:
             waiting.remove(event)
@@ -235,6 +233,11 @@ class Node:
 
     # For the parts of a node.
 
+    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
+        """Run something beside everything else, until the node closes."""
+        assert self._tasks is not None
+        self._tasks.start_soon(function, *arguments)
+
     def handler(self, kind: str) -> Handler | None:
         """Who votes on `kind`."""
         return self._handlers.get(kind)
@@ -266,7 +269,7 @@ class Node:
     ) -> tuple[Outcome, list[str]]:
         """Have the group decide on a joiner: the outcome, and why not."""
         number = group_number(group.id)
-        found = [*self._machine.addresses(joiner), *addresses]
+        found = [*self._machine.contacts.addresses(joiner), *addresses]
         where = list(dict.fromkeys(found))
         ticket = self.machine_do(lambda m, now: m.sponsor(number, joiner, where, now))
         decision = await group.wait(ticket, JOIN_TIMEOUT_S)
@@ -298,7 +301,7 @@ class Node:
     def _take(self, event: object) -> None:
         match event:
             case PairEvent(peer, outputs.VoteWanted(proposal)):
-                self._vote_wanted(
+                self._voting.wanted(
                     None,
                     proposal,
                     lambda i, v: self.machine_do(lambda m, now: m.answer_peer(peer, i, v, now)),
@@ -308,7 +311,7 @@ class Node:
             case GroupEvent(number, output) if number in self._groups:
                 group = self._groups[number]
                 if isinstance(output, outputs.VoteWanted):
-                    self._vote_wanted(
+                    self._voting.wanted(
                         group,
                         output.proposal,
                         lambda i, v: self.machine_do(lambda m, now: m.answer(number, i, v, now)),
@@ -328,82 +331,12 @@ class Node:
 
     def _remember(self, peer: bytes) -> None:
         if self._durable and self._tasks is not None:
-            self._tasks.start_soon(self._files.remember, peer, self._machine.addresses(peer))
+            addresses = self._machine.contacts.addresses(peer)
+            self._tasks.start_soon(self._files.remember, peer, addresses)
 
     def _connected(self, peer: bytes) -> None:
         for event in self._connecting.get(peer, ()):
             event.set()
-
-    def _vote_wanted(
-        self,
-        group: Group | None,
-        asked: CoreProposal,
-        answer: Callable[[ProposalId, Vote], None],
-    ) -> None:
-        kind = asked.content.kind
-        handler = self.handler(kind) if group is None else group.handler(kind)
-        if group is not None and kind in (ENQUIRE, JOIN):
-            handler = None  # Questions to a sponsor, not to a group.
-        try:
-            proposal = Proposal(
-                kind=kind,
-                body=unpack_untrusted(asked.content.body),
-                proposer=asked.id.proposer.key,
-                group=None if group is None else group.name,
-                blobs=tuple(BlobRef(root, size) for root, size in asked.content.blobs),
-                deadline_s=asked.content.deadline_ms / 1000,
-            )
-        except (ValueRefused, ValueError) as error:
-            answer(asked.id, Vote(False, b"", f"unreadable: {error}"))
-            return
-        if handler is None:
-            answer(asked.id, Vote(False, b"", "no handler"))
-        elif proposal.blobs:
-            assert self._tasks is not None
-            self._tasks.start_soon(self._judge, group, handler, proposal, asked.id, answer)
-        else:
-            result = _call(handler, proposal)
-            if inspect.isawaitable(result):
-                assert self._tasks is not None
-                self._tasks.start_soon(self._await_vote, proposal, result, asked.id, answer)
-            else:
-                answer(asked.id, _vote_of(result))
-
-    async def _judge(
-        self,
-        group: Group | None,
-        handler: Handler,
-        proposal: Proposal,
-        proposal_id: ProposalId,
-        answer: Callable[[ProposalId, Vote], None],
-    ) -> None:
-        try:
-            for ref in proposal.blobs:
-                peers = (proposal.proposer,) if group is None else group.peers()
-                await self._blobs.fetch(ref, peers, None, self.on_progress)
-        except (ConsensusError, TransportError, OSError) as error:
-            answer(proposal_id, Vote(False, b"", f"could not get the blob: {error}"[:200]))
-            return
-        result = _call(handler, proposal)
-        if inspect.isawaitable(result):
-            await self._await_vote(proposal, result, proposal_id, answer)
-        else:
-            answer(proposal_id, _vote_of(result))
-
-    async def _await_vote(
-        self,
-        proposal: Proposal,
-        result: Awaitable[Accept | Reject],
-        proposal_id: ProposalId,
-        answer: Callable[[ProposalId, Vote], None],
-    ) -> None:
-        vote: Accept | Reject
-        try:
-            vote = await result
-        except Exception:
-            log.exception("the handler of %r failed", proposal.kind)
-            vote = reject("the handler failed")
-        answer(proposal_id, _vote_of(vote))
 
     def _channel_opened(self, peer: bytes, channel: Channel) -> None:
         assert self._tasks is not None
@@ -441,24 +374,6 @@ async def _opened(
         Node(files, listen, config)._running() as node,
     ):
         yield node
-
-
-def _call(handler: Handler, proposal: Proposal) -> Any:
-    try:
-        return handler(proposal)
-    except Exception:
-        log.exception("the handler of %r failed", proposal.kind)
-        return reject("the handler failed")
-
-
-def _vote_of(result: object) -> Vote:
-    match result:
-        case Accept(answer):
-            return Vote(True, pack(answer))
-        case Reject(reason):
-            return Vote(False, b"", reason)
-    log.error("a handler returned %r instead of accept() or reject()", type(result).__name__)
-    return Vote(False, b"", "the handler gave no vote")
 
 
 __all__ = ["Decision", "Node", "NodeConfig"]

@@ -47,7 +47,7 @@ class Slot:
         self.members: tuple[Member, ...] = () if sponsor is None else (sponsor,)
         """Whom presences are kept with: the other members, or a joiner's sponsor."""
         self.awaited: frozenset[Member] = frozenset()
-        self.armed: dict[Timer, int] = {}
+        self.armed: set[Timer] = set()
         self.candidates: dict[Member, Candidate] = {}
         self.assemblers: dict[Member, Assembler] = {}
 

@@ -292,11 +292,13 @@ class NodeStore:
 
     def append_log(self, group: bytes, entry: bytes) -> int:
         """Add an entry to a group's log; its sequence number, from 1, without gaps."""
-        with self.batch():
-            row = self._one("SELECT coalesce(max(seq), 0) + 1 FROM log WHERE group_id = ?", group)
-            seq = int(row[0]) if row is not None else 1
-            self._run("INSERT INTO log VALUES (?, ?, ?)", group, seq, entry)
-        return seq
+        rows = self._all(
+            "INSERT INTO log SELECT ?1, coalesce(max(seq), 0) + 1, ?2 FROM log"
+            " WHERE group_id = ?1 RETURNING seq",
+            group,
+            entry,
+        )
+        return int(rows[0][0])
 
     def replay_log(self, group: bytes, after: int = 0) -> Iterator[tuple[int, bytes]]:
         """The entries of a group's log above `after`, in order, read a thousand at a time."""

@@ -107,6 +107,7 @@ class Result:
     closed: bool = False
     """True: everything within the bounds was visited."""
     seconds: float = 0.0
+    """Processor time."""
     counterexamples: list[Counterexample] = field(default_factory=list)
 
 
@@ -116,24 +117,33 @@ class _Known:
     __slots__ = (
         "actor",
         "alive",
-        "blocked",
         "closed",
         "delivered",
+        "kind",
         "log",
         "mark",
+        "open_mask",
         "steps",
+        "steps_with",
         "taken",
     )
 
-    def __init__(self, actor: Actor, log: int, member: int):
+    def __init__(self, actor: Actor, log: int, member: int, kinds: dict[Hashable, int]):
         self.actor = actor
         self.alive = actor.alive
         self.closed = actor.closed
-        self.blocked = actor.blocked
         self.log = log
         self.mark = actor.mark
         inputs = actor.inputs() if actor.alive else ()
-        self.steps: list[Step] = [(member, "input", given) for given in inputs]
+        self.steps: tuple[Step, ...] = tuple((member, "input", given) for given in inputs)
+        still = sum(1 << other for other in actor.closed | actor.blocked)
+        self.open_mask = ~still if self.alive else 0
+        """The senders whose lanes to this member can deliver."""
+        kind = (self.alive, still, len(self.steps))
+        self.kind = kinds.setdefault(kind, len(kinds))
+        """All that matters about a member for the choice of a stubborn set."""
+        self.steps_with: dict[int, tuple[Step, ...]] = {}
+        """All steps, by the mask of senders with something under way."""
         self.delivered: dict[int, _Effect] = {}
         """By the sender and the message, as one integer."""
         self.taken: dict[Hashable, _Effect] = {}
@@ -177,14 +187,18 @@ class Space:
         self._popped: list[tuple[int, int]] = [(-1, 0)]
         self._checked: set[tuple[int, ...]] = set()
         self._steps = 0
-        self._deliveries: list[list[tuple[int, int, Step]]] = [
-            [
-                (sender, self.size + sender * self.size + member, (member, "deliver", sender))
+        self._kinds: dict[Hashable, int] = {}
+        self._choices: dict[tuple[tuple[int, int], ...], tuple[int, ...]] = {}
+        """The members of the smallest stubborn set, by their kinds and what is under way."""
+        self._inward: list[tuple[tuple[int, int], ...]] = [
+            tuple(
+                (self.size + sender * self.size + member, 1 << sender)
                 for sender in range(self.size)
                 if sender != member
-            ]
+            )
             for member in range(self.size)
         ]
+        """For each member the places of the lanes to it, and the bits of their senders."""
         self.initial: State = (
             *(self._intern(actor, member) for member, actor in enumerate(actors)),
             *([0] * (self.size * self.size)),
@@ -192,19 +206,19 @@ class Space:
 
     def explore(self, states_max: int, violations_max: int = 1) -> Result:
         """Depth first from the beginning, until nothing new is left or a bound is reached."""
-        began = time.perf_counter()
+        began = time.process_time()
         result = Result()
         self._check_state(self.initial, result, [])
-        stack: list[tuple[State, list[Any], list[Any]]] = []
         on_stack = {self.initial}
         seen = {self.initial}
-        chosen, others = self._choose(self.initial)
-        stack.append((self.initial, chosen, others))
+        stack: list[tuple[State, list[Step], tuple[int, ...]]] = []
+        stack.append((self.initial, *self._choose(self.initial)))
         path: list[Step] = []
         capped = False
         successor = self._successor
+        transitions = 0
         while stack:
-            state, todo, others = stack[-1]
+            state, todo, left_out = stack[-1]
             if not todo:
                 stack.pop()
                 on_stack.discard(state)
@@ -213,11 +227,11 @@ class Space:
                 continue
             step = todo.pop()
             after, reported = successor(state, step)
-            result.transitions += 1
+            transitions += 1
             if after in seen:
-                if others and after in on_stack:  # A cycle: ignore nobody for ever.
-                    todo += others
-                    others.clear()
+                if left_out and after in on_stack:  # A cycle: ignore nobody for ever.
+                    todo += [s for member in left_out for s in self._possible(state, member)]
+                    stack[-1] = (state, todo, ())
                 continue
             if len(seen) >= states_max:
                 capped = True
@@ -225,22 +239,23 @@ class Space:
             seen.add(after)
             on_stack.add(after)
             path.append(step)
-            chosen, others = self._choose(after)
+            chosen, left_out = self._choose(after)
             if not chosen:
                 result.ends += 1
             if (reported or not chosen) and not self._check_state(after, result, path, not chosen):
                 if len(result.counterexamples) >= violations_max:
                     capped = True
                     break
-                chosen, others = [], []
-            stack.append((after, chosen, others))
+                chosen, left_out = [], ()
+            stack.append((after, chosen, left_out))
             if len(path) > result.depth:
                 result.depth = len(path)
+        result.transitions = transitions
         result.states = len(seen)
         result.closed = not capped
         result.member_states = len(self._known)
         result.member_steps = self._steps
-        result.seconds = time.perf_counter() - began
+        result.seconds = time.process_time() - began
         return result
 
     def replay(self, steps: Iterable[Step]) -> list[State]:
@@ -321,55 +336,61 @@ class Space:
             return False
         return True
 
-    def _possible(self, state: State, member: int) -> list[Step]:
+    def _under_way(self, state: State, member: int) -> int:
+        """The mask of senders with something for this member that it can take."""
+        mask = 0
+        for place, bit in self._inward[member]:
+            if state[place]:
+                mask |= bit
+        return mask & self._known[state[member]].open_mask
+
+    def _possible(self, state: State, member: int) -> tuple[Step, ...]:
+        """All steps of one member."""
         known = self._known[state[member]]
-        if not known.alive:
-            return []
-        steps = known.steps.copy()
-        blocked = known.blocked
-        for sender, place, step in self._deliveries[member]:
-            if state[place] and sender not in blocked:
-                steps.append(step)
+        mask = self._under_way(state, member)
+        steps = known.steps_with.get(mask)
+        if steps is None:
+            senders = [sender for sender in range(self.size) if mask >> sender & 1]
+            steps = known.steps + tuple((member, "deliver", sender) for sender in senders)
+            known.steps_with[mask] = steps
         return steps
 
-    def _choose(self, state: State) -> tuple[list[Step], list[Step]]:
-        """The steps of the smallest stubborn set, and the others."""
+    def _choose(self, state: State) -> tuple[list[Step], tuple[int, ...]]:
+        """The steps of the smallest stubborn set, and the members that are not in it."""
+        members = range(self.size)
+        known = self._known
+        key = tuple([(known[state[m]].kind, self._under_way(state, m)) for m in members])
+        chosen = self._choices.get(key)
+        if chosen is None:
+            chosen = self._smallest(state) if self._reduce else tuple(members)
+            self._choices[key] = chosen
+        steps = [step for member in chosen for step in self._possible(state, member)]
+        if len(chosen) == self.size:
+            return steps, ()
+        return steps, tuple(m for m in members if m not in chosen)
+
+    def _smallest(self, state: State) -> tuple[int, ...]:
+        """The members of a stubborn set with the fewest steps; all dead ones are left out."""
         size = self.size
-        every = [self._possible(state, member) for member in range(size)]
-        if not self._reduce:
-            return [step for steps in every for step in steps], []
-        best: list[int] | None = None
-        best_count = 1 << 60
         known = [self._known[state[member]] for member in range(size)]
+        counts = [len(self._possible(state, member)) for member in range(size)]
+        best: tuple[int, ...] = ()
+        best_count = sum(counts) + 1
         for first in range(size):
-            if not every[first]:
+            if not counts[first]:
                 continue
-            members, count, todo = [first], 0, [first]
+            members, todo = [first], [first]
             while todo:
                 j = todo.pop()
-                count += len(every[j])
-                if count >= best_count:
-                    break
-                me = known[j]
-                if not me.alive:
-                    continue
+                waits = known[j].open_mask & ~self._under_way(state, j)
                 for k in range(size):
-                    if (
-                        k not in members
-                        and k not in me.closed
-                        and k not in me.blocked
-                        and not state[size + k * size + j]
-                        and known[k].alive
-                    ):
+                    if waits >> k & 1 and known[k].alive and k not in members:
                         members.append(k)
                         todo.append(k)
+            count = sum(counts[m] for m in members)
             if count < best_count:
-                best, best_count = members, count
-        if best is None:
-            return [], []
-        chosen = [step for member in best for step in every[member]]
-        others = [step for m in range(size) if m not in best for step in every[m]]
-        return chosen, others
+                best, best_count = tuple(members), count
+        return best
 
     def _successor(self, state: State, step: Step) -> tuple[State, bool]:
         size = self.size
@@ -456,5 +477,5 @@ class Space:
             if log == len(self._logs):
                 self._logs.append(actor.log)
             known = self._known_ids[key] = len(self._known)
-            self._known.append(_Known(actor, log, member))
+            self._known.append(_Known(actor, log, member, self._kinds))
         return known

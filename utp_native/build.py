@@ -16,7 +16,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cffi
@@ -86,7 +86,12 @@ def _inputs_digest(sources: dict[str, bytes], flags: Sequence[str]) -> str:
 
 
 def _make_builder(
-    libutp: Path, digest: str, flags: Sequence[str], link_flags: Sequence[str], ndebug: bool
+    libutp: Path,
+    digest: str,
+    flags: Sequence[str],
+    link_flags: Sequence[str],
+    ndebug: bool,
+    where: Callable[[Path], str] = str,
 ) -> cffi.FFI:
     builder = cffi.FFI()
     builder.cdef(_cdef())
@@ -96,7 +101,7 @@ def _make_builder(
         f'#include "abi.h"\nextern const char utp_native_inputs[];\n'
         f'const char utp_native_inputs[] __attribute__((used)) = "{_MARK}{digest}";\n',
         source_extension=".cpp",
-        sources=[str(libutp / name) for name in _LIBUTP] + [str(_SOURCES / n) for n in _OURS],
+        sources=[where(libutp / n) for n in _LIBUTP] + [where(_SOURCES / n) for n in _OURS],
         include_dirs=[str(_SOURCES), str(libutp)],
         define_macros=[("POSIX", "1"), *([("NDEBUG", "1")] if ndebug else [])],
         # distutils may define NDEBUG by itself.
@@ -168,7 +173,8 @@ def make_ffi() -> cffi.FFI:
     sources = _patched(())
     digest = _inputs_digest(sources, [*_FLAGS, "False"])
     libutp = _write(sources, _build_directory() / "release" / "libutp")
-    return _make_builder(libutp, digest, _FLAGS, [], True)
+    # setuptools takes no absolute paths.
+    return _make_builder(libutp, digest, _FLAGS, [], True, os.path.relpath)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

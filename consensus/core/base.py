@@ -140,6 +140,8 @@ class GroupBase:
         self._feeds: dict[Member, int] = {}
         """Joiners fed by this member, and the index up to which they were."""
         self._lapse = False
+        self._departure = False
+        """A leave or kick is known to be committed here, delivered or not."""
         self._accused = 0
         """Ranks that broke the protocol in this view."""
         self._overdue: tuple[int, ...] = ()

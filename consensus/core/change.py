@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from .base import RANK_MASK, Phase
-from .config import BACKOFF_ROUNDS
+from .config import BACKOFF_ROUNDS, ROUND_STEP_MAX
 from .kinds import ACCEPT, ACCEPTED, PREPARE, PROMISE
 from .membership import Change, next_members, reason_text
 from .silence import Silence
 from .synod import Promise
 from .trim import OWN_ACCEPTED, OWN_NOTED, OWN_NOTHING, compute_trim
-from .types import JOIN, Entry, Member, Message, Outcome, Value
+from .types import JOIN, RANK_BITS, Entry, Member, Message, Outcome, Value
 from .view import VIEW_SIZE_MAX, ranks
 
 
@@ -80,15 +80,25 @@ class ViewChange(Silence):
     # -- when, and by whom -------------------------------------------------------------------
 
     def _going(self) -> int:
-        """Mask of those whose leave or kick is committed."""
-        return self._view.mask(tuple(c[2] for c in self._committed_changes if c[1] != JOIN))
+        """Mask of those whose leave or kick is committed, delivered or not: somebody who holds up
+        the order could not be removed if that had to wait for its turn."""
+        if not self._departure:
+            return 0
+        subjects = [c[2] for c in self._committed_changes if c[1] != JOIN]
+        for ballot in self._ballots.values():
+            content = ballot.content
+            if ballot.outcome != Outcome.COMMITTED or content is None:
+                continue
+            if content.subject is not None and content.kind != JOIN:
+                subjects.append(content.subject)
+        return self._view.mask(tuple(subjects))
 
     def _change_wanted(self) -> bool:
-        if self._synod.wedged or self._lapse:
+        if self._synod.wedged or self._lapse or self._departure:
             return True
         removed = self._matrix.removed(self._view)
         return bool(removed) or any(
-            kind != JOIN or self._joiner_ready(key & RANK_MASK, subject, self._full)
+            kind == JOIN and self._joiner_ready(key & RANK_MASK, subject, self._full)
             for key, kind, subject, _, _ in self._committed_changes
         )
 
@@ -172,7 +182,8 @@ class ViewChange(Silence):
         return self._order.stable, synod.accepted, synod.value, tuple(held)
 
     def _from_its_coordinator(self, rank: int, ballot: int) -> bool:
-        if ballot & RANK_MASK == rank:
+        leap = (ballot >> RANK_BITS) - self._synod.round
+        if ballot & RANK_MASK == rank and leap <= ROUND_STEP_MAX:
             return True
         self._accuse(self._view.members[rank], "somebody else's ballot")
         return False

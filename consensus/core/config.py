@@ -27,6 +27,10 @@ WINDOW_TOTAL_MAX = 256
 """Proposals all members of a view together may have in flight; each has an equal share."""
 WINDOW_BYTES = 2 * 1024 * 1024
 """Bytes of contents all members together may have in flight; each has an equal share."""
+HOLD_FACTOR = 4
+"""How many windows of one proposer another member may have to hold: its open proposals, those
+delivered that it does not know everyone to have delivered, and what lanes that lag behind each
+other add to both."""
 BACKLOG_MAX = 4096
 """Own proposals that wait for room in the window, or for the next view."""
 CLOCK_STEP_MAX = 1 << 20
@@ -40,6 +44,8 @@ JOIN_ATTEMPTS_MAX = 3
 """How often a sponsor proposes one joiner before it gives up."""
 ROUND_MAX = 1 << 32
 """Rounds of one synod."""
+ROUND_STEP_MAX = 1 << 16
+"""How far a ballot's round may be ahead of those seen: rounds grow one by one."""
 BACKOFF_ROUNDS = 6
 """Takeover delays double with each round of a synod up to this one."""
 

@@ -148,8 +148,14 @@ class Group(Joining):
             if self._distrusted >> rank & 1:
                 self._distrust()
             queue = order.queue
-            if queue and self._ballots[queue[0]].outcome:
+            if self._departure or (queue and self._ballots[queue[0]].outcome):
                 self._deliver()
+
+    def accuse(self, sender: Member, what: str) -> None:
+        """The shell saw that `sender` sent what no honest member could (bytes that are no
+        message): treat it like a message the group itself refuses."""
+        if self._phase == Phase.MEMBER:
+            self._accuse(sender, what)
 
     def fire(self, timer: Timer) -> None:
         """An armed timer's delay is over."""

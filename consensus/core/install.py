@@ -25,8 +25,9 @@ from .outputs import Abandoned, Decided, Expelled, Installed
 from .types import RANK_BITS, Content, Member, Message, Outcome, Ticket, Value
 from .view import View
 
-PROBING = frozenset((SUSPECT, PREPARE, ACCEPT, ASK))
-"""Whoever sends one of these in an old view is stuck there and always gets an answer."""
+PROBING = frozenset((PREPARE, ACCEPT, ASK))
+"""Whoever sends one of these in an old view is stuck there and always gets an answer; to other
+messages one answer is enough, since lanes lose nothing."""
 UNANSWERED = frozenset((EXPELLED, HERE, INSTALL, PROMISE, ACCEPTED, SNAPSHOT, DECISION, READY))
 """Answers themselves, or what is normally still under way when a view ends."""
 
@@ -211,7 +212,7 @@ class Installing(ViewChange):
                 continue
             self._tell(sender, (INSTALL, number, clock, value[4], value))
             return
-        if kind in PROBING or kind == PROPOSE:
+        if kind in PROBING or kind in (PROPOSE, SUSPECT):
             self._tell(sender, (EXPELLED, self._number, *self._head(), TOO_OLD))
 
     def _stop_lane(self, sender: Member, message: Message) -> None:
@@ -238,7 +239,9 @@ class Installing(ViewChange):
         value: Value = message[4]
         if message[1] != self._number or self._number == 0:
             return
-        if sender not in self._view.members and sender != value[1]:
+        if sender not in self._view.members and not (
+            sender == value[1] and self._is_joiner(sender)
+        ):
             return
         if self._phase == Phase.JOINING and value[1] != self.me:
             return  # the join lapsed; the sponsor will say what comes next

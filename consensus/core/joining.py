@@ -104,7 +104,7 @@ class Joining(Installing):
         if not committed[0][4] <= index <= self._order.index:
             raise GroupError("a snapshot is of the index asked for, or of a later decision")
         log = [self._ballots[key] for key in self._order.log]
-        at = next(ballot.key for ballot in log if ballot.index == index)
+        at = next((b.key for b in log if b.index == index), committed[0][0])
         head = self._number, *self._head()
         self._tell(joiner, (SNAPSHOT, *head, self._view.members, index, at, data))
         self._feeds[joiner] = index

@@ -19,6 +19,7 @@ from .config import (
     BODY_SIZE_MAX,
     CLOCK_MAX,
     DEADLINE_MS_MAX,
+    HOLD_FACTOR,
     KIND_SIZE_MAX,
     REASON_SIZE_MAX,
     ROUND_MAX,
@@ -33,13 +34,15 @@ from .view import VIEW_SIZE_MAX
 
 ENTRY_SIZE_MAX = 64 * 1024
 """Bytes in one lane entry."""
-MESSAGE_SIZE_MAX = 16 * 1024 * 1024
-"""Bytes in one message of several entries: a promise or a trim with two full windows and every
-member's answer to each of its proposals."""
-HELD_MAX = 2 * WINDOW_TOTAL_MAX
-"""Proposals in a promise or a trim: two windows of all members."""
+MESSAGE_SIZE_MAX = 32 * 1024 * 1024
+"""Bytes in one message of several entries. The largest is a promise with a value accepted before:
+it holds what is open twice, with two full windows and everything every member may say to each."""
+HELD_MAX = HOLD_FACTOR * WINDOW_TOTAL_MAX
+"""Proposals in a promise or a trim."""
 
-assert MESSAGE_SIZE_MAX > 2 * WINDOW_BYTES + HELD_MAX * VIEW_SIZE_MAX * (ANSWER_SIZE_MAX + 16)
+_SAID_MAX = VIEW_SIZE_MAX * (ANSWER_SIZE_MAX + REASON_SIZE_MAX + 32)
+_CONTENT_MAX = KIND_SIZE_MAX + BLOBS_MAX * 48 + WHERE_SIZE_MAX + 128
+assert MESSAGE_SIZE_MAX > 2 * (2 * WINDOW_BYTES + 2 * WINDOW_TOTAL_MAX * (_SAID_MAX + _CONTENT_MAX))
 assert MESSAGE_SIZE_MAX > SNAPSHOT_SIZE_MAX + ENTRY_SIZE_MAX
 
 _PART = 0xC1  # the one byte that msgpack never uses

@@ -1,32 +1,30 @@
-"""The ordinary path: propose, vote, note, settle, deliver."""
+"""The ordinary path: propose, vote, note."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heappush
 from typing import Any, ClassVar
 
 from .ballot import WAITS_APPLICATION, Ballot
-from .base import RANK_MASK, GroupBase, Phase
+from .base import RANK_MASK, Phase
 from .config import (
     ANSWER_SIZE_MAX,
     BACKLOG_MAX,
     BLOBS_MAX,
     BODY_SIZE_MAX,
     DEADLINE_MS_MAX,
+    HOLD_FACTOR,
     KIND_SIZE_MAX,
     REASON_SIZE_MAX,
 )
+from .delivery import CONTENT_OVERHEAD, Delivery
 from .errors import GroupBusy, GroupClosed, GroupError, GroupSuspended
-from .kinds import ANSWER, DECISION, MARK, NOTED, PROPOSE, REJECT, VOTE
-from .outputs import Abandoned, Arm, Decided, Disarm, Output, VoteWanted
+from .kinds import ANSWER, NOTED, PROPOSE, REJECT
+from .outputs import Arm, Disarm, VoteWanted
 from .types import (
-    KICK,
     RANK_BITS,
     Content,
-    Decision,
-    Entry,
-    Member,
     Message,
     Outcome,
     Proposal,
@@ -35,9 +33,6 @@ from .types import (
     Timer,
     Vote,
 )
-
-CONTENT_OVERHEAD = 64
-"""Bytes a content costs beside its body, for the window's account."""
 
 ACCEPT = Vote(True)
 COMMITTED, REJECTED = Outcome.COMMITTED, Outcome.REJECTED
@@ -63,7 +58,7 @@ def check_content(content: Content) -> None:
         raise GroupError(f"a deadline is 1 to {DEADLINE_MS_MAX} ms")
 
 
-class Ordinary(GroupBase):
+class Ordinary(Delivery):
     _handlers: ClassVar[dict[int, Handler]] = {}
 
     # -- inputs ------------------------------------------------------------------------------
@@ -110,14 +105,6 @@ class Ordinary(GroupBase):
             self._propose_now(ticket, content, resubmit)
         return ticket
 
-    def _may_propose(self, content: Content) -> bool:
-        rank = self._rank
-        return (
-            not self._synod.wedged
-            and self._open[rank] < self._window
-            and self._open_bytes[rank] + len(content.body) + CONTENT_OVERHEAD <= self._window_bytes
-        )
-
     def _propose_now(self, ticket: Ticket, content: Content, resubmit: bool) -> int:
         clock = self._clock = self._next_clock()
         key = clock << RANK_BITS | self._rank
@@ -139,30 +126,6 @@ class Ordinary(GroupBase):
     def _next_clock(self) -> int:
         """A proposal's clock is higher than anything its proposer has seen or said."""
         return self._clock + 1
-
-    def _hold(self, ballot: Ballot, rank: int) -> None:
-        self._ballots[ballot.key] = ballot
-        self._open[rank] += 1
-        assert ballot.content is not None
-        self._open_bytes[rank] += len(ballot.content.body) + CONTENT_OVERHEAD
-        if self.config.ordered:
-            self._order.add(ballot.key)
-
-    def _forget(self, key: int) -> None:
-        content = self._ballots.pop(key).content
-        rank = key & RANK_MASK
-        assert content is not None
-        self._open[rank] -= 1
-        self._open_bytes[rank] -= len(content[1]) + CONTENT_OVERHEAD
-
-    def _drain_backlog(self) -> None:
-        backlog = self._backlog
-        while backlog and self._phase == Phase.MEMBER and self._may_propose(backlog[0][1]):
-            ticket, content, resubmit = backlog.popleft()
-            if content.kind == KICK and content.subject not in self._view.members:
-                self._out.append(Abandoned(ticket, None))  # it is out already
-            else:
-                self._propose_now(ticket, content, resubmit)
 
     # -- voting ------------------------------------------------------------------------------
 
@@ -259,8 +222,8 @@ class Ordinary(GroupBase):
         key: int = message[2] << RANK_BITS | rank
         size = len(content[1]) + CONTENT_OVERHEAD
         if (
-            self._open[rank] >= 2 * self._window
-            or self._open_bytes[rank] + size > 2 * self._window_bytes
+            self._open[rank] >= HOLD_FACTOR * self._window
+            or self._open_bytes[rank] + size > HOLD_FACTOR * self._window_bytes
         ):
             self._accuse(self._view.members[rank], "window exceeded")
             return
@@ -388,135 +351,3 @@ class Ordinary(GroupBase):
 
     def _on_mark(self, rank: int, message: Message) -> None:
         """The header says it all."""
-
-    # -- outcomes ----------------------------------------------------------------------------
-
-    def _settle(self, ballot: Ballot, outcome: Outcome) -> None:
-        ballot.outcome = outcome
-        if not self.config.ordered:
-            self._finish(ballot)
-            self._forget(ballot.key)
-            self._marks_moved = True
-
-    def _deliver(self) -> None:
-        changed = False
-        order = self._order
-        queue = order.queue
-        while (ballot := self._next_deliverable()) is not None:
-            if queue[0] == ballot.key:
-                heappop(queue)
-            else:
-                queue.remove(ballot.key)
-                queue.sort()
-            order.index += 1
-            self._finish(ballot)
-            if ballot.content[4] is not None:  # type: ignore[index]
-                changed = True
-        if changed:
-            self._reconsider()
-
-    def _finish(self, ballot: Ballot) -> None:
-        """Report a settled proposal in its place."""
-        order = self._order
-        key = ballot.key
-        content = ballot.content
-        assert content is not None
-        if self.config.ordered:
-            ballot.index = order.index
-            order.last_key = key
-            order.log.append(key)
-            self._marks_moved = True
-        ballot.waits = 0
-        out = self._out
-        if ballot.armed is not None:
-            out.append(Disarm(ballot.armed))
-            ballot.armed = None
-        if ballot.answers is None and ballot.reasons is None:
-            proposer = self._view[1][key & RANK_MASK]
-            proposal = _new(ProposalId, (self._number, key >> RANK_BITS, proposer))
-            decision = _new(Decision, (proposal, ballot.index, content, ballot.outcome, (), ()))
-        else:
-            decision = self._decision(ballot.index, self._entry(ballot))
-        out.append(_new(Decided, (decision, ballot.ticket)))
-        if self._feeds:
-            for joiner, upto in self._feeds.items():
-                self._feed(joiner, upto, ballot)
-        if content[4] is not None:
-            self._membership_decided(ballot)
-
-    def _feed(self, joiner: Member, upto: int, ballot: Ballot) -> None:
-        if ballot.index > upto:
-            self._feeds[joiner] = ballot.index
-            message = (DECISION, self._number, *self._head(), ballot.index, self._entry(ballot))
-            self._tell(joiner, message)
-
-    def _decision(self, index: int, entry: Entry) -> Decision:
-        key, outcome, content, answers, reasons = entry
-        members = self._view.members
-        return Decision(
-            self._proposal_id(key),
-            index,
-            content,
-            Outcome(outcome),
-            tuple((members[r], answer) for r, answer in answers) if answers else (),
-            tuple((members[r], reason) for r, reason in reasons) if reasons else (),
-        )
-
-    def _membership_decided(self, ballot: Ballot) -> None:
-        raise NotImplementedError
-
-    def _outcomes_unknown(self) -> None:
-        """This member is cut off for good: what it had open is unknown to it."""
-        for key in sorted(self._ballots):
-            ballot = self._ballots[key]
-            if ballot.armed is not None:
-                self._disarm("answer", key)
-            if ballot.content is not None and not ballot.index:
-                entry = (key, Outcome.UNKNOWN, ballot.content, *ballot.said())
-                self._out.append(Decided(self._decision(0, entry), ballot.ticket))
-        for ticket, _, _ in self._backlog:
-            self._out.append(Abandoned(ticket, None))
-        self._backlog.clear()
-
-    # -- polling -----------------------------------------------------------------------------
-
-    def _flush(self) -> None:
-        """Send the votes that were gathered, as one message."""
-        if self._accepts:
-            keys = tuple(self._accepts)
-            self._accepts.clear()
-            self._broadcast((VOTE, self._number, self._clock, self._order.index, keys))
-
-    def poll(self) -> list[Output]:
-        """Everything that is to be done, in order. Call it after any input."""
-        if self._marks_moved:
-            self._collect()
-        if self._accepts:
-            self._flush()
-        if (
-            self._order.index - self._sent_mark >= self._mark_every
-            and self._phase == Phase.MEMBER
-            and self.config.ordered
-        ):
-            self._broadcast((MARK, self._number, self._clock, self._order.index))
-        out = self._out
-        self._out = []
-        return out
-
-    def _collect(self) -> None:
-        """Rule 15: forget what everyone has delivered, and use the room in the window."""
-        self._marks_moved = False
-        order = self._order
-        stable = min(order.index, min(order.marks, default=0))
-        if self._committed_changes:
-            cap = self._cap()
-            if cap is not None and cap < stable:
-                stable = cap
-        if stable > order.stable:
-            order.stable = stable
-            log = order.log
-            ballots = self._ballots
-            while log and ballots[log[0]].index <= stable:
-                self._forget(log.popleft())
-        if self._backlog:
-            self._drain_backlog()

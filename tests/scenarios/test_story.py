@@ -53,10 +53,10 @@ def gather(world: World, hosts: list[Host]) -> None:
     founder, *others = hosts
     founder.call(lambda n, now: n.do(lambda m, t: m.found(NUMBER, GroupConfig(), t), now))
     for count, host in enumerate(others, start=2):
-        host.node.machine.know(founder.node.key, [founder.address])
+        host.node.machine.contacts.know(founder.node.key, [founder.address])
         host.call(lambda n, now: n.do(lambda m, t: m.connect(founder.node.key, t, 10.0), now))
-        assert world.run(lambda host=host: host.node.machine.life(founder.node.key) is not None)  # type: ignore[misc]
-        assert world.run(lambda host=host: founder.node.machine.life(host.node.key) is not None)  # type: ignore[misc]
+        assert world.run(lambda host=host: host.node.machine.contacts.lives.get(founder.node.key) is not None)  # type: ignore[misc]
+        assert world.run(lambda host=host: founder.node.machine.contacts.lives.get(host.node.key) is not None)  # type: ignore[misc]
         host.call(
             lambda n, now: n.do(
                 lambda m, t: m.join(NUMBER, founder.node.key, GroupConfig(), t), now
@@ -93,7 +93,7 @@ def test_story(seed: int, link: Link) -> None:
     gather(world, hosts)
     alice, bob, carol, dave = hosts
 
-    dave.node.machine.know(bob.node.key, [bob.address])
+    dave.node.machine.contacts.know(bob.node.key, [bob.address])
     dave.call(lambda n, now: n.do(lambda m, t: m.ask(bob.node.key, Content("price"), t, 5.0), now))
     asked: Callable[[], bool] = lambda: any(  # noqa: E731
         isinstance(event, PairEvent) and isinstance(event.output, Decided)

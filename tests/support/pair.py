@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from transport.core.config import TransportConfig
+from transport.core.constants import MAGIC
 from transport.core.events import EntriesReceived, Event, PresenceUp
 from transport.core.keys import Identity
 from transport.core.peers import Peers
+from transport.core.presence import Presence
 from transport.core.types import Address, Transmit
 
 E = TypeVar("E")
@@ -186,3 +188,41 @@ class World:
         while not condition():
             if not self.step(until):
                 raise AssertionError(f"it did not happen within {seconds} s")
+
+
+def kind_of(data: bytes) -> int | None:
+    """The kind of a handshake's datagram; None for a sealed one."""
+    return data[3] if data[:3] == MAGIC else None
+
+
+def drop_first(world: World, kind: int, times: int) -> list[int]:
+    """Lose the first `times` handshake datagrams of `kind`; the list counts them."""
+    seen: list[int] = []
+
+    def drop(source: Address, target: Address, data: bytes) -> bool:
+        if kind_of(data) != kind:
+            return False
+        seen.append(1)
+        return len(seen) <= times
+
+    world.net.drop = drop
+    return seen
+
+
+def presence_of(side: Side, other: Side) -> Presence:
+    """The presence `side` uses to reach `other`."""
+    presence = side.peers._table.relations[other.key].current
+    assert presence is not None
+    return presence
+
+
+def answering(world: World, side: Side) -> None:
+    """Answer every entry for group 0 at once."""
+
+    def answer(event: Event) -> None:
+        if isinstance(event, EntriesReceived):
+            for group, entry in event.entries:
+                if group == 0:
+                    side.peers.send(event.peer, 0, b"re: " + entry, world.now)
+
+    side.on_event = answer

@@ -2,7 +2,8 @@
 
 Everything follows from the seed. Faults: crashes (what a dead member had sent may arrive in part),
 lanes that stand still, links reported silent rightly or wrongly and one-sidedly, timers that fire
-at any time. With `changes` there are fewer proposals and more faults. After the faults everything heals, and the group must come to rest in one view.
+at any time. With `changes` there are fewer proposals and more faults, members cut off in turn
+among them. After the faults everything heals, and the group must come to rest in one view.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from consensus.core.base import Phase
 from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
 from consensus.core.group import Group
+from consensus.core.messages import ENTRY_SIZE_MAX, Assembler, encode
 from consensus.core.outputs import (
     Abandoned,
     Accused,
@@ -43,7 +45,8 @@ from consensus.core.types import (
 )
 from consensus.core.view import View
 
-HEALING_STEPS_MAX = 4_000
+HEALING_STEPS_MAX = 500
+"""Times the square of the number of members ever."""
 
 
 class Violation(AssertionError):
@@ -61,6 +64,18 @@ class Life:
         self.tickets: set[int] = set()
 
 
+def through_the_wire(message: Message) -> Message:
+    """What arrives of a message: the same, whatever an honest member sends."""
+    assembler = Assembler()
+    arrived = None
+    for entry in encode(message):
+        assert arrived is None
+        assert len(entry) <= ENTRY_SIZE_MAX
+        arrived = assembler.receive_untrusted(entry)
+    assert arrived == message, f"{arrived} for {message}"
+    return arrived
+
+
 class Schedule:
     def __init__(
         self,
@@ -69,11 +84,13 @@ class Schedule:
         config: GroupConfig | None = None,
         group: type[Group] = Group,
         changes: bool = False,
+        wire: bool = False,
     ) -> None:
         self.random = Random(seed)
         self.kind = group
-        self.config = config or GroupConfig()
+        self.config = config or GroupConfig(asks_for_snapshots=seed % 2 == 0)
         self.changes = changes
+        self.wire = wire
         self.now = 0.0
         self.names = 0
         self.lives: dict[Member, Life] = {}
@@ -148,8 +165,9 @@ class Schedule:
 
     def do(self, member: Member, life: Life, output: Output) -> None:
         if isinstance(output, Send):
+            message = through_the_wire(output.message) if self.wire else output.message
             if output.to not in self.dead:
-                self.lanes.setdefault((member, output.to), deque()).append(output.message)
+                self.lanes.setdefault((member, output.to), deque()).append(message)
         elif isinstance(output, Arm):
             self.timers_of(life)[output.timer] = self.now + output.delay_s
         elif isinstance(output, Disarm):
@@ -330,7 +348,7 @@ class Schedule:
                 if other != member:
                     group.link(other, other not in self.dead)
             self.drain(member)
-        for _ in range(HEALING_STEPS_MAX):
+        for _ in range(HEALING_STEPS_MAX * len(self.lives) ** 2):
             lanes = [p for p, lane in self.lanes.items() if lane]
             if lanes:
                 self.deliver(self.random.choice(lanes))

@@ -123,6 +123,8 @@ class World:
         elif isinstance(output, SnapshotWanted):
             group.snapshot(output.joiner, output.index, b"state")
         else:
+            if isinstance(output, Ended):
+                self.timers[name].clear()
             self.say(f"{name}: {show_output(output)}")
 
     # -- commands ----------------------------------------------------------------------------
@@ -173,8 +175,9 @@ class World:
     def do_accept(self, name: str, answer: str = "") -> None:
         self.groups[name].answer(self.wanted[name].popleft().id, Vote(True, answer.encode()))
 
-    def do_reject(self, name: str, reason: str = "no") -> None:
-        self.groups[name].answer(self.wanted[name].popleft().id, Vote(False, reason=reason))
+    def do_reject(self, name: str, *reason: str) -> None:
+        vote = Vote(False, reason=" ".join(reason) or "no")
+        self.groups[name].answer(self.wanted[name].popleft().id, vote)
 
     def do_unreachable(self, name: str) -> None:
         self.unreachable.add(name)
@@ -225,8 +228,11 @@ class World:
                     return
             return
         for _ in range(DELIVERIES_MAX):
-            pairs = [p for p in sorted(self.lanes) if p not in self.held]
-            if not any(list(map(self.step, pairs))):
+            delivered = False
+            for pair in sorted(self.lanes):
+                if pair not in self.held:
+                    delivered |= self.step(pair)
+            if not delivered:
                 return
         raise AssertionError("the groups never fall silent")
 

@@ -45,7 +45,7 @@ def test_removing_a_plane_frees_everything() -> None:
     assert again != link.plane_b
     # Its datagrams are control again for whoever has no plane for them.
     link.b.remove_plane(again)
-    link.a.write(pairs[1][0], b"late")
+    link.a.open_channel(link.plane_a)
     link.collect()
     late = [(data, A) for _, _, source, _, data in link.flying if source == A]
     assert late

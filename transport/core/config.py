@@ -51,6 +51,8 @@ class TransportConfig:
     """How long a presence may exist before a datagram opens under its keys."""
     unconfirmed_max: int = 1_024
     """Unconfirmed presences at once."""
+    halves_max: int = 4_096
+    """Unconfirmed peers whose received packets are remembered, so that a retry is no duplicate."""
     drain_s: float = 10.0
     """How long a replaced presence still opens datagrams after the last one it opened."""
     rekey_s: float = 120.0

@@ -44,13 +44,15 @@ def _nearest(wire: int, base: int) -> int:
 class Lane:
     """Both directions of one lane."""
 
-    __slots__ = ("id", "peer_id", "receiver", "rtt", "sender")
+    __slots__ = ("id", "met", "peer_id", "receiver", "rtt", "sender")
 
     def __init__(self, config: TransportConfig, rtt: RoundTrip, lane_id: int) -> None:
         self.id = lane_id
         """64 random bits that name this side's life of the lane."""
         self.peer_id = 0
         """The peer's; 0 until it has said it."""
+        self.met = False
+        """Both sides know each other's id: a presence that carries the lane was confirmed."""
         self.rtt = rtt
         self.sender = LaneSender(config, rtt)
         self.receiver = LaneReceiver(config.ack_delay_s, config.lane_window_max)

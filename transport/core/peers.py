@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from transport.core import meeting
+from transport.core import admitting, initiating
 from transport.core.admitted import Admitted
 from transport.core.config import TransportConfig
 from transport.core.constants import CID_SIZE, ECHO_SIZE, KEY_SIZE
@@ -136,7 +136,7 @@ class Peers:
             try:
                 if table.attempts >= table.config.attempts_max:
                     raise LocalError("too many attempts at once")
-                meeting.begin_attempt(table, relation, addresses, now, now + timeout_s)
+                initiating.begin_attempt(table, relation, addresses, now, now + timeout_s)
             except LocalError:
                 relation.drop_if_unused()
                 raise
@@ -218,7 +218,7 @@ class Peers:
 
     def _close(self, relation: Relation, reason: int, now: float) -> None:
         if relation.attempt is not None:
-            meeting.attempt_failed(self._table, relation, reason)
+            initiating.attempt_failed(self._table, relation, reason)
         relation.close(reason, now)
         if not relation.dropped:
             self._table.mark(relation)
@@ -240,7 +240,7 @@ class Peers:
         if echo is not None:
             relation = table.by_echo.get(echo)
             if relation is not None:
-                meeting.attempt_datagram_untrusted(table, relation, data, address, now)
+                initiating.attempt_datagram_untrusted(table, relation, data, address, now)
                 if not relation.dropped:
                     table.mark(relation)
             return
@@ -266,7 +266,7 @@ class Peers:
             relation = self._relation(admitted.peer, now)
         except LocalError:
             return  # the table is full: to this peer, we are not there
-        meeting.admit(self._table, relation, admitted, address, now)
+        admitting.admit(self._table, relation, admitted, address, now)
         relation.drop_if_unused()
         if not relation.dropped:
             self._table.mark(relation)

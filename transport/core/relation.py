@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from transport.core import frames, meeting, renewal
+from transport.core import admitting, frames, initiating, renewal
+from transport.core.admitting import Admission
 from transport.core.attempt import Attempt
 from transport.core.errors import WireError
 from transport.core.events import (
@@ -24,11 +25,10 @@ from transport.core.frames import LANE, LANE_ACK, LANE_KIND_MASK
 from transport.core.lane import HEADER_SIZE_MAX, Lane
 from transport.core.lane_send import BODY_SIZE_MAX
 from transport.core.liveness import Liveness, Verdict
-from transport.core.meeting import Admission
 from transport.core.presence import Presence
 from transport.core.rtt import RoundTrip
 from transport.core.seal import SEALED_PAYLOAD_SIZE_MAX
-from transport.core.table import Table
+from transport.core.table import HalfLane, Table
 from transport.core.types import Address
 
 __all__ = ["Relation"]
@@ -58,6 +58,7 @@ class Relation:
         "reported",
         "restarted",
         "rtt",
+        "switched_at",
         "unconfirmed",
         "wakeups",
     )
@@ -87,6 +88,8 @@ class Relation:
         """The lane began anew since the last `PresenceUp`."""
         self.active_at = now
         """When an entry passed last, either way."""
+        self.switched_at = now
+        """When `current` changed last."""
         self.dirty = False
         self.dropped = False
         self.wakeups: list[float] = []
@@ -111,7 +114,7 @@ class Relation:
             newest = presence.opener.newest
             path.arrived(address, len(datagram), newest, self.rtt.timeout_s(), now)
         elsewhere = presence is not self.current or not presence.confirmed
-        if elsewhere and not meeting.opened_elsewhere(self._table, self, presence, now):
+        if elsewhere and not admitting.opened_elsewhere(self._table, self, presence, payload, now):
             return True
         if self.liveness.heard(now):
             self._table.events.append(Heard(self.peer, presence.incarnation))
@@ -214,8 +217,10 @@ class Relation:
     def flush(self, now: float) -> None:
         """Put everything that may go now into `out`."""
         table = self._table
-        if self.attempt is not None or self.admission is not None:
-            meeting.flush_handshakes(table, self, now)
+        if self.attempt is not None:
+            initiating.flush_attempt(table, self, now)
+        if self.admission is not None:
+            admitting.accept_due(table, self, now)
         for each in (*self.former, *self.unconfirmed):
             if each.control:
                 table.out.append(each.seal(self._take_control(each)))
@@ -297,7 +302,7 @@ class Relation:
             if presence.expires_at <= now:
                 self._expired(presence, now)
         if self.attempt is not None and self.attempt.deadline <= now:
-            meeting.attempt_failed(self._table, self, Reason.NO_ANSWER)
+            initiating.attempt_failed(self._table, self, Reason.NO_ANSWER)
         current = self.current
         if current is None:
             return
@@ -386,10 +391,18 @@ class Relation:
             self._table.events.append(PresenceDown(self.peer, incarnation, reason))
         self.liveness.heard(now)
         if not self.kept and self.attempt is None:
-            self.lane = self.new_lane()
+            self.forget_lane()
             self.incarnation = None
             self.restarted = False
         self.drop_if_unused()
+
+    def forget_lane(self) -> None:
+        """Drop the lane; of one the peer does not know that it was there, keep what arrived."""
+        lane = self.lane
+        if lane.receiver.started and not lane.met and self.incarnation is not None:
+            half = HalfLane(self.incarnation, lane.peer_id, lane.receiver)
+            self._table.remember_half(self.peer, half)
+        self.lane = self.new_lane()
 
     def drop_if_unused(self) -> None:
         """Leave the table if nothing keeps this relation there."""
@@ -403,5 +416,6 @@ class Relation:
             or self.unconfirmed
         ):
             return
+        self.forget_lane()
         self.dropped = True
         self._table.relations.pop(self.peer, None)

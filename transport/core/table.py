@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from transport.core.config import TransportConfig
 from transport.core.constants import CID_SIZE
 from transport.core.events import Event
 from transport.core.keys import Identity
+from transport.core.lane_receive import LaneReceiver
 from transport.core.timers import Timers
 from transport.core.types import Address, RandomBytes, Transmit
 from transport.core.wire import is_handshake
@@ -16,9 +17,17 @@ if TYPE_CHECKING:
     from transport.core.presence import Presence
     from transport.core.relation import Relation
 
-__all__ = ["Table"]
+__all__ = ["HalfLane", "Table"]
 
 _WAITING_FACTOR = 4
+
+
+class HalfLane(NamedTuple):
+    """Which of a peer's packets were received."""
+
+    incarnation: int
+    lane_id: int
+    receiver: LaneReceiver
 
 
 class Table:
@@ -31,6 +40,7 @@ class Table:
         "config",
         "dirty",
         "events",
+        "halves",
         "identity",
         "incarnation",
         "out",
@@ -60,6 +70,8 @@ class Table:
         self.timers: Timers[Relation] = Timers()
         self.attempts = 0
         """Attempts under way."""
+        self.halves: dict[bytes, HalfLane] = {}
+        """Receiving halves of lanes whose presence was never confirmed, by peer."""
         self.waiting: dict[bytes, Address] = {}
         """Where the P3s came from that wait in the responder's queue, by echo."""
         self.unconfirmed = 0
@@ -85,6 +97,16 @@ class Table:
         # Not every one of these waits; those that do are found as long as the queue is not full.
         while len(self.waiting) > _WAITING_FACTOR * self.config.handshake.waiting_max:
             del self.waiting[next(iter(self.waiting))]
+
+    def remember_half(self, peer: bytes, half: HalfLane) -> None:
+        """What came in a P3 was handed up, and the lane is forgotten without the peer's knowing.
+
+        Its next P3 may bring the same packets; then this tells them apart from new ones.
+        """
+        self.halves.pop(peer, None)
+        self.halves[peer] = half
+        while len(self.halves) > self.config.halves_max:
+            del self.halves[next(iter(self.halves))]
 
     def mark(self, relation: Relation) -> None:
         """Let the next `poll_transmits` look at `relation`."""

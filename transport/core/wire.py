@@ -87,6 +87,8 @@ assert ACCEPT_OVERHEAD_MAX + REPLY_SIZE_MAX <= DATAGRAM_SIZE_MAX
 
 
 class Hello(NamedTuple):
+    """P1, without its padding."""
+
     version: int
     nonce: bytes
     time: int
@@ -95,6 +97,8 @@ class Hello(NamedTuple):
 
 
 class Challenge(NamedTuple):
+    """P2 that accepts, field by field."""
+
     echo: bytes
     choice: int
     time: int
@@ -105,6 +109,8 @@ class Challenge(NamedTuple):
 
 
 class TransientPart(NamedTuple):
+    """The part of P2 that is the same for all challenges under one transient."""
+
     transient: bytes
     tid: bytes
     not_before: int
@@ -114,6 +120,8 @@ class TransientPart(NamedTuple):
 
 
 class Initiate(NamedTuple):
+    """P3's clear header, without the solution."""
+
     prefix: bytes
     choice: int
     tid: bytes

@@ -138,6 +138,19 @@ def test_an_overrun_queue_is_trimmed_and_raises_the_effort() -> None:
     assert first.first_data == b"with effort"
 
 
+def test_the_effort_rises_to_what_would_have_fitted() -> None:
+    config = HandshakeConfig(
+        handshakes_per_s_max=1.0, handshakes_burst=3, waiting_max=4, effort_min=8
+    )
+    pair = Pair(config=config)
+    for _ in range(12):
+        pair.give(pair.to_p3(pair.initiator()))
+    pair.now += EFFORT_INTERVAL_S
+    pair.responder.handle_timeout(pair.now)
+    # Twelve times 8 came, and three were handled.
+    assert pair.responder.effort == 12 * 8 // 3
+
+
 def test_a_lost_p4_is_repeated_though_the_effort_has_risen() -> None:
     pair = Pair()
     p3 = pair.to_p3(pair.initiator())

@@ -118,6 +118,16 @@ def test_a_sequence_buys_few_tries() -> None:
     assert pair.give(p3) is None, "burnt: the initiator has to begin again"
 
 
+def test_after_the_true_one_its_sequence_buys_nothing() -> None:
+    pair = Pair()
+    p3 = pair.to_p3(pair.initiator())
+    assert pair.give(flip(p3, 8 * len(p3) - 1)) is None
+    assert isinstance(pair.give(p3), Admitted)
+    with counted_primitives() as counts:
+        assert pair.give(flip(p3, 8 * len(p3) - 2)) is None
+    assert counts.diffie_hellman == 0
+
+
 def test_a_full_table_of_sequences_raises_the_effort(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transient_module, "SEQUENCES_MAX", 3)
     pair = Pair()

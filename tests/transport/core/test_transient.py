@@ -95,6 +95,13 @@ def test_the_one_before_is_found_and_the_one_before_that_is_not() -> None:
     assert len(set(tids)) == 4
 
 
+def test_a_transient_past_its_life_is_not_found_though_nothing_replaced_it() -> None:
+    transients = Transients(IDENTITY, CONFIG, seeded(1), 0.0)
+    tid = transients.current.tid
+    assert transients.find_untrusted(tid, TRANSIENT_LIFE_S - 0.1) is transients.current
+    assert transients.find_untrusted(tid, TRANSIENT_LIFE_S) is None
+
+
 @pytest.mark.parametrize("tid", [b"\1\0\0\0", b"\x80\1\0\0", b"\x80\x80\x80\x80", b"\xff" * 4])
 def test_what_cannot_be_a_tid(tid: bytes) -> None:
     transients = Transients(IDENTITY, CONFIG, seeded(1), 0.0)

@@ -1,0 +1,69 @@
+"""Where peers are said to be, in which life they are known, and having presences with them."""
+
+from collections.abc import Iterable
+
+from consensus.addresses import ADDRESSES_MAX, checked
+from consensus.core.errors import GroupError
+from consensus.core.types import Member
+from transport.core.errors import LocalError
+from transport.core.peers import Peers
+from transport.core.types import Address
+
+
+class Contacts:
+    """The peers of a node, above the transport's table."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+        self._where: dict[bytes, tuple[Address, ...]] = {}
+        self.lives: dict[bytes, int] = {}
+        """The incarnation each peer was last up in; none once its presence is over for good."""
+
+    def know(self, peer: bytes, addresses: Iterable[Address]) -> None:
+        """Where a peer may be found. Raises GroupError for what is no address."""
+        self._where[peer] = checked(addresses)
+
+    def addresses(self, peer: bytes) -> tuple[Address, ...]:
+        """Where a peer was last reached, or is said to be found; may be empty."""
+        status = self._peers.status(peer)
+        known = self._where.get(peer, ())
+        if status is None or status.address is None or status.address in known:
+            return known
+        return (status.address, *known)[:ADDRESSES_MAX]
+
+    def connect(self, peer: bytes, now: float, timeout_s: float) -> None:
+        """Have a presence. Raises GroupError if no address is known, LocalError."""
+        found = self.addresses(peer)
+        if not found:
+            raise GroupError(f"no address is known for {peer.hex()[:16]}")
+        self._peers.connect(peer, found, now, timeout_s)
+
+    def member(self, peer: bytes) -> Member:
+        """The peer in its present life. Raises GroupError without a presence."""
+        life = self.lives.get(peer)
+        if life is None:
+            raise GroupError(f"no presence with {peer.hex()[:16]}")
+        return Member(peer, life)
+
+    def is_up(self, member: Member) -> bool:
+        """There is a presence with this very life of a peer."""
+        status = self._peers.status(member.key)
+        alive = self.lives.get(member.key) == member.incarnation
+        return alive and status is not None and status.up
+
+    def reconnect(self, peer: bytes, now: float) -> None:
+        """Try again to have a presence that was lost."""
+        status = self._peers.status(peer)
+        addresses = self.addresses(peer)
+        if addresses and (status is None or not status.up):
+            self._peers.connect(peer, addresses, now)
+
+    def attempt(self, peer: bytes, addresses: tuple[Address, ...], now: float) -> bool:
+        """Begin to connect to what another member named: key and addresses may be anything."""
+        if not addresses:
+            return False
+        try:
+            self._peers.connect(peer, addresses, now)
+        except LocalError:
+            return False
+        return True

@@ -1,0 +1,199 @@
+"""The responder"s side of a meeting: an admitted P3, the reply its P4 carries, confirmation.
+
+Nothing a P3 says replaces anything until a datagram has opened under the keys that follow from it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transport.core import frames
+from transport.core.admitted import Admitted
+from transport.core.errors import WireError
+from transport.core.events import (
+    Reason,
+)
+from transport.core.lane import Lane
+from transport.core.meeting import (
+    begin_anew,
+    bind,
+    is_other_life,
+    lane_open_untrusted,
+    promote,
+    report_up,
+    settle,
+)
+from transport.core.presence import Presence
+from transport.core.table import Table
+from transport.core.types import Address, Transmit
+from transport.core.wire import echo_of_untrusted
+
+if TYPE_CHECKING:
+    from transport.core.relation import Relation
+
+__all__ = ["Admission", "accept_due", "admit", "opened_elsewhere"]
+
+_UNCONFIRMED_PER_PEER_MAX = 2
+
+
+class Admission:
+    """An authenticated P3 whose P4 waits for a reply to carry."""
+
+    __slots__ = ("address", "admitted", "deadline", "held_first_data", "lane")
+
+    def __init__(
+        self,
+        admitted: Admitted,
+        address: Address | None,
+        lane: Lane,
+        held_first_data: bytes,
+        deadline: float,
+    ) -> None:
+        self.admitted = admitted
+        self.address = address
+        self.lane = lane
+        self.held_first_data = held_first_data
+        self.deadline = deadline
+
+
+def admit(
+    table: Table, relation: Relation, admitted: Admitted, address: Address | None, now: float
+) -> None:
+    """Take an authenticated P3: hand its first data up unless it would replace something.
+
+    `address` is None for one that waited in the responder's queue: its P4 leaves at once, and
+    tells by its echo where it came from.
+    """
+    if relation.admission is not None:
+        _accept(table, relation, now)
+    if table.unconfirmed >= table.config.unconfirmed_max:
+        return
+    try:
+        lane_id, known, offset = lane_open_untrusted(admitted.first_data)
+    except WireError:
+        return
+    other_life = is_other_life(relation, admitted.incarnation, lane_id)
+    lane, held = relation.lane, b""
+    if other_life and relation.current is not None:
+        lane, held = relation.new_lane(), admitted.first_data
+        lane.peer_id = lane_id
+    elif other_life:
+        begin_anew(table, relation, relation.new_lane(), now)
+        lane = relation.lane
+    stale = known not in (0, relation.lane.id)
+    if not held and not stale:
+        bind(table, relation, admitted.incarnation, lane_id)
+    deadline = now + table.config.accept_delay_s
+    relation.admission = Admission(admitted, address, lane, held, deadline)
+    if address is None:
+        address = _accept(table, relation, now)
+    if address is None or held or stale:
+        return  # if stale, P4 tells the peer that it speaks of a life of ours that is over
+    report_up(table, relation, address, initiator=False)
+    relation.take_first_data_untrusted(admitted.first_data, offset, now)
+
+
+def accept_due(table: Table, relation: Relation, now: float) -> None:
+    """Send P4 if there is a reply for it to carry, or it has waited long enough."""
+    admission = relation.admission
+    if admission is None:
+        return
+    replying = admission.lane is relation.lane and relation.lane.sender.ready()
+    if replying or admission.deadline <= now or admission.lane is not relation.lane:
+        _accept(table, relation, now)
+
+
+def _accept(table: Table, relation: Relation, now: float) -> Address | None:
+    """Send P4; where it went, or None if it could not."""
+    admission = relation.admission
+    assert admission is not None
+    relation.admission = None
+    admitted = admission.admitted
+    if table.unconfirmed >= table.config.unconfirmed_max:
+        # Others were quicker while it waited for a reply.
+        if relation.current is None and not relation.unconfirmed:
+            relation.down(Reason.UNCONFIRMED, now)
+        return None
+    lane = admission.lane
+    reply = frames.lane_open(lane.id, lane.peer_id)
+    if lane is relation.lane and relation.current is None:
+        room = admitted.reply_size_max - len(reply)
+        packet = lane.packet_frame(now, room)
+        if packet is None and lane.receiver.started:
+            packet = lane.ack_frame(now)
+        reply += packet or b""
+    message_cid, bulk_cid = table.draw_cids()
+    established = admitted.accept(reply, message_cid, bulk_cid, table.incarnation, now)
+    address = admission.address
+    if address is None:
+        address = table.waiting.pop(echo_of_untrusted(established.datagram) or b"", None)
+        if address is None:
+            return None
+    presence = Presence(
+        established,
+        address,
+        lane,
+        table.config,
+        table.random,
+        message_cid=message_cid,
+        bulk_cid=bulk_cid,
+        own_key=table.identity.key,
+        initiator=False,
+        now=now,
+    )
+    presence.held_first_data = admission.held_first_data
+    table.by_cid[message_cid] = (relation, presence)
+    relation.unconfirmed.append(presence)
+    table.unconfirmed += 1
+    if len(relation.unconfirmed) > _UNCONFIRMED_PER_PEER_MAX:
+        relation.discard(relation.unconfirmed[0])
+    if established.rtt_s is not None:
+        relation.rtt.sample(established.rtt_s)
+    table.out.append(Transmit(established.datagram, address))
+    return address
+
+
+def opened_elsewhere(
+    table: Table, relation: Relation, presence: Presence, payload: bytes, now: float
+) -> bool:
+    """A datagram opened under a presence that is not the current, confirmed one.
+
+    Returns False if its frames do not count.
+    """
+    if presence.closed_reason is not None:
+        # The peer did not hear that it is over.
+        presence.say(frames.close(min(presence.closed_reason, 255)))
+        return False
+    if presence in relation.former:
+        presence.expires_at = now + table.config.drain_s
+        if payload and payload[0] != frames.CLOSE:
+            settle(table, relation, presence, now)
+        return True
+    if presence.confirmed:
+        return True
+    presence.confirmed = True
+    presence.probe_at = None
+    if presence in relation.unconfirmed:
+        relation.unconfirmed.remove(presence)
+        table.unconfirmed -= 1
+        _confirmed(table, relation, presence, now)
+    return True
+
+
+def _confirmed(table: Table, relation: Relation, presence: Presence, now: float) -> None:
+    if presence.lane is not relation.lane:
+        if not presence.held_first_data:
+            # Its life of the lane has ended between P3 and now: only the peer can begin anew.
+            relation.retire(presence, now)
+            return
+        begin_anew(table, relation, presence.lane, now)
+    bind(table, relation, presence.incarnation, presence.lane.peer_id)
+    promote(table, relation, presence, now)
+    held = presence.held_first_data
+    if held:
+        presence.held_first_data = b""
+        _, known, offset = lane_open_untrusted(held)
+        if known in (0, relation.lane.id):
+            relation.take_first_data_untrusted(held, offset, now)
+    # What P4 carried has arrived, or nothing would open.
+    relation.lane.sender.resume(presence.made_at)

@@ -1,0 +1,157 @@
+"""The initiator"s side of a meeting: an attempt, from P1 to the presence its P4 makes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from transport.core import frames
+from transport.core.agreement import Established
+from transport.core.attempt import Attempt
+from transport.core.constants import FIRST_DATA_SIZE_MAX
+from transport.core.errors import WireError
+from transport.core.events import (
+    ConnectFailed,
+    Heard,
+    Reason,
+)
+from transport.core.initiator import Initiator
+from transport.core.meeting import (
+    begin_anew,
+    bind,
+    is_other_life,
+    lane_open_untrusted,
+    promote,
+)
+from transport.core.presence import Presence
+from transport.core.table import Table
+from transport.core.types import Address
+
+if TYPE_CHECKING:
+    from transport.core.relation import Relation
+
+__all__ = ["attempt_datagram_untrusted", "attempt_failed", "begin_attempt", "flush_attempt"]
+
+
+def begin_attempt(
+    table: Table, relation: Relation, addresses: Sequence[Address], now: float, deadline: float
+) -> None:
+    """Try to reach the peer. Raises `LocalError` for a key that is none, or this node's own."""
+    message_cid, bulk_cid = table.draw_cids()
+    initiator = Initiator(
+        table.identity,
+        relation.peer,
+        table.config.handshake,
+        table.random,
+        message_cid=message_cid,
+        bulk_cid=bulk_cid,
+        incarnation=table.incarnation,
+    )
+    relation.attempt = Attempt(
+        initiator,
+        addresses,
+        table.config,
+        table.random,
+        message_cid=message_cid,
+        bulk_cid=bulk_cid,
+        now=now,
+        deadline=deadline,
+    )
+    table.attempts += 1
+
+
+def flush_attempt(table: Table, relation: Relation, now: float) -> None:
+    """Send what the attempt has to send."""
+    attempt = relation.attempt
+    if attempt is not None:
+        attempt.handle_timeout(lambda: _first_data(relation, now), now, table.out)
+        _register_echo(table, relation)
+
+
+def attempt_datagram_untrusted(
+    table: Table, relation: Relation, data: bytes, address: Address, now: float
+) -> None:
+    """Take a P2 or P4 of this relation's attempt; raises nothing."""
+    attempt = relation.attempt
+    if attempt is None:
+        return
+    established = attempt.receive_untrusted(data, address, lambda: _first_data(relation, now), now)
+    _register_echo(table, relation)
+    if established is not None:
+        _end_attempt(table, relation)
+        try:
+            lane_id, known, offset = lane_open_untrusted(established.reply)
+        except WireError:
+            table.events.append(ConnectFailed(relation.peer, Reason.PROTOCOL))
+            relation.drop_if_unused()
+            return
+        _established(table, relation, attempt, established, address, lane_id, known, offset, now)
+
+
+def attempt_failed(table: Table, relation: Relation, reason: int) -> None:
+    """Give the attempt up and say so."""
+    _end_attempt(table, relation)
+    table.events.append(ConnectFailed(relation.peer, reason))
+    relation.drop_if_unused()
+
+
+def _end_attempt(table: Table, relation: Relation) -> None:
+    if relation.attempt is not None:
+        table.by_echo.pop(relation.echo, None)
+        relation.echo = b""
+        relation.attempt = None
+        table.attempts -= 1
+
+
+def _register_echo(table: Table, relation: Relation) -> None:
+    assert relation.attempt is not None
+    echo = relation.attempt.initiator.echo
+    if echo != relation.echo:
+        table.by_echo.pop(relation.echo, None)
+        table.by_echo[echo] = relation
+        relation.echo = echo
+
+
+def _first_data(relation: Relation, now: float) -> bytes:
+    lane = relation.lane
+    opening = frames.lane_open(lane.id, lane.peer_id)
+    if relation.current is not None:
+        return opening  # the presence that is still there carries the lane
+    return opening + (lane.packet_frame(now, FIRST_DATA_SIZE_MAX - len(opening)) or b"")
+
+
+def _established(
+    table: Table,
+    relation: Relation,
+    attempt: Attempt,
+    established: Established,
+    address: Address,
+    lane_id: int,
+    known: int,
+    offset: int,
+    now: float,
+) -> None:
+    if is_other_life(relation, established.incarnation, lane_id):
+        begin_anew(table, relation, relation.new_lane(), now)
+    bind(table, relation, established.incarnation, lane_id)
+    presence = Presence(
+        established,
+        address,
+        relation.lane,
+        table.config,
+        table.random,
+        message_cid=attempt.message_cid,
+        bulk_cid=attempt.bulk_cid,
+        own_key=table.identity.key,
+        initiator=True,
+        now=now,
+    )
+    table.by_cid[presence.message_cid] = (relation, presence)
+    if established.rtt_s is not None:
+        relation.rtt.sample(established.rtt_s)
+    if relation.liveness.heard(now):
+        table.events.append(Heard(relation.peer, established.incarnation))
+    promote(table, relation, presence, now)
+    relation.take_frames_untrusted(presence, established.reply, offset, address, now)
+    # What P3 carried has arrived, or P4 would not be there.
+    relation.lane.sender.resume(attempt.started_at)
