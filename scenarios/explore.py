@@ -13,6 +13,7 @@ from typing import Any
 from consensus.core.group import Group
 from consensus.core.kinds import NAMES
 from consensus.core.types import Content
+from scenarios.actor import Counterexample, Result
 from scenarios.case import Case, Faults
 from scenarios.checkers import Checkers, Violation
 from scenarios.history import Decided, Event, Installed
@@ -20,7 +21,7 @@ from scenarios.picture import Moment
 from scenarios.prepare import prepare
 from scenarios.recorder import events_of_log
 from scenarios.shell import Scene, Shell
-from scenarios.space import Counterexample, Result, Space
+from scenarios.space import Space
 from scenarios.stage import Stage
 
 __all__ = ["Exploration", "Found", "explore", "moments_of"]

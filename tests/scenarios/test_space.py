@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from scenarios.actor import Actor
 from scenarios.checkers import Violation
-from scenarios.space import Actor, Space
+from scenarios.space import Space
 
 Sends = Sequence[tuple[int, Hashable]]
 
