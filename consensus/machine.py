@@ -420,6 +420,13 @@ class Machine:
         slot.renew(tuple(m for m in members if m != self.me))
         self._interest.need([m.key for m in slot.members], +1)
         self._interest.need([m.key for m in before], -1)
+        for member in slot.members:
+            # Until now nobody kept the presence with a joiner: it may have gone meanwhile, and
+            # what was said to it then has gone with it.
+            if self.contacts.lives.get(member.key) != member.incarnation:
+                slot.group.lost(member)
+            elif not self.contacts.is_up(member):
+                slot.group.link(member, False)
 
     def _await(self, slot: Slot, awaited: frozenset[Member], now: float) -> None:
         self._interest.await_instead(slot.awaited, awaited, now)

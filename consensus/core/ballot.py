@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .types import RANK_BITS, Content, Outcome, Timer
+from .types import RANK_BITS, Content, Outcome, ProposalId, Timer
 
 WAITS_REACH, WAITS_APPLICATION = 1, 2
 """What an own vote still waits for."""
@@ -22,6 +22,7 @@ class Ballot:
         "answers",
         "armed",
         "content",
+        "id",
         "index",
         "key",
         "noted",
@@ -36,6 +37,8 @@ class Ballot:
     def __init__(self, key: int, content: Content | None, accepted: int) -> None:
         self.key = key
         self.content = content
+        self.id: ProposalId | None = None
+        """Once it was needed; not part of the state."""
         self.accepted = accepted
         """Mask of those who accepted."""
         self.rejected = 0
@@ -81,6 +84,7 @@ class Ballot:
 
     def fork(self) -> Ballot:
         twin = Ballot(self.key, self.content, self.accepted)
+        twin.id = self.id
         twin.rejected = self.rejected
         twin.noted = self.noted
         twin.answers = None if self.answers is None else dict(self.answers)

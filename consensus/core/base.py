@@ -15,6 +15,7 @@ from .config import WINDOW_BYTES, GroupConfig
 from .membership import Sponsorship
 from .order import Order
 from .outputs import Accused, Arm, Disarm, Output, Send
+from .quorum import Standing, standing
 from .suspicion import Matrix
 from .synod import Synod
 from .types import (
@@ -231,7 +232,8 @@ class GroupBase:
     def _may_report_reject(self, ballot: Ballot) -> bool:
         """Rejected is reported only once those who have not stored the reject are no quorum: every
         quorum that may promise in a synod then holds one who stored it before it froze."""
-        return not self._view.is_quorum(self._full & ~ballot.noted)
+        size = len(self._view.members)
+        return standing(0, ballot.noted, size, self._view.casting_vote) is Standing.LOST
 
     def _next_deliverable(self) -> Ballot | None:
         """The lowest open proposal, if it is settled and nothing lower can still come."""

@@ -11,13 +11,11 @@ from .outputs import Abandoned, Decided, Disarm, Output
 from .types import (
     JOIN,
     KICK,
-    RANK_BITS,
     Content,
     Decision,
     Entry,
     Member,
     Outcome,
-    ProposalId,
     Ticket,
 )
 
@@ -102,8 +100,7 @@ class Delivery(GroupBase):
             out.append(Disarm(ballot.armed))
             ballot.armed = None
         if ballot.answers is None and ballot.reasons is None:
-            proposer = self._view[1][key & RANK_MASK]
-            proposal = _new(ProposalId, (self._number, key >> RANK_BITS, proposer))
+            proposal = ballot.id or self._proposal_id(key)
             decision = _new(Decision, (proposal, ballot.index, content, ballot.outcome, (), ()))
         else:
             decision = self._decision(ballot.index, self._entry(ballot))

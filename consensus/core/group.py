@@ -8,6 +8,7 @@ unless either end dies. Equal inputs give equal outputs.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from .base import Phase
@@ -48,10 +49,6 @@ _METHODS = {
 }
 """What members of a view say to each other in it."""
 
-MEMBERSHIP = frozenset((SUSPECT, PREPARE, PROMISE, ACCEPT, ACCEPTED, ASK))
-"""What a view of two without a synod has no use for."""
-
-
 class Group(Joining):
     """See the module. Constructors: `found`, `pair` and `joining`."""
 
@@ -74,8 +71,6 @@ class Group(Joining):
     def pair(cls, me: Member, other: Member, config: GroupConfig) -> Group:
         """The view of two of `ask`: strict, without synod and without an order between calls (a
         call made to answer a call would otherwise wait for itself). Seniority is by key."""
-        from dataclasses import replace
-
         config = replace(config, casting_vote=False, ordered=False, changes=False)
         first, second = sorted((me, other))
         group = cls(me, config)

@@ -117,6 +117,7 @@ class Installing(ViewChange):
             self._disarm("ready")
         self._enter(view, view.members.index(self.me), index)
         self._phase = Phase.MEMBER
+        self._gone = tuple(m for m in self._gone if m in view.members)
         self._out.append(Installed(view))
         for member in out_of_it + newcomer:
             self._tell(member, (HERE, self._number, *self._head()))
@@ -158,8 +159,7 @@ class Installing(ViewChange):
             if kind not in (GONE, EXPELLED):
                 self._tell(sender, (GONE, *gone_head(message)))
         elif kind == GONE:
-            if sender in self._view.members or sender in self._ready:
-                self.lost(sender)
+            self.lost(sender)
         elif not self.config.changes:
             return
         elif kind == EXPELLED:

@@ -10,7 +10,7 @@ from .install import Installing
 from .kinds import EXPELLED, READY, SNAPSHOT
 from .membership import Sponsorship, reason_text
 from .ordinary import ACCEPT, UNREACHABLE, check_content
-from .outputs import Abandoned, Decided, ReachWanted, SnapshotReceived, SnapshotWanted
+from .outputs import Decided, ReachWanted, SnapshotReceived, SnapshotWanted
 from .types import (
     JOIN,
     KICK,
@@ -333,7 +333,3 @@ class Joining(Installing):
         if wanted:
             self._told_ready = reached
             self._broadcast((READY, self._number, *self._head(), reached))
-
-    def _abandon_sponsorships(self) -> None:
-        for sponsorship in self._sponsored.values():
-            self._out.append(Abandoned(sponsorship.ticket, None))

@@ -119,6 +119,8 @@ def decode_untrusted(data: bytes) -> Message:
                     raise MessageError("bad key")
             return message
         raise MessageError("bad keys")
+    if kind == kinds.PROPOSE and len(message) == 5:
+        return kind, view, clock, mark, _content(message[4])
     fields = _FIELDS.get(kind)
     if fields is None or len(message) != 4 + len(fields):
         raise MessageError("bad kind, or a wrong number of fields")
@@ -191,12 +193,8 @@ _rank = _number(0, VIEW_SIZE_MAX)
 _mask = _number(0, 1 << VIEW_SIZE_MAX)
 _ballot = _number(1 << RANK_BITS, ROUND_MAX << RANK_BITS)
 _incarnation = _number(0, 1 << 64)
-_deadline = _number(1, DEADLINE_MS_MAX + 1)
 _outcome = _number(1, 4)
 _reason = _text(REASON_SIZE_MAX)
-_kind = _text(KIND_SIZE_MAX)
-_body = _bytes(BODY_SIZE_MAX)
-_where = _bytes(WHERE_SIZE_MAX)
 _size = _number(0, 1 << 63)
 
 
@@ -226,26 +224,28 @@ def _content(value: Any) -> Content:
     if type(value) is not tuple or len(value) != 6:
         raise MessageError("bad content")
     kind, body, blobs, deadline_ms, subject, where = value
-    _kind(kind)
-    reserved = kind[:1] == "@"
-    if not kind or (reserved and kind not in (JOIN, LEAVE, KICK)):
-        raise MessageError("bad kind of content")
-    if reserved != (subject is not None) or (where and kind != JOIN):
-        raise MessageError("a subject where none belongs, or none where one does")
-    return Content(
-        kind,
-        _body(body),
-        _blobs(blobs) if blobs else _no_blobs(blobs),
-        _deadline(deadline_ms),
-        None if subject is None else _member(subject),
-        _where(where),
-    )
-
-
-def _no_blobs(value: Any) -> tuple[()]:
-    if value != () or type(value) is not tuple:
-        raise MessageError("bad blobs")
-    return ()
+    if (
+        type(kind) is not str
+        or not 0 < len(kind) <= KIND_SIZE_MAX
+        or not (kind.isascii() or len(kind.encode()) <= KIND_SIZE_MAX)
+        or type(body) is not bytes
+        or len(body) > BODY_SIZE_MAX
+        or type(deadline_ms) is not int
+        or not 0 < deadline_ms <= DEADLINE_MS_MAX
+        or type(where) is not bytes
+        or len(where) > WHERE_SIZE_MAX
+        or type(blobs) is not tuple
+    ):
+        raise MessageError("bad content")
+    if blobs:
+        blobs = _blobs(blobs)
+    if kind[0] == "@":
+        if kind not in (JOIN, LEAVE, KICK) or (where and kind != JOIN):
+            raise MessageError("bad kind of content")
+        subject = _member(subject)
+    elif subject is not None or where:
+        raise MessageError("a subject where none belongs")
+    return tuple.__new__(Content, (kind, body, blobs, deadline_ms, subject, where))
 
 
 _answers = _many(_fields(_rank, _bytes(ANSWER_SIZE_MAX)), VIEW_SIZE_MAX)

@@ -211,7 +211,7 @@ class Ordinary(Delivery):
         out = self._out
         if ballot.waits & WAITS_APPLICATION:
             proposer = self._view[1][key & RANK_MASK]
-            proposal = _new(ProposalId, (self._number, key >> RANK_BITS, proposer))
+            proposal = ballot.id = _new(ProposalId, (self._number, key >> RANK_BITS, proposer))
             out.append(_new(VoteWanted, (_new(Proposal, (proposal, content)),)))
         out.append(_new(Arm, (timer, content[3] / 1000)))
 

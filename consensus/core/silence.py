@@ -32,7 +32,9 @@ class Silence(Ordinary):
         """This incarnation has ended; nothing will ever come from it again."""
         if member in self._gone or self._phase in (Phase.OUT, Phase.ENDED):
             return
-        self._gone = tuple(sorted((*self._gone, member)))[-LINKS_MAX:]
+        if member != self._sponsor and not self._expected(member):
+            return
+        self._gone = tuple(sorted((*self._gone, member)))
         if self._phase == Phase.JOINING and member == self._sponsor:
             self._lose("the sponsor is gone")
         elif member in self._view.members:
@@ -45,6 +47,10 @@ class Silence(Ordinary):
 
     def _reach(self, member: Member) -> None:
         """A joiner hears somebody."""
+        raise NotImplementedError
+
+    def _expected(self, member: Member) -> bool:
+        """A member of this view, or somebody whose join was proposed in it."""
         raise NotImplementedError
 
     def _silent(self) -> int:

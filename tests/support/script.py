@@ -57,7 +57,7 @@ from consensus.core.outputs import (
     Suspended,
     VoteWanted,
 )
-from consensus.core.types import RANK_BITS, Member, Message, Proposal, Timer, Vote
+from consensus.core.types import RANK_BITS, Content, Member, Message, Proposal, Timer, Vote
 from consensus.core.view import View, ranks
 
 TESTDATA = Path(__file__).parent.parent / "testdata"
@@ -159,8 +159,6 @@ class World:
         self.groups[sponsor].sponsor(member(joiner), b"")
 
     def do_propose(self, name: str, kind: str, body: str = "") -> None:
-        from consensus.core.types import Content
-
         self.groups[name].propose(Content(kind, body.encode()))
 
     def do_leave(self, name: str) -> None:

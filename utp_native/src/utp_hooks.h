@@ -34,7 +34,7 @@ struct UtpExtra {
     bool half_open = false;
     bool initiated = false;
     uint64_t half_open_until = 0;    // ms
-    uint64_t half_open_resend = 0;   // ms
+    uint64_t half_open_resend = UINT64_MAX;  // ms
     uint32_t half_open_interval = 0; // ms
     uint16_t syn_seq_nr = 0;         // of the initiator
     uint16_t syn_ack_seq_nr = 0;     // of the acceptor
@@ -55,6 +55,7 @@ bool utp_hook_has_room(utp_context *ctx, size_t reordered, size_t count);
 
 void utp_half_open_begin(UTPSocket *s);
 bool utp_half_open_expired(UTPSocket *s);
+void utp_half_open_repeat_begin(UTPSocket *s);
 void utp_half_open_repeat(UTPSocket *s);
 void utp_syn_ack_note(UTPSocket *s, uint16_t seq_nr, uint16_t ack_nr);
 void utp_syn_ack_answer(UTPSocket *s, uint16_t seq_nr, uint16_t ack_nr);
