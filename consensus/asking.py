@@ -8,10 +8,13 @@ from consensus.core import outputs
 from consensus.core.errors import ConsensusError
 from consensus.core.types import Content, Outcome, Ticket
 from consensus.decision import OutcomeUnknown, Rejected
-from consensus.group import Pending, describe
+from consensus.group import describe
+from consensus.pending import PendingOutcomes
+from consensus.slot import TimedOut
 
 if TYPE_CHECKING:
     from consensus.node import Node
+    from transport.endpoint import Endpoint
 
 ASKS_MAX = 65_536
 """Open questions of a node."""
@@ -24,9 +27,9 @@ class TooManyAsks(ConsensusError):
 class Asking:
     """The open questions of a node."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, endpoint: Endpoint) -> None:
         self._node = node
-        self._pending: dict[tuple[bytes, Ticket], Pending] = {}
+        self._pending = PendingOutcomes[tuple[bytes, Ticket]](endpoint.waiter)
 
     async def ask(
         self, peer: bytes, kind: str, body: bytes, deadline_s: float, timeout_s: float
@@ -36,29 +39,23 @@ class Asking:
             raise TooManyAsks(f"{ASKS_MAX} questions are open")
         content = Content(kind, body, (), int(1000 * deadline_s))
         ticket = self._node.machine_do(lambda m, now: m.ask(peer, content, now, timeout_s))
-        key = (peer, ticket)
-        pending = self._pending[key] = Pending()
-        try:
-            decision = await pending.wait(timeout_s)
-        finally:
-            del self._pending[key]
+        decision = await self._pending.wait((peer, ticket))
         if decision.outcome is not Outcome.COMMITTED:
             raise Rejected(decision.reasons.get(peer, decision.outcome.name.lower()))
         return decision.answers.get(peer)
 
-    def take(self, peer: bytes, output: outputs.Output) -> None:
+    def take(self, peer: bytes, output: outputs.Output | TimedOut) -> None:
         """Something the engine of a view of two has to say."""
         match output:
             case outputs.Decided(decision, ticket) if ticket is not None:
-                pending = self._pending.get((peer, ticket))
-                if pending is not None:
-                    pending.settle(describe(decision, None))
+                if self._pending.wants((peer, ticket)):
+                    self._pending.settle((peer, ticket), describe(decision, None))
+            case TimedOut(ticket):
+                error = TimeoutError(f"no answer from {peer.hex()[:16]} in time; it may still come")
+                self._pending.fail((peer, ticket), error)
             case outputs.Lost(reason):
-                for (asked, _), pending in self._pending.items():
-                    if asked == peer:
-                        pending.fail(OutcomeUnknown(reason))
+                self._pending.fail_all(lambda: OutcomeUnknown(reason), lambda key: key[0] == peer)
 
     def close(self) -> None:
         """The node closes."""
-        for pending in self._pending.values():
-            pending.fail(OutcomeUnknown("the node was closed"))
+        self._pending.fail_all(lambda: OutcomeUnknown("the node was closed"), lambda _: True)

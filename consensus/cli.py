@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,9 @@ from consensus.core.errors import ConsensusError
 from consensus.demo.story import DemoConfig, run_demo
 from consensus.demo.timeline import Timeline
 from transport.core.errors import TransportError
+
+EXPECTED = (ConsensusError, TransportError, OSError)
+"""What can go wrong without a fault of the program: told in one line."""
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -51,11 +55,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed = _parser().parse_args(arguments)
         return int(parsed.run(parsed))
-    except (ConsensusError, TransportError, OSError) as error:
-        print(f"quorate: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return 130
+    except EXPECTED as error:
+        return _failed(error)
+    except ExceptionGroup as group:  # What the tasks of a running command raised.
+        if group.split(EXPECTED)[1] is not None:
+            raise
+        error: Exception = group
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    if isinstance(error, BrokenPipeError):
+        # Whoever read the output has gone, which is its right; nor is there more to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    else:
+        print(f"quorate: {error}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -15,7 +14,7 @@ from consensus.core import types as core
 from consensus.core.blobtree import BlobRef
 from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
-from consensus.core.types import Outcome, Ticket
+from consensus.core.types import Ticket
 from consensus.core.view import View
 from consensus.decision import (
     Accept,
@@ -27,107 +26,15 @@ from consensus.decision import (
     ViewChanged,
     ViewInfo,
 )
+from consensus.history import Events, GroupEventKind, History
+from consensus.pending import PendingOutcomes
+from consensus.slot import TimedOut
 from consensus.values import ValueRefused, unpack_untrusted
 
 if TYPE_CHECKING:
     from consensus.node import Node
 
-EVENTS_KEPT = 4096
-"""Events that a slow reader may be behind."""
-
-GroupEventKind = Decision | ViewChanged | SuspensionChanged | GroupEnded
-E = TypeVar("E", bound=GroupEventKind)
 Handler = Callable[..., Accept | Reject | Awaitable[Accept | Reject]]
-
-
-class EventsMissed(GroupError):
-    """The reader fell so far behind that events were dropped."""
-
-
-class Pending:
-    """A caller who waits for the outcome of a proposal of his own."""
-
-    __slots__ = ("decision", "done", "error")
-
-    def __init__(self) -> None:
-        self.done = anyio.Event()
-        self.decision: Decision | None = None
-        self.error: Exception | None = None
-
-    async def wait(self, timeout_s: float | None) -> Decision:
-        """The decision. Raises TimeoutError, or what ended the waiting."""
-        if not self.done.is_set():
-            if timeout_s is None:
-                await self.done.wait()
-            else:
-                with anyio.move_on_after(timeout_s):
-                    await self.done.wait()
-        if self.error is not None:
-            raise self.error
-        if self.decision is None:
-            raise TimeoutError(f"no outcome within {timeout_s} s; it may still come")
-        return self.decision
-
-    def settle(self, decision: Decision) -> None:
-        """The outcome is known, or it is known that it never will be."""
-        if decision.outcome is Outcome.UNKNOWN:
-            self.fail(OutcomeUnknown("cut off before the outcome was known"))
-        else:
-            self.decision = decision
-            self.done.set()
-
-    def fail(self, error: Exception) -> None:
-        """There will be no outcome here."""
-        if not self.done.is_set():
-            self.error = error
-            self.done.set()
-
-
-class History:
-    """The last events of a group, and who waits for the next."""
-
-    def __init__(self) -> None:
-        self.events: deque[GroupEventKind] = deque(maxlen=EVENTS_KEPT)
-        self.number = 0
-        """How many there have been."""
-        self.news = anyio.Event()
-        self.ended = anyio.Event()
-
-    def add(self, event: GroupEventKind) -> None:
-        """One more."""
-        self.events.append(event)
-        self.number += 1
-        self.news.set()
-        self.news = anyio.Event()
-        if isinstance(event, GroupEnded):
-            self.ended.set()
-
-
-class Events(Generic[E]):
-    """An asynchronous iterator over what happens in a group. It costs nothing to drop one."""
-
-    def __init__(self, history: History, kind: type[E] | None) -> None:
-        self._history = history
-        self._kind = kind
-        self._at = history.number
-
-    def __aiter__(self) -> Events[E]:
-        return self
-
-    async def __anext__(self) -> E:
-        history = self._history
-        while True:
-            while self._at < history.number:
-                behind = history.number - self._at
-                if behind > len(history.events):
-                    raise EventsMissed(f"more than {EVENTS_KEPT} events behind")
-                event = history.events[-behind]
-                self._at += 1
-                if self._kind is None or isinstance(event, self._kind):
-                    return cast(E, event)
-            if history.ended.is_set():
-                raise StopAsyncIteration
-            await history.news.wait()
 
 
 class Group:
@@ -140,8 +47,9 @@ class Group:
         self.config = config
         self._number = number
         self._view: View | None = None
+        self._info = ViewInfo(0, ())
         self._history = History()
-        self._pending: dict[Ticket, Pending] = {}
+        self._pending = PendingOutcomes[Ticket](node.new_waiter)
         self._handlers: dict[str, Handler] = {}
         self._ended: GroupEnded | None = None
         self._suspended = False
@@ -154,7 +62,7 @@ class Group:
         """The present membership. Raises GroupError before the first."""
         if self._view is None:
             raise GroupError("not admitted yet")
-        return _info(self._view)
+        return self._info
 
     @property
     def ended(self) -> GroupEnded | None:
@@ -216,8 +124,9 @@ class Group:
         """
         self._check()
         content = self._node.content(kind, body, blobs, deadline_s)
-        ticket = self._node.machine_do(lambda m, now: m.propose(self._number, content, now))
-        return await self.wait(ticket, timeout_s)
+        number = self._number
+        ticket = self._node.machine_do(lambda m, now: m.propose(number, content, now, timeout_s))
+        return await self._pending.wait(ticket)
 
     async def kick(self, key: bytes, reason: str = "", *, timeout_s: float = 60.0) -> Decision:
         """Propose to remove a member; it may not reject. Raises as `propose`."""
@@ -225,8 +134,11 @@ class Group:
         member = next((m for m in self._members() if m.key == key), None)
         if member is None:
             raise GroupError("no member of the view has that key")
-        ticket = self._node.machine_do(lambda m, now: m.kick(self._number, member, reason, now))
-        return await self.wait(ticket, timeout_s)
+        number = self._number
+        ticket = self._node.machine_do(
+            lambda m, now: m.kick(number, member, reason, now, timeout_s)
+        )
+        return await self._pending.wait(ticket)
 
     async def leave(self, *, timeout_s: float = 60.0) -> None:
         """Leave the group in order; returns once the others go on without this node."""
@@ -265,30 +177,32 @@ class Group:
         """The keys of the other members."""
         return tuple(m.key for m in self._members() if m.key != self._node.key)
 
-    async def wait(self, ticket: Ticket, timeout_s: float | None) -> Decision:
-        """The decision on an own proposal."""
-        pending = self._pending.setdefault(ticket, Pending())
-        try:
-            return await pending.wait(timeout_s)
-        finally:
-            self._pending.pop(ticket, None)
+    async def wait(self, ticket: Ticket) -> Decision:
+        """The decision on a proposal that was just made for this group."""
+        return await self._pending.wait(ticket)
 
-    def take(self, output: outputs.Output) -> None:
+    def take(self, output: outputs.Output | TimedOut) -> None:
         """Something the engine has to say."""
+        if type(output) is outputs.Decided:
+            decision, ticket = output
+            described = describe(decision, self._info)
+            self._history.add(described)
+            if ticket is not None:
+                self._pending.settle(ticket, described)
+            return
         match output:
-            case outputs.Decided(decision, ticket):
-                described = describe(decision, self._view)
-                self._history.add(described)
-                if ticket is not None:
-                    self._pending.setdefault(ticket, Pending()).settle(described)
+            case TimedOut(ticket):
+                self._pending.fail(ticket, TimeoutError("no outcome in time; it may still come"))
             case outputs.Abandoned(ticket, None):
-                self._fail(ticket, GroupError("abandoned by a change of the group"))
+                error = GroupError("abandoned by a change of the group")
+                self._pending.fail(ticket, error)
             case outputs.Installed(view):
                 before, self._view = self._members(), view
+                self._info = _describe_view(view)
                 keys, old = [m.key for m in view.members], [m.key for m in before]
                 joined = tuple(key for key in keys if key not in old)
                 left = tuple(key for key in old if key not in keys)
-                self._history.add(ViewChanged(_info(view), joined, left))
+                self._history.add(ViewChanged(self._info, joined, left))
                 self.installed.set()
             case outputs.Suspended(flag):
                 self._suspended = flag
@@ -315,31 +229,31 @@ class Group:
         self._ended = event
         self._history.add(event)
         self.installed.set()
-        for pending in self._pending.values():
-            pending.fail(OutcomeUnknown(f"cut off from {self.name}: {event.reason}"))
-
-    def _fail(self, ticket: Ticket, error: Exception) -> None:
-        self._pending.setdefault(ticket, Pending()).fail(error)
+        self._pending.fail_all(
+            lambda: OutcomeUnknown(f"cut off from {self.name}: {event.reason}"), lambda _: True
+        )
 
 
-def _info(view: View) -> ViewInfo:
+def _describe_view(view: View) -> ViewInfo:
     return ViewInfo(view.number, tuple(member.key for member in view.members))
 
 
-def describe(decision: core.Decision, view: View | None) -> Decision:
+def describe(decision: core.Decision, view: ViewInfo | None) -> Decision:
     """The engine's decision as a user sees it, told while `view` was installed."""
-    members = () if view is None else tuple(member.key for member in view.members)
+    proposal, index, content, outcome, answers, reasons = decision
+    if view is None or view.number != proposal.view:
+        view = ViewInfo(proposal.view, ())
     return Decision(
-        outcome=decision.outcome,
-        index=decision.index,
-        view=ViewInfo(decision.view, members),
-        kind=decision.kind,
-        body=_value(decision.body),
-        proposer=decision.proposer.key,
-        answers={member.key: _value(answer) for member, answer in decision.answers},
-        reasons={member.key: reason for member, reason in decision.reasons},
-        blobs=tuple(BlobRef(root, size) for root, size in decision.blobs),
-        subject=None if decision.content.subject is None else decision.content.subject.key,
+        outcome,
+        index,
+        view,
+        content.kind,
+        _value(content.body),
+        proposal.proposer.key,
+        {member.key: _value(answer) for member, answer in answers} if answers else {},
+        {member.key: reason for member, reason in reasons} if reasons else {},
+        tuple(BlobRef(root, size) for root, size in content.blobs) if content.blobs else (),
+        None if content.subject is None else content.subject.key,
     )
 
 

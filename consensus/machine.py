@@ -17,10 +17,12 @@ from consensus.core.group import Group
 from consensus.core.messages import encode
 from consensus.core.outputs import (
     Arm,
+    Decided,
     Disarm,
     Ended,
     Installed,
     Lost,
+    Output,
     ReachWanted,
     Send,
 )
@@ -35,8 +37,8 @@ from consensus.core.types import (
     Vote,
 )
 from consensus.interest import Interest
-from consensus.outbox import GONE, Outbox
-from consensus.slot import GroupEvent, PairEvent, Slot
+from consensus.outbox import Outbox
+from consensus.slot import GroupEvent, PairEvent, Slot, TimedOut
 from consensus.timers import Timers
 from transport.core.config import TransportConfig
 from transport.core.events import (
@@ -92,8 +94,11 @@ class Machine:
         self._slots: dict[int, Slot] = {}
         self._pairs: dict[bytes, Slot] = {}
         self._dirty: dict[Slot, None] = {}
+        """Groups that were given something since their outputs were carried out. That is put off
+        to the next poll, so that what was asked for together travels together."""
+        self._now = now
         self._events: list[object] = []
-        self._timers = Timers[tuple[Slot | None, Timer | bytes]]()
+        self._timers = Timers[tuple[Slot | None, Timer | bytes | Ticket]]()
         self.contacts = Contacts(self.peers)
         self._outbox = Outbox(self.peers)
         self._interest = Interest(self.peers)
@@ -102,11 +107,13 @@ class Machine:
 
     def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> None:
         """Datagrams that came in, in order."""
+        self._now = now
         self.peers.receive_datagrams(batch, now)
         self._work(now)
 
     def handle_timeout(self, now: float) -> None:
         """The time that `next_timeout` named has come."""
+        self._now = now
         self.peers.handle_timeout(now)
         while (due := self._timers.due(now)) is not None:
             slot, what = due
@@ -114,16 +121,22 @@ class Machine:
                 slot.armed.discard(what)
                 slot.group.fire(what)
                 self._dirty[slot] = None
+            elif slot is not None and isinstance(what, int):
+                self._tell(slot, TimedOut(what))
             elif isinstance(what, bytes) and self._interest.needs(what):
                 self.contacts.reconnect(what, now)
         self._work(now)
 
     def poll_transmits(self) -> list[Transmit]:
         """Datagrams that may go now."""
+        if self._dirty:
+            self._work(self._now)
         return self.peers.poll_transmits()
 
     def poll_events(self) -> list[object]:
         """GroupEvent, PairEvent and the transport's events, in the order in which they happened."""
+        if self._dirty:
+            self._work(self._now)
         events, self._events = self._events, []
         return events
 
@@ -158,18 +171,27 @@ class Machine:
         self._work(now)
 
     def sponsor(
-        self, number: int, joiner: bytes, addresses: Sequence[Address], now: float
+        self,
+        number: int,
+        joiner: bytes,
+        addresses: Sequence[Address],
+        now: float,
+        timeout_s: float | None = None,
     ) -> Ticket:
-        """Propose to admit a peer with whom a presence is up, in its present life."""
+        """Propose to admit a peer with whom a presence is up, in its present life; `TimedOut` as
+        for `propose`. Raises GroupError."""
         member = self.contacts.member(joiner)
         slot = self._slot(number)
         ticket = slot.group.sponsor(member, encode_addresses(addresses))
-        return self._acted(slot, ticket, now)
+        return self._acted(slot, ticket, now, timeout_s)
 
-    def propose(self, number: int, content: Content, now: float) -> Ticket:
-        """Put a proposal to a group. Raises GroupError."""
+    def propose(
+        self, number: int, content: Content, now: float, timeout_s: float | None = None
+    ) -> Ticket:
+        """Put a proposal to a group. `TimedOut` comes after `timeout_s` without an outcome, and
+        changes nothing. Raises GroupError."""
         slot = self._slot(number)
-        return self._acted(slot, slot.group.propose(content), now)
+        return self._acted(slot, slot.group.propose(content), now, timeout_s)
 
     def answer(self, number: int, proposal: ProposalId, vote: Vote, now: float) -> None:
         """The application's vote. Too late or unknown is no error."""
@@ -178,10 +200,12 @@ class Machine:
             slot.group.answer(proposal, vote)
             self._acted(slot, 0, now)
 
-    def kick(self, number: int, member: Member, reason: str, now: float) -> Ticket:
-        """Propose to remove a member. Raises GroupError."""
+    def kick(
+        self, number: int, member: Member, reason: str, now: float, timeout_s: float | None = None
+    ) -> Ticket:
+        """Propose to remove a member; `TimedOut` as for `propose`. Raises GroupError."""
         slot = self._slot(number)
-        return self._acted(slot, slot.group.kick(member, reason), now)
+        return self._acted(slot, slot.group.kick(member, reason), now, timeout_s)
 
     def leave(self, number: int, now: float) -> Ticket:
         """Propose to go. Raises GroupError."""
@@ -202,14 +226,14 @@ class Machine:
             self._retire(slot, now)
 
     def ask(self, peer: bytes, content: Content, now: float, timeout_s: float) -> Ticket:
-        """Propose in the view of two with `peer`. Connects if need be; raises LocalError when it
-        is not known where the peer is."""
+        """Propose in the view of two with `peer`; `TimedOut` as for `propose`. Connects if need
+        be; raises GroupError when it is not known where the peer is."""
         if peer == self.me.key:
             raise GroupError("a node does not ask itself")
         slot = self._pair(peer)
         if peer not in self.contacts.lives:
             self.contacts.connect(peer, now, timeout_s)
-        return self._acted(slot, slot.group.propose(content), now)
+        return self._acted(slot, slot.group.propose(content), now, timeout_s)
 
     def answer_peer(self, peer: bytes, proposal: ProposalId, vote: Vote, now: float) -> None:
         """The application's vote on what a peer asked. Too late is no error."""
@@ -244,10 +268,20 @@ class Machine:
             slot = self._pairs[peer] = Slot(group, PAIR_NUMBER, peer=peer)
         return slot
 
-    def _acted(self, slot: Slot, ticket: Ticket, now: float) -> Ticket:
+    def _acted(
+        self, slot: Slot, ticket: Ticket, now: float, timeout_s: float | None = None
+    ) -> Ticket:
+        self._now = now
         self._dirty[slot] = None
-        self._work(now)
+        if timeout_s is not None:
+            self._timers.arm((slot, ticket), now + timeout_s)
         return ticket
+
+    def _tell(self, slot: Slot, output: Output | TimedOut) -> None:
+        if slot.peer is not None:
+            self._events.append(PairEvent(slot.peer, output))
+        else:
+            self._events.append(GroupEvent(slot.number, output))
 
     def _work(self, now: float) -> None:
         """Carry events up and outputs down until there are none."""
@@ -291,12 +325,7 @@ class Machine:
             elif number in self._slots:
                 slot, sender = self._slots[number], Member(peer, life)
             else:
-                if entry != GONE:
-                    self._outbox.tell_gone(peer, number, now)
-                continue
-            if entry == GONE:
-                slot.group.lost(sender)
-                self._dirty[slot] = None
+                self._outbox.tell_gone(peer, number, entry, now)
                 continue
             slot.receive_untrusted(sender, entry)
             self._dirty[slot] = None
@@ -380,6 +409,10 @@ class Machine:
             elif type(output) is Disarm:
                 slot.armed.discard(output.timer)
                 self._timers.disarm((slot, output.timer))
+            elif type(output) is Decided:
+                if output.ticket is not None:
+                    self._timers.disarm((slot, output.ticket))
+                self._tell(slot, output)
             elif type(output) is ReachWanted:
                 self._reach(slot, output.candidate, now)
             else:
@@ -387,10 +420,7 @@ class Machine:
                     self._install(slot, output.view.members)
                 elif type(output) is Lost and slot.lost_because:
                     output = Lost(slot.lost_because)
-                if slot.peer is not None:
-                    self._events.append(PairEvent(slot.peer, output))
-                else:
-                    self._events.append(GroupEvent(slot.number, output))
+                self._tell(slot, output)
                 if type(output) is Ended and slot.peer is None:
                     self._slots.pop(slot.number, None)
                     self._retire(slot, now)

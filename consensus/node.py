@@ -78,7 +78,8 @@ class Node:
             on_event=self._take,
             on_channel=self._channel_opened,
         )
-        self._asking = Asking(self)
+        self._asking = Asking(self, self._endpoint)
+        self.new_waiter = self._endpoint.waiter
         self._voting = Voting(self)
         self._services = Services(self._endpoint.open_channel)
         self._blobs = BlobService(
@@ -271,8 +272,10 @@ class Node:
         number = group_number(group.id)
         found = [*self._machine.contacts.addresses(joiner), *addresses]
         where = list(dict.fromkeys(found))
-        ticket = self.machine_do(lambda m, now: m.sponsor(number, joiner, where, now))
-        decision = await group.wait(ticket, JOIN_TIMEOUT_S)
+        ticket = self.machine_do(
+            lambda m, now: m.sponsor(number, joiner, where, now, JOIN_TIMEOUT_S)
+        )
+        decision = await group.wait(ticket)
         return decision.outcome, list(decision.reasons.values())
 
     async def _enter(
@@ -299,35 +302,29 @@ class Node:
             self.machine_do(lambda m, now: m.drop(number, now))
 
     def _take(self, event: object) -> None:
-        match event:
-            case PairEvent(peer, outputs.VoteWanted(proposal)):
-                self._voting.wanted(
-                    None,
-                    proposal,
-                    lambda i, v: self.machine_do(lambda m, now: m.answer_peer(peer, i, v, now)),
-                )
-            case PairEvent(peer, output):
+        if type(event) is PairEvent:
+            peer, output = event
+            if type(output) is outputs.VoteWanted:
+                self._voting.wanted_by_peer(peer, output.proposal)
+            else:
                 self._asking.take(peer, output)
-            case GroupEvent(number, output) if number in self._groups:
-                group = self._groups[number]
-                if isinstance(output, outputs.VoteWanted):
-                    self._voting.wanted(
-                        group,
-                        output.proposal,
-                        lambda i, v: self.machine_do(lambda m, now: m.answer(number, i, v, now)),
-                    )
-                elif isinstance(output, outputs.Accused):
-                    log.warning(
-                        "%s: %s broke the protocol: %s",
-                        group.name, output.member.key.hex()[:16], output.what,
-                    )  # fmt: skip
-                else:
-                    group.take(output)
-            case PresenceUp(peer=peer):
-                self._connected(peer)
-                self._remember(peer)
-            case ConnectFailed(peer=peer):
-                self._connected(peer)
+        elif type(event) is GroupEvent:
+            number, output = event
+            group = self._groups.get(number)
+            if group is None:
+                return
+            if type(output) is outputs.VoteWanted:
+                self._voting.wanted_by_group(group, number, output.proposal)
+            elif type(output) is outputs.Accused:
+                who = output.member.key.hex()[:16]
+                log.warning("%s: %s broke the protocol: %s", group.name, who, output.what)
+            else:
+                group.take(output)
+        elif isinstance(event, PresenceUp):
+            self._connected(event.peer)
+            self._remember(event.peer)
+        elif isinstance(event, ConnectFailed):
+            self._connected(event.peer)
 
     def _remember(self, peer: bytes) -> None:
         if self._durable and self._tasks is not None:

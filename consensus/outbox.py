@@ -3,6 +3,10 @@
 from collections import deque
 from contextlib import suppress
 
+from consensus.core import kinds
+from consensus.core.errors import MessageError
+from consensus.core.install import gone_head
+from consensus.core.messages import decode_untrusted, encode
 from transport.core.errors import LaneFull, UnknownPeer
 from transport.core.peers import Peers
 
@@ -10,9 +14,6 @@ WAITING_MAX = 65_536
 """Messages waiting for room in one peer's lane: every group's window of every member, and more."""
 GONE_TOLD_MAX = 1024
 """Peers and groups remembered as told that this node is in no such group."""
-GONE = b"\xc1\x02"
-"""The entry that answers one for a group this node is not in. It begins with the byte that no
-message begins with, and is no part of one either."""
 
 
 class Outbox:
@@ -57,19 +58,26 @@ class Outbox:
         """The lane begins anew: what waited for it is void."""
         self._waiting.pop(peer, None)
 
-    def tell_gone(self, peer: bytes, number: int, now: float) -> None:
-        """Tell a peer, once, that this node is not in a group.
+    def tell_gone(self, peer: bytes, number: int, entry: bytes, now: float) -> None:
+        """Answer an entry for a group this node is not in, once for a peer and a group.
 
         Without it a member whose process lives but has lost the group would be waited for for
         ever: its presence answers, so nobody takes it for silent.
         """
         if (peer, number) in self._told:
             return
+        try:
+            message = decode_untrusted(entry)
+        except MessageError:
+            return
+        if message[0] in (kinds.GONE, kinds.EXPELLED):
+            return
         if len(self._told) >= GONE_TOLD_MAX:
             self._told.clear()
         self._told.add((peer, number))
         with suppress(UnknownPeer, LaneFull):
-            self._peers.send(peer, number, GONE, now)
+            for piece in encode((kinds.GONE, *gone_head(message))):
+                self._peers.send(peer, number, piece, now)
 
     def entered(self, number: int) -> None:
         """This node is in that group from now on."""

@@ -1,30 +1,34 @@
 """A group with what its shell keeps for it, and what it tells the application."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from consensus.core.errors import MessageError
 from consensus.core.group import Group
 from consensus.core.messages import Assembler, decode_untrusted
 from consensus.core.outputs import Output
-from consensus.core.types import Candidate, Member, Timer
+from consensus.core.types import Candidate, Member, Ticket, Timer
 
 _PART = b"\xc1"
 
 
-@dataclass(frozen=True, slots=True)
-class GroupEvent:
+class TimedOut(NamedTuple):
+    """The caller's patience with its proposal is over. The outcome may still come."""
+
+    ticket: Ticket
+
+
+class GroupEvent(NamedTuple):
     """What a group has to say to the application."""
 
     number: int
-    output: Output
+    output: Output | TimedOut
 
 
-@dataclass(frozen=True, slots=True)
-class PairEvent:
+class PairEvent(NamedTuple):
     """What the view of two with `peer` has to say to the application."""
 
     peer: bytes
-    output: Output
+    output: Output | TimedOut
 
 
 class Slot:

@@ -10,8 +10,11 @@ import msgpack
 
 from consensus.core.errors import ConsensusError
 
-NESTING_MAX = 32
 ITEMS_MAX = 65_536
+
+
+_unpack = msgpack.unpackb
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
 class ValueRefused(ConsensusError):
@@ -22,9 +25,8 @@ def pack(value: Any) -> bytes:
     """Bytes of `value`; b"" for None. Raises ValueRefused naming what cannot be carried."""
     if value is None:
         return b""
-    _check_depth(value, NESTING_MAX)
     try:
-        return cast(bytes, msgpack.packb(value, use_bin_type=True))
+        return cast(bytes, _pack(value))
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueRefused(f"cannot be put into a message: {error}") from error
 
@@ -34,7 +36,7 @@ def unpack_untrusted(data: bytes) -> Any:
     if not data:
         return None
     try:
-        value = msgpack.unpackb(
+        return _unpack(
             data,
             raw=False,
             strict_map_key=False,
@@ -42,22 +44,5 @@ def unpack_untrusted(data: bytes) -> Any:
             max_map_len=ITEMS_MAX,
             max_ext_len=0,
         )
-    except (ValueError, TypeError, msgpack.exceptions.UnpackException, RecursionError) as error:
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
         raise ValueRefused(f"not a value: {type(error).__name__}") from error
-    _check_depth(value, NESTING_MAX)
-    return value
-
-
-def _check_depth(value: Any, depth: int) -> None:
-    if depth == 0:
-        raise ValueRefused(f"nested deeper than {NESTING_MAX}")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str | int | bytes):
-                raise ValueRefused(f"not a key of a dict in a message: {type(key).__name__}")
-            _check_depth(item, depth - 1)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _check_depth(item, depth - 1)
-    elif not isinstance(value, type(None) | bool | int | float | str | bytes):
-        raise ValueRefused(f"cannot be put into a message: {type(value).__name__}")

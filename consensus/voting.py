@@ -31,11 +31,24 @@ class Voting:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    def wanted(self, group: Group | None, asked: CoreProposal, answer: Answer) -> None:
-        """The engine wants a vote on `asked`; None stands for the view of two of `ask`.
+    def wanted_by_peer(self, peer: bytes, asked: CoreProposal) -> None:
+        """A peer asks this node alone."""
 
-        A plain handler's vote is given before this returns.
-        """
+        def answer(proposal: ProposalId, vote: Vote) -> None:
+            self._node.machine_do(lambda m, now: m.answer_peer(peer, proposal, vote, now))
+
+        self._wanted(None, asked, answer)
+
+    def wanted_by_group(self, group: Group, number: int, asked: CoreProposal) -> None:
+        """A group wants this member's vote."""
+
+        def answer(proposal: ProposalId, vote: Vote) -> None:
+            self._node.machine_do(lambda m, now: m.answer(number, proposal, vote, now))
+
+        self._wanted(group, asked, answer)
+
+    def _wanted(self, group: Group | None, asked: CoreProposal, answer: Answer) -> None:
+        """Find the handler and vote; a plain handler's vote is given before this returns."""
         kind = asked.content.kind
         if group is None:
             handler = self._node.handler(kind)
@@ -47,13 +60,14 @@ class Voting:
             answer(asked.id, Vote(False, b"", "no handler"))
             return
         try:
+            content = asked.content
             proposal = Proposal(
-                kind=kind,
-                body=unpack_untrusted(asked.content.body),
-                proposer=asked.id.proposer.key,
-                group=None if group is None else group.name,
-                blobs=tuple(BlobRef(root, size) for root, size in asked.content.blobs),
-                deadline_s=asked.content.deadline_ms / 1000,
+                kind,
+                unpack_untrusted(content.body),
+                asked.id.proposer.key,
+                None if group is None else group.name,
+                tuple(BlobRef(root, size) for root, size in content.blobs) if content.blobs else (),
+                content.deadline_ms / 1000,
             )
         except ConsensusError as error:
             answer(asked.id, _no(f"unreadable: {error}"))
@@ -62,7 +76,7 @@ class Voting:
             self._node.spawn(self._fetch_and_judge, group, handler, proposal, asked.id, answer)
             return
         result = _call(handler, proposal)
-        if inspect.isawaitable(result):
+        if type(result) is not Accept and inspect.isawaitable(result):
             self._node.spawn(self._await_vote, result, proposal, asked.id, answer)
         else:
             answer(asked.id, _vote(result))

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, cast
 
 from transport import loop
 from transport.channel import Channel, ChannelTable
@@ -91,10 +91,15 @@ class Endpoint:
         self._pump = Pump(sock.fileno(), random=random, now=self._loop.time())
         self._channels = ChannelTable(own_key, self._pump, self.touch, on_channel)
         self._flush_due = False
+        self._flushing = False
         self._armed: float | None = None
         self._closed = False
         name = sock.getsockname()
         self.address: Address = (name[0], name[1])
+
+    def waiter(self) -> loop.Waiter:
+        """Something for one task to wait for."""
+        return self._loop.waiter()
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -120,7 +125,7 @@ class Endpoint:
 
     def touch(self) -> None:
         """Something was asked of the machine: carry it out soon, together with what else is."""
-        if not self._flush_due and not self._closed:
+        if not (self._flush_due or self._flushing or self._closed):
             self._flush_due = True
             self._loop.call_soon(self.flush)
 
@@ -153,31 +158,36 @@ class Endpoint:
     def flush(self) -> None:
         """Carry out what the machine and the pump have to say, then arm the timer."""
         self._flush_due = False
-        if self._closed:
+        if self._closed or self._flushing:
             return
-        for _ in range(ROUNDS_PER_FLUSH):
+        self._flushing = True
+        machine = self._machine
+        try:
             self._channels.dispatch()
-            events = self._machine.poll_events()
-            for event in events:
-                self._handle(event)
-            # After the events: an answer given at once then shares its datagram with the
-            # acknowledgement of what it answers.
-            transmits = self._machine.poll_transmits()
-            if transmits:
-                self._pump.send(transmits)
-            if not events and not transmits:
-                break
-        else:
-            self.touch()
+            for _ in range(ROUNDS_PER_FLUSH):
+                events = machine.poll_events()
+                for event in events:
+                    self._handle(event)
+                # After the events: an answer given at once then shares its datagram with the
+                # acknowledgement of what it answers.
+                transmits = machine.poll_transmits()
+                if transmits:
+                    self._pump.send(transmits)
+                if not events:
+                    break
+        finally:
+            self._flushing = False
         self._arm()
 
     def _handle(self, event: object) -> None:
-        if isinstance(event, BulkPlane):
-            self._channels.add_plane(event)
-        elif isinstance(event, PathMoved):
-            self._channels.move_plane(event.peer, event.address)
-        elif isinstance(event, BulkClosed):
-            self._channels.remove_plane(event.peer)
+        kind = type(event)
+        if kind is BulkPlane:
+            self._channels.add_plane(cast(BulkPlane, event))
+        elif kind is PathMoved:
+            moved = cast(PathMoved, event)
+            self._channels.move_plane(moved.peer, moved.address)
+        elif kind is BulkClosed:
+            self._channels.remove_plane(cast(BulkClosed, event).peer)
         else:
             self._on_event(event)
 

@@ -8,10 +8,20 @@ the socket stays registered, and the callbacks run in the loop itself.
 import asyncio
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import anyio
 import sniffio
+
+
+class Waiter(Protocol):
+    """Something one task waits for, once. Far cheaper than an event for many."""
+
+    def set(self) -> None:
+        """It has happened. Harmless when repeated, or when the task was cancelled."""
+
+    async def wait(self) -> None:
+        """Until it has happened."""
 
 
 class Loop(Protocol):
@@ -26,8 +36,25 @@ class Loop(Protocol):
     def call_at(self, when: float | None, callback: Callable[[], None]) -> None:
         """Call at `when`; replaces the call asked for before, None withdraws it."""
 
+    def waiter(self) -> Waiter:
+        """A new waiter."""
+
     async def run(self, fd: int, readable: Callable[[], None]) -> None:
         """Call `readable` whenever `fd` is, until cancelled."""
+
+
+class _FutureWaiter:
+    __slots__ = ("_future",)
+
+    def __init__(self, future: "asyncio.Future[None]") -> None:
+        self._future = future
+
+    def set(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self) -> None:
+        await self._future
 
 
 class AsyncioLoop:
@@ -47,6 +74,9 @@ class AsyncioLoop:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if when is None else self._loop.call_at(when, callback)
+
+    def waiter(self) -> Waiter:
+        return _FutureWaiter(self._loop.create_future())
 
     async def run(self, fd: int, readable: Callable[[], None]) -> None:
         self._loop.add_reader(fd, readable)
@@ -77,6 +107,9 @@ class TrioLoop:
     def call_at(self, when: float | None, callback: Callable[[], None]) -> None:
         self._callback = callback
         self._scope.deadline = math.inf if when is None else when
+
+    def waiter(self) -> Waiter:
+        return cast(Waiter, self._trio.Event())
 
     async def run(self, fd: int, readable: Callable[[], None]) -> None:
         async with self._trio.open_nursery() as nursery:

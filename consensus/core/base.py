@@ -41,6 +41,8 @@ _new = tuple.__new__
 
 
 class Phase(IntEnum):
+    """Where a group object is in its life."""
+
     JOINING = 0
     MEMBER = 1
     OUT = 2
@@ -220,9 +222,7 @@ class GroupBase:
     def _may_note(self, ballot: Ballot) -> bool:
         """A reject is noted once, with the content in hand, never when wedged."""
         return (
-            ballot.content is not None
-            and not ballot.noted & self._bit
-            and not self._synod.wedged
+            ballot.content is not None and not ballot.noted & self._bit and not self._synod.wedged
         )
 
     def _commit_ready(self, ballot: Ballot) -> bool:

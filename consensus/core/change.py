@@ -17,6 +17,8 @@ from .view import VIEW_SIZE_MAX, ranks
 
 
 class ViewChange(Silence):
+    """The layer that decides when a change is wanted and leads or follows its synod."""
+
     # -- the safety rules of the synod, one method each --------------------------------------
 
     def _promises_suffice(self, promisers: int) -> bool:
@@ -231,9 +233,7 @@ class ViewChange(Silence):
             kept <= self._full
             and all(rank < size for rank, _ in reasons)
             and all(a[0] < b[0] for a, b in pairwise(trim))
-            and all(
-                e[0] & RANK_MASK < size and all(r < size for r, _ in e[3] + e[4]) for e in trim
-            )
+            and all(e[0] & RANK_MASK < size and all(r < size for r, _ in e[3] + e[4]) for e in trim)
             and order.index + new == end
         )
 

@@ -29,6 +29,8 @@ _new = tuple.__new__
 
 
 class Delivery(GroupBase):
+    """The layer that settles, delivers and forgets proposals."""
+
     # -- what is held ------------------------------------------------------------------------
 
     def _may_propose(self, content: Content) -> bool:

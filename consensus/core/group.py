@@ -49,6 +49,7 @@ _METHODS = {
 }
 """What members of a view say to each other in it."""
 
+
 class Group(Joining):
     """See the module. Constructors: `found`, `pair` and `joining`."""
 

@@ -40,6 +40,8 @@ def gone_head(message: Message) -> tuple[int, int, int]:
 
 
 class Installing(ViewChange):
+    """The layer that goes from view to view, and deals with messages of other views."""
+
     # -- installing --------------------------------------------------------------------------
 
     def _install(self, value: Value, *, spread: bool) -> None:

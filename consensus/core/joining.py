@@ -30,6 +30,8 @@ JOINERS_MAX = 4
 
 
 class Joining(Installing):
+    """The layer of joins, leaves and kicks, and the joiner's own side."""
+
     # -- inputs ------------------------------------------------------------------------------
 
     def _check_member(self) -> None:

@@ -59,6 +59,8 @@ def check_content(content: Content) -> None:
 
 
 class Ordinary(Delivery):
+    """The layer of proposals and votes."""
+
     _handlers: ClassVar[dict[int, Handler]] = {}
 
     # -- inputs ------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ class Arm(NamedTuple):
 
 
 class Disarm(NamedTuple):
+    """Forget the timer."""
+
     timer: Timer
 
 
@@ -59,6 +61,8 @@ class Abandoned(NamedTuple):
 
 
 class Installed(NamedTuple):
+    """This member is in the view from here on; all that follows is of it."""
+
     view: View
 
 

@@ -14,6 +14,8 @@ LINKS_MAX = 64
 
 
 class Silence(Ordinary):
+    """The layer of links and suspicions."""
+
     def link(self, member: Member, up: bool) -> None:
         """The transport hears this member (again), or neither directly nor by relay any more."""
         if self._phase == Phase.JOINING and up:

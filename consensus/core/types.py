@@ -40,6 +40,8 @@ class Member(NamedTuple):
 
 
 class ProposalId(NamedTuple):
+    """What names a proposal everywhere, for good."""
+
     view: int
     clock: int
     proposer: Member
@@ -66,6 +68,8 @@ class Vote(NamedTuple):
 
 
 class Outcome(IntEnum):
+    """What became of a proposal; UNKNOWN only at a member that was cut off."""
+
     COMMITTED = 1
     REJECTED = 2
     ABANDONED = 3
@@ -73,6 +77,8 @@ class Outcome(IntEnum):
 
 
 class Proposal(NamedTuple):
+    """Something to vote on."""
+
     id: ProposalId
     content: Content
 

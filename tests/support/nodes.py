@@ -5,6 +5,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from consensus import Group, Node, NodeConfig, accept
 
+PATIENCE_S = 60.0
+"""How long a test waits for what must come: far longer than it takes, so that only a hang fails."""
+
 
 @asynccontextmanager
 async def open_nodes(number: int, config: NodeConfig | None = None) -> AsyncIterator[list[Node]]:

@@ -1,0 +1,75 @@
+"""The last events of a group, and readers of them at their own pace."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Generic, TypeVar, cast
+
+import anyio
+
+from consensus.core.errors import GroupError
+from consensus.decision import Decision, GroupEnded, SuspensionChanged, ViewChanged
+
+EVENTS_KEPT = 4096
+"""Events that a slow reader may be behind."""
+
+GroupEventKind = Decision | ViewChanged | SuspensionChanged | GroupEnded
+E = TypeVar("E", bound=GroupEventKind)
+
+
+class EventsMissed(GroupError):
+    """The reader fell so far behind that events were dropped."""
+
+
+class History:
+    """One list for all readers: it does not grow with them, nor with how slow they are."""
+
+    def __init__(self) -> None:
+        self.events: deque[GroupEventKind] = deque(maxlen=EVENTS_KEPT)
+        self.number = 0
+        """How many there have been."""
+        self.ended = anyio.Event()
+        self._news: anyio.Event | None = None
+
+    def add(self, event: GroupEventKind) -> None:
+        """One more."""
+        self.events.append(event)
+        self.number += 1
+        if self._news is not None:
+            self._news.set()
+            self._news = None
+        if type(event) is GroupEnded:
+            self.ended.set()
+
+    async def changed(self) -> None:
+        """Until the next event."""
+        if self._news is None:
+            self._news = anyio.Event()
+        await self._news.wait()
+
+
+class Events(Generic[E]):
+    """An asynchronous iterator over what happens in a group. It costs nothing to drop one."""
+
+    def __init__(self, history: History, kind: type[E] | None) -> None:
+        self._history = history
+        self._kind = kind
+        self._at = history.number
+
+    def __aiter__(self) -> Events[E]:
+        return self
+
+    async def __anext__(self) -> E:
+        history = self._history
+        while True:
+            while self._at < history.number:
+                behind = history.number - self._at
+                if behind > len(history.events):
+                    raise EventsMissed(f"more than {EVENTS_KEPT} events behind")
+                event = history.events[-behind]
+                self._at += 1
+                if self._kind is None or isinstance(event, self._kind):
+                    return cast(E, event)
+            if history.ended.is_set():
+                raise StopAsyncIteration
+            await history.changed()
