@@ -9,11 +9,12 @@ from consensus.core.errors import ConsensusError
 from consensus.core.types import Content, Outcome, Ticket
 from consensus.decision import OutcomeUnknown, Rejected
 from consensus.group import describe
+from consensus.leasing import ReadReady
 from consensus.pending import PendingOutcomes
 from consensus.slot import TimedOut
 
 if TYPE_CHECKING:
-    from consensus.node import Node
+    from consensus.machine import Machine
     from transport.endpoint import Endpoint
 
 ASKS_MAX = 65_536
@@ -27,8 +28,9 @@ class TooManyAsks(ConsensusError):
 class Asking:
     """The open questions of a node."""
 
-    def __init__(self, node: Node, endpoint: Endpoint) -> None:
-        self._node = node
+    def __init__(self, machine: Machine, endpoint: Endpoint) -> None:
+        self._machine = machine
+        self._endpoint = endpoint
         self._pending = PendingOutcomes[tuple[bytes, Ticket]](endpoint.waiter)
 
     async def ask(
@@ -38,13 +40,16 @@ class Asking:
         if len(self._pending) >= ASKS_MAX:
             raise TooManyAsks(f"{ASKS_MAX} questions are open")
         content = Content(kind, body, (), int(1000 * deadline_s))
-        ticket = self._node.machine_do(lambda m, now: m.ask(peer, content, now, timeout_s))
-        decision = await self._pending.wait((peer, ticket))
+        machine, endpoint = self._machine, self._endpoint
+        key = (peer, machine.ask(peer, content, endpoint.clock(), timeout_s))
+        self._pending.expect(key)
+        endpoint.touch()
+        decision = await self._pending.wait(key)
         if decision.outcome is not Outcome.COMMITTED:
             raise Rejected(decision.reasons.get(peer, decision.outcome.name.lower()))
         return decision.answers.get(peer)
 
-    def take(self, peer: bytes, output: outputs.Output | TimedOut) -> None:
+    def take(self, peer: bytes, output: outputs.Output | TimedOut | ReadReady) -> None:
         """Something the engine of a view of two has to say."""
         match output:
             case outputs.Decided(decision, ticket) if ticket is not None:

@@ -2,13 +2,17 @@
 
 import argparse
 import importlib
+import json
 import os
 import sys
 from collections.abc import Sequence
 
 import anyio
 
+from consensus.certificates import described, in_words, verify_certificate_untrusted
+from consensus.core.certificate import CERTIFICATE_SIZE_MAX
 from consensus.core.errors import ConsensusError
+from consensus.core.founding import CertificateError
 from consensus.demo.story import DemoConfig, run_demo
 from consensus.demo.timeline import Timeline
 from transport.core.errors import TransportError
@@ -32,6 +36,21 @@ def _scenario(arguments: argparse.Namespace) -> int:
     return int(main(arguments.rest))
 
 
+def _verify(arguments: argparse.Namespace) -> int:
+    try:
+        with open(arguments.file, "rb") as file:
+            data = file.read(CERTIFICATE_SIZE_MAX + 1)
+        group = None if arguments.group is None else bytes.fromhex(arguments.group)
+    except ValueError:
+        print("quorate verify: a group's id is 64 hexadecimal digits", file=sys.stderr)
+        return 2
+    shown = verify_certificate_untrusted(data)
+    if group is not None and shown.group != group:
+        raise CertificateError(f"this is of another group, {shown.group.hex()}")
+    print(json.dumps(described(shown)) if arguments.json else in_words(shown))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="quorate", description="A few peers decide something together, without a server."
@@ -42,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--blob-mib", type=int, default=DemoConfig.blob_mib, metavar="M")
     demo.add_argument("--json", action="store_true", help="one JSON object a line")
     demo.set_defaults(run=_demo)
+    verify = commands.add_parser(
+        "verify", help="check a certificate of a decision; needs no network"
+    )
+    verify.add_argument("file", metavar="FILE")
+    verify.add_argument("--group", metavar="ID", help="refuse another group's (64 hex digits)")
+    verify.add_argument("--json", action="store_true", help="as one JSON object")
+    verify.set_defaults(run=_verify)
     scenario = commands.add_parser(
         "scenario", help="the same code in a simulated world: explore, sweep, replay"
     )
@@ -62,10 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ExceptionGroup as group:  # What the tasks of a running command raised.
         if group.split(EXPECTED)[1] is not None:
             raise
-        error: Exception = group
-        while isinstance(error, ExceptionGroup):
-            error = error.exceptions[0]
-        return _failed(error)
+        first: Exception = group
+        while isinstance(first, ExceptionGroup):
+            first = first.exceptions[0]
+        return _failed(first)
 
 
 def _failed(error: Exception) -> int:

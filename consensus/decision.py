@@ -1,13 +1,20 @@
 """What a user's program sees of a proposal and of what became of it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from consensus.core import types as core
 from consensus.core.blobtree import BlobRef
 from consensus.core.errors import ConsensusError
+from consensus.core.founding import CertificateError
 from consensus.core.types import Outcome
 from consensus.values import pack
+
+if TYPE_CHECKING:
+    from consensus.group import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,14 @@ class Decision:
     blobs: tuple[BlobRef, ...] = ()
     subject: bytes | None = None
     """The key of who joins, leaves or is removed, in a decision on that."""
+    source: tuple[Group, core.Decision] | None = field(default=None, repr=False, compare=False)
+    """Where it was told, for `certificate`."""
+
+    async def certificate(self) -> bytes:
+        """As `Group.certificate`."""
+        if self.source is None:
+            raise CertificateError("a decision of two peers, or of no group, has no certificate")
+        return await self.source[0].certificate(self)
 
     @property
     def committed(self) -> bool:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
 
 from consensus.blobservice import OnProgress
+from consensus.certificates import CERTIFY_TIMEOUT_S
 from consensus.core import outputs
 from consensus.core import types as core
 from consensus.core.blobtree import BlobRef
 from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
+from consensus.core.founding import CertificateError
+from consensus.core.notary import Notary
 from consensus.core.types import Ticket
 from consensus.core.view import View
 from consensus.decision import (
@@ -27,21 +30,43 @@ from consensus.decision import (
     ViewInfo,
 )
 from consensus.history import Events, GroupEventKind, History
+from consensus.leasing import ReadReady
 from consensus.pending import PendingOutcomes
+from consensus.reading import Reading
 from consensus.slot import TimedOut
 from consensus.values import ValueRefused, unpack_untrusted
 
 if TYPE_CHECKING:
+    from consensus.machine import Machine
     from consensus.node import Node
 
 Handler = Callable[..., Accept | Reject | Awaitable[Accept | Reject]]
+
+
+class Observer(Protocol):
+    """What keeps a state that the group's decisions make; see `consensus.replica`."""
+
+    def decided(self, decision: Decision, ticket: Ticket | None) -> None:
+        """The next decision; with a ticket if this node proposed it."""
+
+    def restored(self, index: int, data: bytes) -> None:
+        """This node joins: what another member's `wanted` gave, after the decision `index`."""
+
+    def wanted(self, joiner: core.Member, index: int) -> None:
+        """A joiner needs the state, as it is after the decision told last."""
 
 
 class Group:
     """This node's place in one group. Made by `Node.found` and `Node.join`."""
 
     def __init__(
-        self, node: Node, number: int, group_id: bytes, name: str, config: GroupConfig
+        self,
+        node: Node,
+        number: int,
+        group_id: bytes,
+        name: str,
+        config: GroupConfig,
+        notary: Notary | None = None,
     ) -> None:
         self._node = node
         self.config = config
@@ -50,10 +75,13 @@ class Group:
         self._info = ViewInfo(0, ())
         self._history = History()
         self._pending = PendingOutcomes[Ticket](node.new_waiter)
+        self._reading = Reading(node.new_waiter)
         self._handlers: dict[str, Handler] = {}
+        self.observer: Observer | None = None
         self._ended: GroupEnded | None = None
         self._suspended = False
         self.id = group_id
+        self.notary = notary
         self.name = name
         self.installed = anyio.Event()
 
@@ -124,9 +152,9 @@ class Group:
         """
         self._check()
         content = self._node.content(kind, body, blobs, deadline_s)
-        number = self._number
-        ticket = self._node.machine_do(lambda m, now: m.propose(number, content, now, timeout_s))
-        return await self._pending.wait(ticket)
+        return await self.outcome(
+            lambda m, now: m.propose(self._number, content, now, timeout_s)
+        )
 
     async def kick(self, key: bytes, reason: str = "", *, timeout_s: float = 60.0) -> Decision:
         """Propose to remove a member; it may not reject. Raises as `propose`."""
@@ -134,11 +162,9 @@ class Group:
         member = next((m for m in self._members() if m.key == key), None)
         if member is None:
             raise GroupError("no member of the view has that key")
-        number = self._number
-        ticket = self._node.machine_do(
-            lambda m, now: m.kick(number, member, reason, now, timeout_s)
+        return await self.outcome(
+            lambda m, now: m.kick(self._number, member, reason, now, timeout_s)
         )
-        return await self._pending.wait(ticket)
 
     async def leave(self, *, timeout_s: float = 60.0) -> None:
         """Leave the group in order; returns once the others go on without this node."""
@@ -146,6 +172,50 @@ class Group:
         self._node.machine_do(lambda m, now: m.leave(self._number, now))
         with anyio.fail_after(timeout_s):
             await self._history.ended.wait()
+
+    async def read(self, *, timeout_s: float = 60.0) -> None:
+        """Wait until this member has delivered every decision that was committed, to the
+        knowledge of any member, when the call was made. Mostly that is at once and without a
+        message: this member knows what it accepted, and holds a lease. Otherwise a quorum is
+        asked, which takes a round trip. What the caller then looks up in its own state, without
+        another `await`, is linearizable.
+
+        Raises TimeoutError, GroupSuspended when no quorum is heard, GroupError.
+        """
+        begun = self._begin_read()
+        if begun is None:
+            return
+        with anyio.fail_after(timeout_s):
+            while begun is not None:
+                if self._good(await self._wait_read(begun)):
+                    return
+                begun = self._begin_read()
+
+    def _begin_read(self) -> Ticket | None:
+        """None: the read is done."""
+        self._check()
+        node = self._node
+        while True:
+            begun = node.machine_look(lambda m, now: m.read(self._number, now))
+            if type(begun) is not ReadReady:
+                self._reading.expect(ticket := cast(Ticket, begun))
+                node.carry_out()
+                return ticket
+            if begun.asks:
+                node.carry_out()
+            if self._good(begun.until):
+                return None
+
+    async def _wait_read(self, ticket: Ticket) -> float | None:
+        try:
+            return await self._reading.wait(ticket)
+        except BaseException:
+            self._node.machine_do(lambda m, now: m.cancel_read(self._number, ticket))
+            raise
+
+    def _good(self, until: float | None) -> bool:
+        """The clock, looked at again: this process may have been stopped meanwhile."""
+        return until is None or self._node.clock() < until
 
     def events(self) -> Events[GroupEventKind]:
         """All that happens from now on: decisions, views, suspension, and the end, after which
@@ -171,26 +241,61 @@ class Group:
         self._check()
         await self._node.fetch(ref, self.peers(), to, on_progress)
 
+    async def certificate(
+        self, of: Decision | int, *, timeout_s: float = CERTIFY_TIMEOUT_S
+    ) -> bytes:
+        """Bytes that show a decision of this group, given or named by its index, to anybody who
+        runs `quorate verify`: a quorum of the members sign for it now, having delivered it.
+
+        Raises CertificateError when it is too old to be known here, fewer than a quorum sign in
+        time, or how the group's views came about is not known; GroupError.
+        """
+        self._check()
+        decision = self._history.decision(of) if isinstance(of, int) else of
+        if decision is None:
+            raise CertificateError(f"decision {of} is not known here, or no longer")
+        if decision.source is None or decision.source[0] is not self:
+            raise CertificateError("not a decision of this group")
+        return await self._node.certificates.gather(self, decision.source[1], timeout_s)
+
     # For the node.
+
+    async def changed(self) -> None:
+        """Until anything happens in this group."""
+        await self._history.changed()
 
     def peers(self) -> tuple[bytes, ...]:
         """The keys of the other members."""
         return tuple(m.key for m in self._members() if m.key != self._node.key)
 
-    async def wait(self, ticket: Ticket) -> Decision:
-        """The decision on a proposal that was just made for this group."""
+    async def outcome(self, propose: Callable[[Machine, float], Ticket]) -> Decision:
+        """Have the machine propose something in this group, and wait for the decision."""
+        ticket = self._node.machine_do(propose, self._pending.expect)
         return await self._pending.wait(ticket)
 
-    def take(self, output: outputs.Output | TimedOut) -> None:
+    def give_snapshot(self, joiner: core.Member, index: int, data: bytes) -> None:
+        """The state for a joiner, as it is after the decision `index`."""
+        number = self._number
+        self._node.machine_do(lambda m, now: m.snapshot(number, joiner, index, data, now))
+
+    def take(self, output: outputs.Output | TimedOut | ReadReady) -> None:
         """Something the engine has to say."""
         if type(output) is outputs.Decided:
             decision, ticket = output
-            described = describe(decision, self._info)
+            described = describe(decision, self._info, self)
             self._history.add(described)
+            if self.observer is not None:
+                self.observer.decided(described, ticket)
             if ticket is not None:
                 self._pending.settle(ticket, described)
             return
         match output:
+            case ReadReady(ticket, until):
+                self._reading.ready(ticket, until)
+            case outputs.SnapshotReceived(index, data) if self.observer is not None:
+                self.observer.restored(index, data)
+            case outputs.SnapshotWanted(joiner, index) if self.observer is not None:
+                self.observer.wanted(joiner, index)
             case TimedOut(ticket):
                 self._pending.fail(ticket, TimeoutError("no outcome in time; it may still come"))
             case outputs.Abandoned(ticket, None):
@@ -228,6 +333,7 @@ class Group:
             return
         self._ended = event
         self._history.add(event)
+        self._reading.fail(lambda: GroupError(f"cut off from {self.name}: {event.reason}"))
         self.installed.set()
         self._pending.fail_all(
             lambda: OutcomeUnknown(f"cut off from {self.name}: {event.reason}"), lambda _: True
@@ -238,8 +344,10 @@ def _describe_view(view: View) -> ViewInfo:
     return ViewInfo(view.number, tuple(member.key for member in view.members))
 
 
-def describe(decision: core.Decision, view: ViewInfo | None) -> Decision:
-    """The engine's decision as a user sees it, told while `view` was installed."""
+def describe(
+    decision: core.Decision, view: ViewInfo | None, group: Group | None = None
+) -> Decision:
+    """The engine's decision as a user sees it, told while `view` was installed in `group`."""
     proposal, index, content, outcome, answers, reasons = decision
     if view is None or view.number != proposal.view:
         view = ViewInfo(proposal.view, ())
@@ -254,6 +362,7 @@ def describe(decision: core.Decision, view: ViewInfo | None) -> Decision:
         {member.key: reason for member, reason in reasons} if reasons else {},
         tuple(BlobRef(root, size) for root, size in content.blobs) if content.blobs else (),
         None if content.subject is None else content.subject.key,
+        None if group is None else (group, decision),
     )
 
 

@@ -41,6 +41,13 @@ class History:
         if type(event) is GroupEnded:
             self.ended.set()
 
+    def decision(self, index: int) -> Decision | None:
+        """The decision of that index, if it is among the last events."""
+        for event in reversed(self.events):
+            if type(event) is Decision and event.index == index and index > 0:
+                return event
+        return None
+
     async def changed(self) -> None:
         """Until the next event."""
         if self._news is None:

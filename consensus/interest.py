@@ -31,6 +31,7 @@ class Interest:
         self, before: frozenset[Member], after: frozenset[Member], now: float
     ) -> None:
         """A group awaits something from other members than it did before."""
+        # In an order that does not depend on hashes: simulated histories must repeat.
         for member in sorted(after - before):
             count = self._awaited[member.key] = self._awaited.get(member.key, 0) + 1
             if count == 1:

@@ -117,15 +117,25 @@ class Invitations:
 
 def rules(config: GroupConfig) -> dict[str, Any]:
     """What all members of a group must agree on."""
-    return {"casting_vote": config.casting_vote, "window_total": config.window_total}
+    return {
+        "casting_vote": config.casting_vote,
+        "window_total": config.window_total,
+        "replicated": config.asks_for_snapshots,
+    }
 
 
 def config_untrusted(answer: Any) -> GroupConfig:
     """The rules a sponsor told. Raises TokenError when they are none."""
     match answer:
-        case {"casting_vote": bool() as casting, "window_total": int() as window}:
+        case {
+            "casting_vote": bool() as casting,
+            "window_total": int() as window,
+            "replicated": bool() as replicated,
+        }:
             try:
-                return GroupConfig(casting_vote=casting, window_total=window)
+                return GroupConfig(
+                    casting_vote=casting, window_total=window, asks_for_snapshots=replicated
+                )
             except Exception as error:
                 raise TokenError(f"the sponsor's rules are out of bounds: {error}") from error
     raise TokenError("the sponsor's answer states no rules")

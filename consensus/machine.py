@@ -15,15 +15,19 @@ from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
 from consensus.core.group import Group
 from consensus.core.messages import encode
+from consensus.core.notary import Notary
 from consensus.core.outputs import (
     Arm,
     Decided,
     Disarm,
     Ended,
     Installed,
+    LeaseAsked,
+    LeaseGranted,
     Lost,
     Output,
     ReachWanted,
+    Readable,
     Send,
 )
 from consensus.core.types import (
@@ -37,6 +41,7 @@ from consensus.core.types import (
     Vote,
 )
 from consensus.interest import Interest
+from consensus.leasing import ReadReady
 from consensus.outbox import Outbox
 from consensus.slot import GroupEvent, PairEvent, Slot, TimedOut
 from consensus.timers import Timers
@@ -154,16 +159,29 @@ class Machine:
         self.contacts.connect(peer, now, timeout_s)
         self._work(now)
 
-    def found(self, number: int, config: GroupConfig, now: float) -> None:
+    def keep(self, peer: bytes, wanted: bool) -> None:
+        """Channels to the peer are open, or no longer: its presence does not idle out."""
+        self._interest.need([peer], +1 if wanted else -1)
+
+    def found(
+        self, number: int, config: GroupConfig, now: float, notary: Notary | None = None
+    ) -> None:
         """Found a group: its first view is this node alone."""
-        self._add(Slot(Group.found(self.me, config), number))
+        self._add(Slot(Group.found(self.me, config), number, notary=notary))
         self._work(now)
 
-    def join(self, number: int, sponsor: bytes, config: GroupConfig, now: float) -> None:
+    def join(
+        self,
+        number: int,
+        sponsor: bytes,
+        config: GroupConfig,
+        now: float,
+        notary: Notary | None = None,
+    ) -> None:
         """Stand ready to be taken into a group by a sponsor with whom a presence is up."""
         member = self.contacts.member(sponsor)
         group = Group.joining(self.me, member, config)
-        slot = Slot(group, number, sponsor=member)
+        slot = Slot(group, number, sponsor=member, notary=notary)
         for each in sorted(self.contacts.lives.items())[:LINKS_TOLD_MAX]:
             group.link(Member(*each), True)
         self._add(slot)
@@ -192,6 +210,21 @@ class Machine:
         changes nothing. Raises GroupError."""
         slot = self._slot(number)
         return self._acted(slot, slot.group.propose(content), now, timeout_s)
+
+    def read(self, number: int, now: float) -> ReadReady | Ticket:
+        """Begin a read: what is done at once, or the ticket with which `ReadReady` comes. Look at
+        the clock before believing either. Raises GroupError."""
+        slot = self._slot(number)
+        begun = slot.lease.begin(slot.group, now)
+        self._acted(slot, 0, now)
+        return begun
+
+    def cancel_read(self, number: int, ticket: Ticket) -> None:
+        """Nobody waits for a read any more."""
+        slot = self._slots.get(number)
+        if slot is not None:
+            slot.lease.cancel(ticket)
+            slot.group.cancel_read(ticket)
 
     def answer(self, number: int, proposal: ProposalId, vote: Vote, now: float) -> None:
         """The application's vote. Too late or unknown is no error."""
@@ -277,7 +310,7 @@ class Machine:
             self._timers.arm((slot, ticket), now + timeout_s)
         return ticket
 
-    def _tell(self, slot: Slot, output: Output | TimedOut) -> None:
+    def _tell(self, slot: Slot, output: Output | TimedOut | ReadReady) -> None:
         if slot.peer is not None:
             self._events.append(PairEvent(slot.peer, output))
         else:
@@ -298,10 +331,10 @@ class Machine:
                 self._carry_out(slot, now)
 
     def _take(self, event: Event, now: float) -> None:
+        if type(event) is EntriesReceived:
+            self._receive(event.peer, event.incarnation, event.entries, now)
+            return
         match event:
-            case EntriesReceived(peer, incarnation, entries):
-                self._receive(peer, incarnation, entries, now)
-                return
             case Silent(peer, incarnation):
                 self._link(Member(peer, incarnation), up=False)
             case Heard(peer, incarnation):
@@ -396,7 +429,7 @@ class Machine:
     def _carry_out(self, slot: Slot, now: float) -> None:
         message: Message | None = None
         entries: list[bytes] = []
-        for output in slot.group.poll():
+        for output in slot.poll():
             if type(output) is Send:
                 if output.message is not message:
                     message = output.message
@@ -413,6 +446,12 @@ class Machine:
                 if output.ticket is not None:
                     self._timers.disarm((slot, output.ticket))
                 self._tell(slot, output)
+            elif type(output) is LeaseAsked:
+                slot.lease.asked(output.number, now)
+            elif type(output) is LeaseGranted:
+                slot.lease.granted(output.number, output.lease_s)
+            elif type(output) is Readable:
+                self._tell(slot, slot.lease.ready(output.ticket, output.lease))
             elif type(output) is ReachWanted:
                 self._reach(slot, output.candidate, now)
             else:

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any, TypeVar
 
@@ -16,17 +16,21 @@ from anyio.abc import TaskGroup
 
 from consensus.asking import Asking
 from consensus.blobservice import BlobService, OnProgress
+from consensus.certificates import SIGN, Certificates
 from consensus.core import outputs
 from consensus.core.blobtree import BlobRef
 from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
+from consensus.core.founding import NONCE_SIZE, Founding, group_id
+from consensus.core.notary import Notary
 from consensus.core.token import parse_untrusted
-from consensus.core.types import Content, Outcome
+from consensus.core.types import Content, Member, Outcome
 from consensus.decision import Decision
 from consensus.files import NodeFiles
 from consensus.group import Group, Handler
 from consensus.invitations import ENQUIRE, JOIN, Invitations, config_untrusted
 from consensus.machine import Machine, MachineConfig, group_number
+from consensus.replica import Replica
 from consensus.services import Service, Services
 from consensus.slot import GroupEvent, PairEvent
 from consensus.values import pack
@@ -39,7 +43,6 @@ from transport.endpoint import Endpoint, bind
 
 log = logging.getLogger("quorate")
 T = TypeVar("T")
-GROUP_ID_SIZE = 32
 JOIN_TIMEOUT_S = 30.0
 
 
@@ -78,7 +81,7 @@ class Node:
             on_event=self._take,
             on_channel=self._channel_opened,
         )
-        self._asking = Asking(self, self._endpoint)
+        self._asking = Asking(self._machine, self._endpoint)
         self.new_waiter = self._endpoint.waiter
         self._voting = Voting(self)
         self._services = Services(self._endpoint.open_channel)
@@ -88,6 +91,8 @@ class Node:
         self.invitations = Invitations(self)
         self._handlers[ENQUIRE] = self.invitations.enquire
         self._handlers[JOIN] = self.invitations.join
+        self.certificates = Certificates(self)
+        self._handlers[SIGN] = self.certificates.sign
         for peer, addresses in files.known_peers():
             self._machine.contacts.know(peer, addresses)
 
@@ -170,13 +175,22 @@ class Node:
             raise GroupError(f"kinds that begin with {RESERVED_PREFIX!r} are the framework's own")
         return await self._asking.ask(peer, kind, pack(body), deadline_s, timeout_s)
 
-    async def found(self, name: str, *, config: GroupConfig | None = None) -> Group:
-        """Found a group: a view of one, this node. Raises GroupError."""
-        nonce = self.random(GROUP_ID_SIZE)
-        return await self._enter(name, nonce, config or GroupConfig(), None)
+    async def found(
+        self, name: str, *, config: GroupConfig | None = None, replica: Replica | None = None
+    ) -> Group:
+        """Found a group: a view of one, this node; `replica`: the state its members keep, see
+        `Replica.found`. Raises GroupError."""
+        config = replace(config or GroupConfig(), asks_for_snapshots=replica is not None)
+        founding = Founding(
+            name, self.random(NONCE_SIZE), self.me, config.casting_vote, config.window_total
+        ).encode()
+        return await self._enter(name, group_id(founding), config, None, founding, replica)
 
-    async def join(self, token: str, *, timeout_s: float = JOIN_TIMEOUT_S) -> Group:
+    async def join(
+        self, token: str, *, timeout_s: float = JOIN_TIMEOUT_S, replica: Replica | None = None
+    ) -> Group:
         """Join the group that an invitation is for; returns once this node is in its view.
+        `replica`: the state its members keep, see `Replica.join`.
 
         Raises TokenError when the invitation is no good here, Rejected when the group or the
         sponsor says no, TimeoutError, OutcomeUnknown.
@@ -192,7 +206,12 @@ class Node:
             question = {"token": token, "addresses": [list(a) for a in self.advertised()]}
             answer = await self._asking.ask(sponsor, ENQUIRE, pack(question), timeout_s, timeout_s)
             config = config_untrusted(answer)
-            group = await self._enter(invitation.name, invitation.group, config, sponsor)
+            if config.asks_for_snapshots != (replica is not None):
+                says = "keeps a state" if config.asks_for_snapshots else "keeps no state"
+                raise GroupError(f"{invitation.name} {says}: see Replica.join and Node.join")
+            group = await self._enter(
+                invitation.name, invitation.group, config, sponsor, replica=replica
+            )
             admitted = False
             try:
                 await self._asking.ask(sponsor, JOIN, pack(question), timeout_s, timeout_s)
@@ -234,6 +253,17 @@ class Node:
 
     # For the parts of a node.
 
+    @property
+    def me(self) -> Member:
+        """This life of the node."""
+        return self._machine.me
+
+    async def ask_framework(
+        self, peer: bytes, kind: str, body: bytes, deadline_s: float, timeout_s: float
+    ) -> Any:
+        """`ask` one of the framework's own questions, with its body packed."""
+        return await self._asking.ask(peer, kind, body, deadline_s, timeout_s)
+
     def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
         """Run something beside everything else, until the node closes."""
         assert self._tasks is not None
@@ -259,9 +289,27 @@ class Node:
         named = tuple((ref.root, ref.size) for ref in blobs)
         return Content(kind, pack(body), named, int(1000 * deadline_s))
 
-    def machine_do(self, action: Callable[[Machine, float], T]) -> T:
-        """Do something with the machine and have it carried out."""
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock the machine goes by, in seconds."""
+        return self._endpoint.clock
+
+    def machine_look(self, action: Callable[[Machine, float], T]) -> T:
+        """Do something with the machine that may leave nothing to be carried out."""
+        return action(self._machine, self._endpoint.clock())
+
+    def carry_out(self) -> None:
+        """Something was asked of the machine."""
+        self._endpoint.touch()
+
+    def machine_do(
+        self, action: Callable[[Machine, float], T], before: Callable[[T], None] | None = None
+    ) -> T:
+        """Do something with the machine and have it carried out; `before` that, its result is
+        made known."""
         result = action(self._machine, self._endpoint.clock())
+        if before is not None:
+            before(result)
         self._endpoint.touch()
         return result
 
@@ -272,24 +320,34 @@ class Node:
         number = group_number(group.id)
         found = [*self._machine.contacts.addresses(joiner), *addresses]
         where = list(dict.fromkeys(found))
-        ticket = self.machine_do(
+        decision = await group.outcome(
             lambda m, now: m.sponsor(number, joiner, where, now, JOIN_TIMEOUT_S)
         )
-        decision = await group.wait(ticket)
         return decision.outcome, list(decision.reasons.values())
 
     async def _enter(
-        self, name: str, group_id: bytes, config: GroupConfig, sponsor: bytes | None
+        self,
+        name: str,
+        group_id: bytes,
+        config: GroupConfig,
+        sponsor: bytes | None,
+        founding: bytes | None = None,
+        replica: Replica | None = None,
     ) -> Group:
         number = group_number(group_id)
         self._drop(number, "entered anew")
-        group = self._groups[number] = Group(self, number, group_id, name, config)
+        notary = Notary(self.me, group_id, founding, self.sign, verify)
+        group = Group(self, number, group_id, name, config, notary)
+        if replica is not None:
+            replica.attach(self, group)
+            group.observer = replica
+        self._groups[number] = group
         try:
             if sponsor is None:
-                self.machine_do(lambda m, now: m.found(number, config, now))
+                self.machine_do(lambda m, now: m.found(number, config, now, notary))
                 self._endpoint.flush()
             else:
-                self.machine_do(lambda m, now: m.join(number, sponsor, config, now))
+                self.machine_do(lambda m, now: m.join(number, sponsor, config, now, notary))
         except GroupError:
             del self._groups[number]
             raise

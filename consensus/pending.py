@@ -31,12 +31,16 @@ class PendingOutcomes(Generic[K]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def expect(self, key: K) -> None:
+        """A proposal was made whose outcome `wait` will be called for, before anything else."""
+        self._waiting[key] = _Pending(self._new_waiter())
+
     async def wait(self, key: K) -> Decision:
-        """The outcome of a proposal that was just made. Raises what it was failed with.
+        """The outcome that was expected. Raises what it was failed with.
 
         A caller that is cancelled leaves the proposal standing, and nothing behind.
         """
-        pending = self._waiting[key] = _Pending(self._new_waiter())
+        pending = self._waiting[key]
         try:
             await pending.waiter.wait()
         finally:

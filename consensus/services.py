@@ -20,7 +20,7 @@ Service = Callable[[Channel], Awaitable[None]]
 class Services:
     """What a node serves to peers that open channels to it."""
 
-    def __init__(self, open_channel: Callable[[bytes], Channel]) -> None:
+    def __init__(self, open_channel: Callable[[bytes], Awaitable[Channel]]) -> None:
         self._open_channel = open_channel
         self._services: dict[str, Service] = {}
 
@@ -32,7 +32,7 @@ class Services:
     async def open(self, peer: bytes, name: str) -> Channel:
         """A channel to a peer's service. Raises LocalError without a presence, ChannelBroken."""
         greeting = _encode(name)
-        channel = self._open_channel(peer)
+        channel = await self._open_channel(peer)
         try:
             await channel.send(greeting)
         except BaseException:

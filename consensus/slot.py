@@ -4,9 +4,12 @@ from typing import NamedTuple
 
 from consensus.core.errors import MessageError
 from consensus.core.group import Group
+from consensus.core.kinds import VOUCH
 from consensus.core.messages import Assembler, decode_untrusted
+from consensus.core.notary import Notary
 from consensus.core.outputs import Output
-from consensus.core.types import Candidate, Member, Ticket, Timer
+from consensus.core.types import Candidate, Member, Message, Ticket, Timer
+from consensus.leasing import LeaseClock, ReadReady
 
 _PART = b"\xc1"
 
@@ -21,33 +24,40 @@ class GroupEvent(NamedTuple):
     """What a group has to say to the application."""
 
     number: int
-    output: Output | TimedOut
+    output: Output | TimedOut | ReadReady
 
 
 class PairEvent(NamedTuple):
     """What the view of two with `peer` has to say to the application."""
 
     peer: bytes
-    output: Output | TimedOut
+    output: Output | TimedOut | ReadReady
 
 
 class Slot:
     """One group of a node. `peer` is set for the view of two of `ask`."""
 
     __slots__ = (
-        "armed", "assemblers", "awaited", "candidates", "group", "joining", "lost_because",
-        "members", "number", "peer",
+        "armed", "assemblers", "awaited", "candidates", "group", "joining", "lease", "lost_because",
+        "members", "notary", "number", "peer",
     )  # fmt: skip
 
     def __init__(
-        self, group: Group, number: int, peer: bytes | None = None, sponsor: Member | None = None
+        self,
+        group: Group,
+        number: int,
+        peer: bytes | None = None,
+        sponsor: Member | None = None,
+        notary: Notary | None = None,
     ) -> None:
         self.group = group
+        self.notary = notary
         self.number = number
         self.peer = peer
         self.joining = sponsor is not None
         """Not installed yet: any presence may be one with a member to be."""
         self.lost_because = ""
+        self.lease = LeaseClock()
         self.members: tuple[Member, ...] = () if sponsor is None else (sponsor,)
         """Whom presences are kept with: the other members, or a joiner's sponsor."""
         self.awaited: frozenset[Member] = frozenset()
@@ -59,7 +69,7 @@ class Slot:
         """An entry of the lane from `sender`. What is no message is an accusation."""
         try:
             if entry[:1] != _PART:
-                self.group.receive(sender, decode_untrusted(entry))
+                self._take(sender, decode_untrusted(entry))
                 return
             if self.peer is None and sender not in self.members:
                 return  # Only members, and a joiner's sponsor, send what does not fit one entry.
@@ -72,7 +82,18 @@ class Slot:
             self.group.accuse(sender, str(error))
         else:
             if message is not None:
-                self.group.receive(sender, message)
+                self._take(sender, message)
+
+    def _take(self, sender: Member, message: Message) -> None:
+        if message[0] < VOUCH:
+            self.group.receive(sender, message)
+        elif self.notary is not None:
+            self.notary.receive(sender, message)
+
+    def poll(self) -> list[Output]:
+        """What the group asks for, with what its notary adds."""
+        outputs = self.group.poll()
+        return outputs if self.notary is None else self.notary.accompany(outputs)
 
     def renew(self, members: tuple[Member, ...]) -> None:
         """These are the other members now; pieces of messages from others are void."""

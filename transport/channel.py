@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import anyio
+import anyio.lowlevel
 
 from transport.core.errors import LocalError, RemoteError
 from transport.core.events import BulkPlane
@@ -36,8 +37,11 @@ class Channel:
     async def send(self, data: bytes) -> None:
         """Hand over all of `data`; waits while the send buffer is full.
 
-        Raises ChannelBroken when the peer is gone, LocalError after `aclose`.
+        Raises ChannelBroken when the peer is gone, LocalError after `aclose`. Cancelled while it
+        waits, it has handed over a part that cannot be told.
         """
+        # Before anything is done: a cancelled call that did nothing can be made again.
+        await anyio.lowlevel.checkpoint_if_cancelled()
         view = memoryview(data)
         while len(view):
             self._check()
@@ -46,20 +50,20 @@ class Channel:
             view = view[taken:]
             if len(view):
                 await self._writable.wait()
-        await anyio.lowlevel.checkpoint_if_cancelled()
 
     async def receive(self, max_bytes: int = READ_SIZE_MAX) -> bytes:
         """Between 1 and `max_bytes` bytes; b"" once the peer has finished its direction.
 
         Raises ChannelBroken when the peer is gone before that, LocalError after `aclose`.
+        Cancelled, it has taken nothing.
         """
+        await anyio.lowlevel.checkpoint_if_cancelled()
         while True:
             if self._closed:
                 raise LocalError("the channel is closed on this side")
             self._readable = anyio.Event()
             data = self._table.read(self._handle, min(max_bytes, READ_SIZE_MAX))
             if data:
-                await anyio.lowlevel.checkpoint_if_cancelled()
                 return data
             if self._eof:
                 return b""
@@ -118,13 +122,20 @@ class ChannelTable:
         own_key: bytes,
         pump: Pump,
         touch: Callable[[], None],
+        keep: Callable[[bytes, bool], None],
         on_channel: Callable[[bytes, Channel], None],
     ) -> None:
         self._own_key = own_key
         self._pump = pump
         self._touch = touch
+        self._keep = keep
         self._on_channel = on_channel
         self._channels: dict[int, Channel] = {}
+        self._used: dict[bytes, int] = {}
+        """How many channels are open with each peer. Its presence is kept meanwhile: it would
+        idle out under a transfer, and a reader would wait for a peer that has vanished."""
+        self._expected: dict[bytes, anyio.Event] = {}
+        """Peers whose presence is up and has no plane yet: it waits to be confirmed."""
         self._planes: dict[bytes, tuple[int, int, int]] = {}
         """Handle, incarnation and suite, by peer."""
         self._peers: dict[int, bytes] = {}
@@ -143,6 +154,22 @@ class ChannelTable:
         handle = self._pump.add_plane(replace(plane, initiator=self._own_key < peer))
         self._planes[peer] = (handle, event.incarnation, plane.suite)
         self._peers[handle] = peer
+        self.expect(peer, False)
+
+    def expect(self, peer: bytes, wanted: bool) -> None:
+        """A plane for the peer will come, or will not."""
+        if not wanted:
+            event = self._expected.pop(peer, None)
+            if event is not None:
+                event.set()
+        elif peer not in self._planes:
+            self._expected.setdefault(peer, anyio.Event())
+
+    async def expected(self, peer: bytes) -> None:
+        """Until the plane that is expected, if one is, has come or will not come."""
+        event = self._expected.get(peer)
+        if event is not None:
+            await event.wait()
 
     def move_plane(self, peer: bytes, address: Address) -> None:
         """The peer is reached at another address from now on."""
@@ -159,7 +186,7 @@ class ChannelTable:
         self._pump.remove_plane(there[0])
         for key, channel in list(self._channels.items()):
             if channel.peer == peer:
-                del self._channels[key]
+                self._remove(key)
                 channel.fail("the presence with the peer has ended")
 
     def open(self, peer: bytes) -> Channel:
@@ -171,8 +198,24 @@ class ChannelTable:
             handle = self._pump.open_channel(there[0])
         except TooMany as error:
             raise LocalError(f"too many channels to {peer.hex()[:16]}") from error
-        channel = self._channels[handle] = Channel(self, handle, peer)
+        channel = self._add(handle, peer)
         self._touch()
+        return channel
+
+    def _add(self, handle: int, peer: bytes) -> Channel:
+        count = self._used[peer] = self._used.get(peer, 0) + 1
+        if count == 1:
+            self._keep(peer, True)
+        channel = self._channels[handle] = Channel(self, handle, peer)
+        return channel
+
+    def _remove(self, handle: int) -> Channel | None:
+        channel = self._channels.pop(handle, None)
+        if channel is not None:
+            self._used[channel.peer] -= 1
+            if not self._used[channel.peer]:
+                del self._used[channel.peer]
+                self._keep(channel.peer, False)
         return channel
 
     def dispatch(self) -> None:
@@ -182,8 +225,7 @@ class ChannelTable:
             if channel is None and event.kind is EventKind.ACCEPTED:
                 peer = self._peers.get(event.plane)
                 if peer is not None:
-                    channel = self._channels[event.channel] = Channel(self, event.channel, peer)
-                    self._on_channel(peer, channel)
+                    self._on_channel(peer, self._add(event.channel, peer))
             elif channel is not None:
                 channel.take(event)
 
@@ -221,7 +263,7 @@ class ChannelTable:
 
     def close_channel(self, handle: int) -> None:
         """Close and forget; what was written is still delivered."""
-        if self._channels.pop(handle, None) is not None:
+        if self._remove(handle) is not None:
             self._pump.close_channel(handle)
             self._touch()
 
@@ -229,6 +271,8 @@ class ChannelTable:
         """The endpoint ends: everything fails."""
         for channel in self._channels.values():
             channel.fail("the endpoint is closed")
+        for peer in list(self._expected):
+            self.expect(peer, False)
         self._channels.clear()
         self._planes.clear()
         self._peers.clear()

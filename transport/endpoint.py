@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, cast
 
+import anyio
+
 from transport import loop
 from transport.channel import Channel, ChannelTable
 from transport.core.errors import LocalError
-from transport.core.events import BulkClosed, BulkPlane, PathMoved
+from transport.core.events import BulkClosed, BulkPlane, PathMoved, PresenceDown, PresenceUp
 from transport.core.types import Address, RandomBytes, Transmit
 from utp_native import Pump
 
@@ -38,6 +40,9 @@ class Machine(Protocol):
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, in seconds of the caller's clock."""
+
+    def keep(self, peer: bytes, wanted: bool) -> None:
+        """The presence with the peer is in use (or no longer): it must not idle out."""
 
 
 class EndpointClosed(LocalError):
@@ -89,9 +94,18 @@ class Endpoint:
         self._on_event = on_event
         self._loop = loop.current()
         self._pump = Pump(sock.fileno(), random=random, now=self._loop.time())
-        self._channels = ChannelTable(own_key, self._pump, self.touch, on_channel)
+        self._channels = ChannelTable(
+            own_key, self._pump, self.touch, machine.keep, on_channel
+        )
+        self._batch: Sequence[tuple[bytes, Address]] = ()
+        """What the machine was given last."""
+        self._early: list[tuple[bytes, Address]] = []
+        """What of it belongs to a plane that began with it."""
         self._flush_due = False
         self._flushing = False
+        self._in_turn = False
+        self._failed = anyio.Event()
+        self._failure: Exception | None = None
         self._armed: float | None = None
         self._closed = False
         name = sock.getsockname()
@@ -119,33 +133,87 @@ class Endpoint:
             self._sock.close()
 
     async def run(self) -> None:
-        """Serve the socket until cancelled."""
-        self.flush()
-        await self._loop.run(self._sock.fileno(), self._readable)
+        """Serve the socket until cancelled. Raises OSError when the socket breaks, and whatever
+        else goes wrong while a datagram or a timeout is dealt with: an event loop would only log
+        it, and the node would go on without this datagram, deaf to what it missed."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._loop.run, self._sock.fileno(), self._guarded_readable)
+            self.flush()
+            await self._failed.wait()
+            tasks.cancel_scope.cancel()
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, failure: Exception) -> None:
+        if self._failure is None:
+            self._failure = failure
+            self._failed.set()
+
+    def _guarded_readable(self) -> None:
+        try:
+            self._readable()
+        except Exception as failure:
+            self._fail(failure)
+
+    def _guarded_timeout(self) -> None:
+        try:
+            self._timeout()
+        except Exception as failure:
+            self._fail(failure)
 
     def touch(self) -> None:
-        """Something was asked of the machine: carry it out soon, together with what else is."""
-        if not (self._flush_due or self._flushing or self._closed):
-            self._flush_due = True
-            self._loop.call_soon(self.flush)
+        """Something was asked of the machine: carry it out.
 
-    def open_channel(self, peer: bytes) -> Channel:
-        """A channel to `peer`, usable at once. Raises LocalError without a presence."""
+        The first in a turn of the loop is carried out at once, since a caller waits for it; the
+        others follow together at the end of the turn, so that they share their datagrams.
+        """
+        if self._flushing or self._closed:
+            return
+        if self._in_turn:
+            self._flush_due = True
+            return
+        self._in_turn = True
+        self._loop.call_soon(self._end_turn)
+        self.flush()
+
+    def _end_turn(self) -> None:
+        self._in_turn = False
+        if self._flush_due:
+            try:
+                self.flush()
+            except Exception as failure:
+                self._fail(failure)
+
+    async def open_channel(self, peer: bytes) -> Channel:
+        """A channel to `peer`, usable at once.
+
+        Waits while a presence that the peer asked for is not confirmed, which is a round trip and
+        at most `unconfirmed_s`. Raises LocalError without a presence, or with too many channels.
+        """
+        await self._channels.expected(peer)
         return self._channels.open(peer)
 
     def _readable(self) -> None:
         if self._closed:
             return
-        now = self._loop.time()
-        batch = self._pump.receive(now, DATAGRAMS_PER_WAKE)
-        if batch:
-            self._machine.receive_datagrams(batch, now)
+        self._receive()
         self.flush()
+
+    def _receive(self) -> None:
+        batch = self._pump.receive(self._loop.time(), DATAGRAMS_PER_WAKE)
+        if batch:
+            # The clock once more: a lease granted in answer counts from when the question came,
+            # and this process may have been stopped before it looked into the socket.
+            self._batch = batch
+            self._machine.receive_datagrams(batch, self._loop.time())
 
     def _timeout(self) -> None:
         self._armed = None
         if self._closed:
             return
+        # First what came before the time did: whoever was stopped itself would otherwise take
+        # its peers for silent, with their answers waiting in its socket.
+        self._receive()
         now = self._loop.time()
         machine_at = self._machine.next_timeout()
         if machine_at is not None and machine_at <= now:
@@ -175,20 +243,34 @@ class Endpoint:
                     self._pump.send(transmits)
                 if not events:
                     break
+            if self._early:
+                early, self._early = self._early, []
+                self._pump.inject(early, self._loop.time())
+                self._channels.dispatch()
         finally:
+            self._batch = ()
             self._flushing = False
         self._arm()
 
     def _handle(self, event: object) -> None:
         kind = type(event)
         if kind is BulkPlane:
-            self._channels.add_plane(cast(BulkPlane, event))
+            plane = cast(BulkPlane, event)
+            self._channels.add_plane(plane)
+            # The first bulk comes right behind the datagram that confirms the presence, too early
+            # for the pump to know it. Left to be sent again it would cost a second.
+            cid = plane.plane.receive_cid
+            self._early += [each for each in self._batch if each[0].startswith(cid)]
         elif kind is PathMoved:
             moved = cast(PathMoved, event)
             self._channels.move_plane(moved.peer, moved.address)
         elif kind is BulkClosed:
             self._channels.remove_plane(cast(BulkClosed, event).peer)
         else:
+            if kind is PresenceUp:
+                self._channels.expect(cast(PresenceUp, event).peer, True)
+            elif kind is PresenceDown:
+                self._channels.expect(cast(PresenceDown, event).peer, False)
             self._on_event(event)
 
     def _arm(self) -> None:
@@ -199,4 +281,4 @@ class Endpoint:
         # A wake-up that comes too early costs less than moving the timer with every datagram.
         if when is not None and (self._armed is None or when < self._armed):
             self._armed = when
-            self._loop.call_at(when, self._timeout)
+            self._loop.call_at(when, self._guarded_timeout)

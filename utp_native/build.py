@@ -2,10 +2,11 @@
 
     python -m utp_native.build                 in place; nothing if all inputs are unchanged
     python -m utp_native.build --sanitize      with AddressSanitizer and UBSan, and assertions on
-    python -m utp_native.build --without 09    leaves a patch out, to see its test fail
+    python -m utp_native.build --without 10    leaves a patch out, to see its test fail
+    python -m utp_native.build --bottleneck    the simulator of bottlenecks, for tests
 
-Variants go to `.cache/utp_native/<variant>/` and leave the module in place alone; the command
-prints the environment that makes Python load one.
+Variants and the simulator go to `.cache/utp_native/<variant>/` and leave the module in place alone;
+the command prints the environment that makes Python load one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cffi
@@ -27,10 +29,10 @@ if str(_PACKAGE.parent) not in sys.path:  # when setuptools runs this file by it
 
 from utp_native import patch, source  # noqa: E402
 
-__all__ = ["build_in_place", "build_variant", "main", "make_ffi"]
+__all__ = ["build_bottleneck", "build_in_place", "build_variant", "main", "make_ffi"]
 
-_MODULE = "utp_native._native"
 _SOURCES = _PACKAGE / "src"
+_SIMULATION = _PACKAGE / "simulation"
 _PATCHES = _PACKAGE / "patches"
 _LIBUTP = (
     "utp_internal.cpp",
@@ -40,7 +42,39 @@ _LIBUTP = (
     "utp_packedsockaddr.cpp",
     "utp_utils.cpp",
 )
-_OURS = ("abi.cpp", "pump.cpp", "channels.cpp", "channel.cpp", "net.cpp")
+_OURS = ("abi.cpp", "pump.cpp", "channels.cpp", "channel.cpp", "net.cpp", "ledbat.cpp")
+
+
+@dataclass(frozen=True)
+class _Target:
+    """An extension module: its name, the header cffi reads, and our files in it."""
+
+    module: str
+    header: Path
+    ours: tuple[Path, ...]
+
+
+_NATIVE = _Target("utp_native._native", _SOURCES / "abi.h", tuple(_SOURCES / n for n in _OURS))
+_SIMULATED = tuple(_SIMULATION / n for n in ("bottleneck.cpp", "cubic.cpp"))
+_BOTTLENECK = {
+    False: _Target(
+        "utp_native._bottleneck",
+        _SIMULATION / "bottleneck.h",
+        (
+            *_SIMULATED,
+            _SIMULATION / "fork.cpp",
+            _SOURCES / "channel.cpp",
+            _SOURCES / "ledbat.cpp",
+        ),
+    ),
+    True: _Target(
+        "utp_native._bottleneck",
+        _SIMULATION / "bottleneck.h",
+        (*_SIMULATED, _SIMULATION / "stock.cpp"),
+    ),
+}
+"""By whether the pinned libutp is left as it is."""
+
 # The warnings left out are libutp's own, which are not ours to mend.
 _FLAGS = [
     "-std=c++17",
@@ -60,8 +94,8 @@ _SANITIZERS = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"]
 _MARK = "utp_native inputs "
 
 
-def _cdef() -> str:
-    text = (_SOURCES / "abi.h").read_text(encoding="utf-8")
+def _cdef(header: Path) -> str:
+    text = header.read_text(encoding="utf-8")
     return text.split("/* CDEF */", 1)[1].split("/* END */", 1)[0]
 
 
@@ -74,11 +108,13 @@ def _patched(without: Sequence[str]) -> dict[str, bytes]:
     return patch.apply(source.read_sources(), kept)
 
 
-def _inputs_digest(sources: dict[str, bytes], flags: Sequence[str]) -> str:
+def _inputs_digest(
+    sources: dict[str, bytes], flags: Sequence[str], more: Sequence[Path] = ()
+) -> str:
     digest = hashlib.sha256()
     for name in sorted(sources):
         digest.update(name.encode() + b"\0" + hashlib.sha256(sources[name]).digest())
-    for path in [*sorted(_SOURCES.iterdir()), Path(__file__)]:
+    for path in [*sorted(_SOURCES.iterdir()), *more, Path(__file__)]:
         if path.is_file():
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     digest.update("\0".join([*flags, sys.version, cffi.__version__]).encode())
@@ -86,6 +122,7 @@ def _inputs_digest(sources: dict[str, bytes], flags: Sequence[str]) -> str:
 
 
 def _make_builder(
+    target: _Target,
     libutp: Path,
     digest: str,
     flags: Sequence[str],
@@ -94,15 +131,15 @@ def _make_builder(
     where: Callable[[Path], str] = str,
 ) -> cffi.FFI:
     builder = cffi.FFI()
-    builder.cdef(_cdef())
+    builder.cdef(_cdef(target.header))
     builder.set_source(
-        _MODULE,
+        target.module,
         # The digest stands in the module itself, where the next build looks for it.
-        f'#include "abi.h"\nextern const char utp_native_inputs[];\n'
+        f'#include "{target.header.name}"\nextern const char utp_native_inputs[];\n'
         f'const char utp_native_inputs[] __attribute__((used)) = "{_MARK}{digest}";\n',
         source_extension=".cpp",
-        sources=[where(libutp / n) for n in _LIBUTP] + [where(_SOURCES / n) for n in _OURS],
-        include_dirs=[str(_SOURCES), str(libutp)],
+        sources=[where(libutp / n) for n in _LIBUTP] + [where(path) for path in target.ours],
+        include_dirs=[str(libutp), str(_SOURCES), str(target.header.parent)],
         define_macros=[("POSIX", "1"), *([("NDEBUG", "1")] if ndebug else [])],
         # distutils may define NDEBUG by itself.
         extra_compile_args=[*flags, *([] if ndebug else ["-UNDEBUG"])],
@@ -125,26 +162,28 @@ def _build_directory() -> Path:
 
 
 def _compile(
+    target: _Target,
+    sources: dict[str, bytes],
     variant: str,
-    target: Path,
-    without: Sequence[str],
+    directory: Path,
     flags: list[str],
     sanitize: bool,
     quiet: bool,
 ) -> Path:
-    sources = _patched(without)
-    digest = _inputs_digest(sources, [*flags, str(sanitize)])
-    for built in target.glob("_native.*.so"):
+    more = sorted(_SIMULATION.iterdir()) if target is not _NATIVE else ()
+    digest = _inputs_digest(sources, [*flags, str(sanitize)], more)
+    for built in directory.glob(target.module.rpartition(".")[2] + ".*.so"):
         if (_MARK + digest).encode() in built.read_bytes():
             return built
     libutp = _write(sources, _build_directory() / variant / "libutp")
-    builder = _make_builder(libutp, digest, flags, _SANITIZERS if sanitize else [], not sanitize)
+    link_flags = _SANITIZERS if sanitize else []
+    builder = _make_builder(target, libutp, digest, flags, link_flags, not sanitize)
     with tempfile.TemporaryDirectory() as work:
         built = Path(builder.compile(tmpdir=work, verbose=not quiet))
-        target.mkdir(parents=True, exist_ok=True)
-        final = target / built.name
+        directory.mkdir(parents=True, exist_ok=True)
+        final = directory / built.name
         # Renamed into place: a process that has the old module loaded keeps its own copy.
-        beside = target / f".{built.name}.{os.getpid()}"
+        beside = directory / f".{built.name}.{os.getpid()}"
         shutil.copy2(built, beside)
         os.replace(beside, final)
     return final
@@ -155,7 +194,7 @@ def build_in_place(*, quiet: bool = True) -> Path:
 
     Raises `SourceError`, `PatchError`, or cffi's `VerificationError` from the compiler.
     """
-    return _compile("release", _PACKAGE, (), list(_FLAGS), False, quiet)
+    return _compile(_NATIVE, _patched(()), "release", _PACKAGE, list(_FLAGS), False, quiet)
 
 
 def build_variant(
@@ -165,7 +204,19 @@ def build_variant(
     name = "-".join([*(f"without-{w}" for w in without), *(["sanitize"] if sanitize else [])])
     variant = name or "release"
     flags = [*_FLAGS, *(_SANITIZERS if sanitize else [])]
-    return _compile(variant, _build_directory() / variant, without, flags, sanitize, quiet)
+    directory = _build_directory() / variant
+    return _compile(_NATIVE, _patched(without), variant, directory, flags, sanitize, quiet)
+
+
+def build_bottleneck(
+    *, stock: bool = False, without: Sequence[str] = (), quiet: bool = True
+) -> Path:
+    """Build the simulator into the cache, over our fork or the pinned libutp as it is."""
+    sources = source.read_sources() if stock else _patched(without)
+    variant = "-".join(["bottleneck", *(["stock"] if stock else [f"without-{w}" for w in without])])
+    directory = _build_directory() / variant
+    target = _BOTTLENECK[stock]
+    return _compile(target, sources, variant, directory, list(_FLAGS), False, quiet)
 
 
 def make_ffi() -> cffi.FFI:
@@ -174,7 +225,7 @@ def make_ffi() -> cffi.FFI:
     digest = _inputs_digest(sources, [*_FLAGS, "False"])
     libutp = _write(sources, _build_directory() / "release" / "libutp")
     # setuptools takes no absolute paths.
-    return _make_builder(libutp, digest, _FLAGS, [], True, os.path.relpath)
+    return _make_builder(_NATIVE, libutp, digest, _FLAGS, [], True, os.path.relpath)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -182,10 +233,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m utp_native.build", description=__doc__)
     parser.add_argument("--without", action="append", default=[], metavar="PATCH")
     parser.add_argument("--sanitize", action="store_true")
+    parser.add_argument("--bottleneck", action="store_true")
     parser.add_argument("-v", "--verbose", action="store_true")
     options = parser.parse_args(arguments)
     try:
-        if options.without or options.sanitize:
+        if options.bottleneck:
+            built = build_bottleneck(without=options.without, quiet=not options.verbose)
+            print(f"UTP_BOTTLENECK_MODULE={built}")
+        elif options.without or options.sanitize:
             built = build_variant(
                 without=options.without, sanitize=options.sanitize, quiet=not options.verbose
             )

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from .ballot import Ballot
 from .config import WINDOW_BYTES, GroupConfig
+from .leases import Leases, Read
 from .membership import Sponsorship
 from .order import Order
 from .outputs import Accused, Arm, Disarm, Output, Send
@@ -59,10 +60,10 @@ class GroupBase:
         "_out", "_accepts", "_others", "_open", "_open_bytes", "_committed_changes",
     )  # fmt: skip
     _DICTS: ClassVar[tuple[str, ...]] = ("_rank_of", "_ready", "_feeds")
-    _PARTS: ClassVar[tuple[str, ...]] = ("_order", "_matrix", "_synod")
+    _PARTS: ClassVar[tuple[str, ...]] = ("_order", "_matrix", "_synod", "_leases")
     _APART: ClassVar[frozenset[str]] = frozenset(
         (*_LISTS, *_DICTS, *_PARTS, "_backlog", "_ballots", "_sponsored", "_stopped", "config",
-         "_full", "_bit", "_number", "_window", "_window_bytes", "_mark_every")
+         "_reads", "_full", "_bit", "_number", "_window", "_window_bytes", "_mark_every")
     )  # fmt: skip
     """What the state does not hold as it is, or that follows from the rest."""
 
@@ -105,6 +106,9 @@ class GroupBase:
         """Whom a joiner reaches."""
         self._told_ready: tuple[Member, ...] = ()
         """Whom its last READY listed."""
+        self._reads: list[Read] = []
+        """Reads that wait."""
+        self._leases = Leases(0, 0, 0)
         self._enter(View(0, (), config.casting_vote), -1, 0)
 
     def _enter(self, view: View, rank: int, index: int) -> None:
@@ -123,6 +127,7 @@ class GroupBase:
         self._order = self._fresh_order(size, rank, index)
         self._matrix = Matrix(size)
         self._synod = Synod(size)
+        self._leases = Leases(size, self._leases.asked, self._leases.serial)
         self._ballots: dict[int, Ballot] = {}
         self._open = [0] * size
         """Proposals held of each proposer (placeholders not counted)."""
@@ -271,6 +276,7 @@ class GroupBase:
         twin._backlog = deque(self._backlog)
         twin._ballots = {key: ballot.fork() for key, ballot in self._ballots.items()}
         twin._sponsored = {m: s.fork() for m, s in self._sponsored.items()}
+        twin._reads = [read.fork() for read in self._reads]
         twin._stopped = {m: list(lane) for m, lane in self._stopped.items()}
 
 

@@ -9,6 +9,7 @@ from .base import RANK_MASK, Phase
 from .config import BACKOFF_ROUNDS, ROUND_STEP_MAX
 from .kinds import ACCEPT, ACCEPTED, PREPARE, PROMISE
 from .membership import Change, next_members, reason_text
+from .outputs import ValueAccepted
 from .silence import Silence
 from .synod import Promise
 from .trim import OWN_ACCEPTED, OWN_NOTED, OWN_NOTHING, compute_trim
@@ -70,6 +71,13 @@ class ViewChange(Silence):
             self._kick_counts,
             self._joiner_ready,
         )
+
+    def _leases_over(self, promisers: int) -> bool:
+        """Nobody reads by a lease that a promiser granted without having promised itself."""
+        raise NotImplementedError
+
+    def _tell_grants(self, coordinator: Member) -> None:
+        raise NotImplementedError
 
     def _chosen(self, supporters: int) -> bool:
         """A value is chosen once a quorum accepted it in one ballot."""
@@ -196,6 +204,7 @@ class ViewChange(Silence):
             return
         self._freeze()
         promise = self._promise()
+        self._tell_grants(self._view.members[rank])
         self._tell(
             self._view.members[rank], (PROMISE, self._number, *self._head(), ballot, *promise)
         )
@@ -247,7 +256,7 @@ class ViewChange(Silence):
             return
         value = self._accepted_value(synod.promises)
         if value is None:
-            if not self._promises_suffice(promisers):
+            if not self._promises_suffice(promisers) or not self._leases_over(promisers):
                 return
             value = self._compute_value(synod.promises)
         synod.promises = {}
@@ -255,6 +264,7 @@ class ViewChange(Silence):
         if not self._needs_acceptors():
             self._install(value, spread=True)
             return
+        self._out.append(ValueAccepted(self._number, synod.leading, value))
         self._broadcast((ACCEPT, self._number, *self._head(), synod.leading, value))
         self._check_chosen()
 
@@ -276,6 +286,7 @@ class ViewChange(Silence):
             return
         self._freeze()
         self._synod.accept(ballot, value, self._rank)
+        self._out.append(ValueAccepted(self._number, ballot, value))
         self._broadcast((ACCEPTED, self._number, *self._head(), ballot))
         self._stop_takeover()
         self._check_chosen()

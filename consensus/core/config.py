@@ -42,6 +42,8 @@ STOPPED_MAX = 4 * WINDOW_TOTAL_MAX
 windows, and a few of the next change."""
 JOIN_ATTEMPTS_MAX = 3
 """How often a sponsor proposes one joiner before it gives up."""
+LEASE_MS_MAX = 1000
+"""The longest lease: how long the dead may hold up a change at most."""
 ROUND_MAX = 1 << 32
 """Rounds of one synod."""
 ROUND_STEP_MAX = 1 << 16
@@ -87,12 +89,18 @@ class GroupConfig:
     """What the target of a kick is granted to accept it before it is treated as silent."""
     linger_s: float = 30.0
     """How long a member that is out goes on answering, at most."""
+    lease_s: float = 0.25
+    """How long an undertaking not to change the view lasts, which lets another member read without
+    asking (0 to 1; 0: reads always ask). Below the transport's suspicion time it costs nothing:
+    who is found silent holds no lease any more."""
     lost_s: float = 10.0
     """How long the other of a view of two may be silent before the calls to it are unknown."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.window_total <= WINDOW_TOTAL_MAX:
             raise GroupError(f"window_total must be 1 to {WINDOW_TOTAL_MAX}")
+        if not 0 <= self.lease_s <= LEASE_MS_MAX / 1000:
+            raise GroupError(f"lease_s must be 0 to {LEASE_MS_MAX / 1000}")
         for name in ("takeover_s", "settle_s", "join_s", "kick_s", "linger_s", "lost_s"):
             if not getattr(self, name) > 0:
                 raise GroupError(f"{name} must be positive")

@@ -8,6 +8,7 @@ from .ballot import Ballot
 from .base import RANK_MASK, GroupBase, Phase
 from .kinds import DECISION, MARK, VOTE
 from .outputs import Abandoned, Decided, Disarm, Output
+from .trim import entry_decision
 from .types import (
     JOIN,
     KICK,
@@ -120,16 +121,7 @@ class Delivery(GroupBase):
             self._tell(joiner, message)
 
     def _decision(self, index: int, entry: Entry) -> Decision:
-        key, outcome, content, answers, reasons = entry
-        members = self._view.members
-        return Decision(
-            self._proposal_id(key),
-            index,
-            content,
-            Outcome(outcome),
-            tuple((members[r], answer) for r, answer in answers) if answers else (),
-            tuple((members[r], reason) for r, reason in reasons) if reasons else (),
-        )
+        return entry_decision(self._view, index, entry)
 
     def _membership_decided(self, ballot: Ballot) -> None:
         raise NotImplementedError

@@ -13,12 +13,14 @@ from typing import Any, ClassVar
 
 from .base import Phase
 from .config import CLOCK_STEP_MAX, GroupConfig
-from .joining import Joining
 from .kinds import (
     ACCEPT,
     ACCEPTED,
     ANSWER,
     ASK,
+    LEASE,
+    LEASE_ASK,
+    LEASES,
     MARK,
     NOTED,
     PREPARE,
@@ -28,6 +30,7 @@ from .kinds import (
     SUSPECT,
     VOTE,
 )
+from .lease import Leasing
 from .ordinary import Handler
 from .outputs import Installed
 from .types import Member, Message, Timer
@@ -46,11 +49,14 @@ _METHODS = {
     ACCEPT: "_on_accept",
     ACCEPTED: "_on_accepted",
     ASK: "_on_ask",
+    LEASE_ASK: "_on_lease_ask",
+    LEASE: "_on_lease",
+    LEASES: "_on_leases",
 }
 """What members of a view say to each other in it."""
 
 
-class Group(Joining):
+class Group(Leasing):
     """See the module. Constructors: `found`, `pair` and `joining`."""
 
     _handlers: ClassVar[dict[int, Handler]] = {}
@@ -175,6 +181,8 @@ class Group(Joining):
             self._tell_ready(partly=True)
         elif name == "lost":
             self._lost_for_good()
+        elif name == "lease":
+            self._grant_over(key)
 
     # -- what can be asked -------------------------------------------------------------------
 
@@ -223,6 +231,7 @@ class Group(Joining):
             tuple(self._backlog),
             tuple(self._ballots[key].state() for key in sorted(self._ballots)),
             tuple((m, s.state()) for m, s in sorted(self._sponsored.items())),
+            tuple(read.state() for read in self._reads),
             tuple((m, tuple(lane)) for m, lane in sorted(self._stopped.items())),
         )
 

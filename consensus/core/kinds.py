@@ -25,6 +25,14 @@ SNAPSHOT = 16  # members, index, key of the last decision, data
 DECISION = 17  # index, entry
 READY = 18  # members reached
 GONE = 19
+LEASE_ASK = 24  # question, milliseconds
+LEASE = 25  # question, milliseconds
+LEASES = 26  # mask of holders
+
+# Evidence for certificates: between the members' notaries, not for their groups (see `notary`).
+VOUCH = 30  # ballot, signature
+LINK = 31  # a view change with its signatures
+CHAIN = 32  # founding, links, index, head of the chain there
 
 NAMES = {
     PROPOSE: "PROPOSE",
@@ -46,4 +54,10 @@ NAMES = {
     DECISION: "DECISION",
     READY: "READY",
     GONE: "GONE",
+    LEASE_ASK: "LEASE_ASK",
+    LEASE: "LEASE",
+    LEASES: "LEASES",
+    VOUCH: "VOUCH",
+    LINK: "LINK",
+    CHAIN: "CHAIN",
 }

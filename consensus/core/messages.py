@@ -21,6 +21,7 @@ from .config import (
     DEADLINE_MS_MAX,
     HOLD_FACTOR,
     KIND_SIZE_MAX,
+    LEASE_MS_MAX,
     REASON_SIZE_MAX,
     ROUND_MAX,
     SNAPSHOT_SIZE_MAX,
@@ -40,10 +41,18 @@ it holds what is open twice, with two full windows and everything every member m
 HELD_MAX = HOLD_FACTOR * WINDOW_TOTAL_MAX
 """Proposals in a promise or a trim."""
 
+FOUNDING_SIZE_MAX = 256
+"""Bytes that say how a group began: see `founding`."""
+LINKS_MAX = 4096
+"""View changes whose evidence is kept; a group with more of them gives no certificates."""
+LINK_SIZE_MAX = VIEW_SIZE_MAX * (64 + 4) + 128
+"""Bytes of the evidence of one view change."""
+
 _SAID_MAX = VIEW_SIZE_MAX * (ANSWER_SIZE_MAX + REASON_SIZE_MAX + 32)
 _CONTENT_MAX = KIND_SIZE_MAX + BLOBS_MAX * 48 + WHERE_SIZE_MAX + 128
 assert MESSAGE_SIZE_MAX > 2 * (2 * WINDOW_BYTES + 2 * WINDOW_TOTAL_MAX * (_SAID_MAX + _CONTENT_MAX))
 assert MESSAGE_SIZE_MAX > SNAPSHOT_SIZE_MAX + ENTRY_SIZE_MAX
+assert MESSAGE_SIZE_MAX > LINKS_MAX * LINK_SIZE_MAX + ENTRY_SIZE_MAX
 
 _PART = 0xC1  # the one byte that msgpack never uses
 _LAST, _MORE = b"\xc1\x00", b"\xc1\x01"
@@ -156,6 +165,15 @@ def _bytes(size_max: int) -> Check:
     return check
 
 
+def _exactly(size: int) -> Check:
+    def check(value: Any) -> bytes:
+        if type(value) is not bytes or len(value) != size:
+            raise MessageError("bytes of the wrong length")
+        return value
+
+    return check
+
+
 def _text(size_max: int) -> Check:
     def check(value: Any) -> str:
         if type(value) is not str or len(value) > size_max or len(value.encode()) > size_max:
@@ -253,6 +271,21 @@ _reasons = _many(_fields(_rank, _reason), VIEW_SIZE_MAX)
 _entry = _fields(_key, _outcome, _content, _answers, _reasons)
 _value = _fields(_mask, _or_none(_member), _reasons, _many(_entry, HELD_MAX), _count)
 _held = _fields(_key, _count, _number(0, 3), _content, _answers, _reasons)
+_hash = _exactly(32)
+
+# What evidence consists of, on the lanes and in files.
+signatures_untrusted = _many(_fields(_rank, _exactly(64)), VIEW_SIZE_MAX)
+"""(rank, Ed25519 signature), at most one for each member."""
+link_untrusted = _fields(_ballot, _mask, _or_none(_member), _count, _hash, signatures_untrusted)
+"""The fields of `certificate.Link`."""
+decision_untrusted = _fields(
+    _fields(_number(1, _COUNT_END), _number(0, CLOCK_MAX), _member),
+    _number(1, _COUNT_END),
+    _content,
+    _outcome,
+    _many(_fields(_member, _bytes(ANSWER_SIZE_MAX)), VIEW_SIZE_MAX),
+)
+"""A decision as `chain` hashes it."""
 
 _FIELDS: dict[int, tuple[Check, ...]] = {
     kinds.PROPOSE: (_content,),
@@ -279,4 +312,10 @@ _FIELDS: dict[int, tuple[Check, ...]] = {
     kinds.DECISION: (_count, _entry),
     kinds.READY: (_members,),
     kinds.GONE: (),
+    kinds.LEASE_ASK: (_count, _number(0, LEASE_MS_MAX + 1)),
+    kinds.LEASE: (_count, _number(0, LEASE_MS_MAX + 1)),
+    kinds.LEASES: (_mask,),
+    kinds.VOUCH: (_ballot, _exactly(64)),
+    kinds.LINK: (link_untrusted,),
+    kinds.CHAIN: (_bytes(FOUNDING_SIZE_MAX), _many(link_untrusted, LINKS_MAX), _count, _hash),
 }

@@ -13,6 +13,7 @@ from .types import (
     ProposalId,
     Ticket,
     Timer,
+    Value,
 )
 from .view import View
 
@@ -64,6 +65,15 @@ class Installed(NamedTuple):
     """This member is in the view from here on; all that follows is of it."""
 
     view: View
+
+
+class ValueAccepted(NamedTuple):
+    """This member accepts the value of a ballot of the synod that ends a view; the sends that
+    say so follow."""
+
+    view: int
+    ballot: int
+    value: Value
 
 
 class Suspended(NamedTuple):
@@ -118,6 +128,28 @@ class Accused(NamedTuple):
     what: str
 
 
+class LeaseAsked(NamedTuple):
+    """A question for the lease leaves now: note the time, it counts from here."""
+
+    number: int
+
+
+class LeaseGranted(NamedTuple):
+    """A quorum answered the question: this member may read without asking until `lease_s` after
+    the question left, less what clocks may differ in rate, as long as `lease` names it."""
+
+    number: int
+    lease_s: float
+
+
+class Readable(NamedTuple):
+    """A read is done: what this member has delivered holds everything that was committed when it
+    began. If `lease` is not 0, that is so only if the lease of that question still runs."""
+
+    ticket: Ticket
+    lease: int
+
+
 Output: TypeAlias = (
     Send
     | Arm
@@ -126,6 +158,7 @@ Output: TypeAlias = (
     | Decided
     | Abandoned
     | Installed
+    | ValueAccepted
     | Suspended
     | Expelled
     | Lost
@@ -134,4 +167,7 @@ Output: TypeAlias = (
     | SnapshotWanted
     | SnapshotReceived
     | Accused
+    | LeaseAsked
+    | LeaseGranted
+    | Readable
 )

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .synod import Promise
-from .types import Entry, Outcome
+from .types import RANK_BITS, Decision, Entry, Outcome, ProposalId
+from .view import View
 
 OWN_NOTHING, OWN_ACCEPTED, OWN_NOTED = 0, 1, 2
 """What a promiser did about a proposal; who noted a reject after accepting is OWN_NOTED."""
@@ -51,3 +52,17 @@ def compute_trim(
         why = tuple(sorted(reasons.get(key, {}).items())) if outcome == Outcome.REJECTED else ()
         trim.append((key, int(outcome), contents[key], said, why))
     return tuple(trim)
+
+
+def entry_decision(view: View, index: int, entry: Entry) -> Decision:
+    """An entry as the decision it is in its view, at this index."""
+    key, outcome, content, answers, reasons = entry
+    members = view.members
+    return Decision(
+        ProposalId(view.number, key >> RANK_BITS, members[key & (1 << RANK_BITS) - 1]),
+        index,
+        content,
+        Outcome(outcome),
+        tuple((members[r], answer) for r, answer in answers) if answers else (),
+        tuple((members[r], reason) for r, reason in reasons) if reasons else (),
+    )

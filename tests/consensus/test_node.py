@@ -296,7 +296,7 @@ async def test_cancellation_leaves_the_node_usable() -> None:
 
 
 async def test_reading_too_slowly_is_told() -> None:
-    from consensus.group import EVENTS_KEPT, EventsMissed
+    from consensus.history import EVENTS_KEPT, EventsMissed
 
     async with open_nodes(1) as (alone,):
         group = await alone.found("board")
@@ -316,3 +316,19 @@ async def test_reading_too_slowly_is_told() -> None:
         assert first is not None
         with pytest.raises(EventsMissed):
             await anext(decisions)
+
+
+async def test_a_fault_in_the_machine_ends_the_node_and_is_not_just_logged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from consensus.machine import Machine
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with Node.open(None) as node, Node.open(None) as other:
+            monkeypatch.setattr(Machine, "receive_datagrams", fail)
+            node.know(other.key, [other.address])
+            await node.ask(other.key, "anything", timeout_s=5.0)
+    assert caught.group_contains(RuntimeError, match="a fault of ours")

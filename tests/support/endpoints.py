@@ -82,7 +82,7 @@ class End:
 
     async def channel(self, other: "End", first: bytes = b"?") -> tuple[Channel, Channel]:
         """A channel opened here, and the same as the other side sees it."""
-        mine = self.endpoint.open_channel(other.key)
+        mine = await self.endpoint.open_channel(other.key)
         await mine.send(first)
         theirs = await other.accept()
         assert await exactly(theirs, len(first)) == first
@@ -108,7 +108,9 @@ async def everything(channel: Channel) -> bytes:
 
 
 @asynccontextmanager
-async def open_ends(number: int = 2, config: TransportConfig | None = None) -> AsyncIterator[list[End]]:
+async def open_ends(
+    number: int = 2, config: TransportConfig | None = None
+) -> AsyncIterator[list[End]]:
     """That many endpoints, running."""
     async with AsyncExitStack() as stack:
         ends = [End(config) for _ in range(number)]

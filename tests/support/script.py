@@ -55,6 +55,7 @@ from consensus.core.outputs import (
     SnapshotReceived,
     SnapshotWanted,
     Suspended,
+    ValueAccepted,
     VoteWanted,
 )
 from consensus.core.types import RANK_BITS, Content, Member, Message, Proposal, Timer, Vote
@@ -122,6 +123,8 @@ class World:
             group.reached(output.candidate.member, name not in self.unreachable)
         elif isinstance(output, SnapshotWanted):
             group.snapshot(output.joiner, output.index, b"state")
+        elif isinstance(output, ValueAccepted):
+            pass  # The sends that follow say it.
         else:
             if isinstance(output, Ended):
                 self.timers[name].clear()

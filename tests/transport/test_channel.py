@@ -25,7 +25,7 @@ async def give(channel: Channel, data: bytes, *, eof: bool = True) -> None:
 async def test_both_sides_open_and_both_write_first() -> None:
     async with open_pair() as (one, other):
         for opener, accepter in ((one, other), (other, one)):
-            mine = opener.endpoint.open_channel(accepter.key)
+            mine = await opener.endpoint.open_channel(accepter.key)
             await mine.send(b"from the opener")
             theirs = await accepter.accept()
             assert theirs.peer == opener.key
@@ -36,7 +36,7 @@ async def test_both_sides_open_and_both_write_first() -> None:
 
 async def test_the_accepter_may_write_before_it_has_read_anything() -> None:
     async with open_pair() as (one, other):
-        mine = one.endpoint.open_channel(other.key)  # Says nothing at all.
+        mine = await one.endpoint.open_channel(other.key)  # Says nothing at all.
         theirs = await other.accept()
         await give(theirs, b"welcome")
         assert await everything(mine) == b"welcome"
@@ -221,7 +221,7 @@ async def test_a_closed_endpoint_fails_its_channels() -> None:
 async def test_no_channel_without_a_presence() -> None:
     async with open_pair() as (one, _):
         with pytest.raises(LocalError, match="no presence"):
-            one.endpoint.open_channel(bytes(32))
+            await one.endpoint.open_channel(bytes(32))
 
 
 async def test_many_channels_at_once() -> None:
@@ -234,7 +234,7 @@ async def test_many_channels_at_once() -> None:
             await give(channel, blake2b(data, digest_size=32).digest())
 
         async def use(number: int, opener: End, accepter: End) -> None:
-            channel = opener.endpoint.open_channel(accepter.key)
+            channel = await opener.endpoint.open_channel(accepter.key)
             await give(channel, bytes([number]) * size)
             answers[number] = await everything(channel)
             await channel.aclose()
@@ -257,18 +257,21 @@ async def test_many_channels_at_once() -> None:
 async def test_channels_beyond_the_peers_bound_wait_and_then_open() -> None:
     async with open_pair() as (one, other):
         bound = other.endpoint._pump.config.incoming_max
-        opened = [one.endpoint.open_channel(other.key) for _ in range(bound + 1)]
-        for channel in opened:
-            await channel.send(b"x")
-        accepted = [await other.accept() for _ in range(bound)]
-        await anyio.sleep(0.1)
+        opened = [await one.endpoint.open_channel(other.key) for _ in range(bound + 1)]
+        for number, channel in enumerate(opened):
+            await channel.send(bytes([number]))
+        accepted = {}
+        for _ in range(bound):
+            channel = await other.accept()
+            accepted[(await exactly(channel, 1))[0]] = channel
         assert other.counters()["channels"] == bound
         assert other.counters()["refused_channels"] >= 1
-        for channel in (*accepted, *opened[:bound]):
-            await channel.send_eof()
-        for channel in (*accepted, *opened[:bound]):
-            await everything(channel)
-            await channel.aclose()
-        with anyio.fail_after(PATIENCE_S):
-            last = await other.accept()
-            assert await exactly(last, 1) == b"x"
+        (waiting,) = set(range(bound + 1)) - set(accepted)
+        for number, channel in accepted.items():
+            for side in (channel, opened[number]):
+                await side.send_eof()
+            for side in (channel, opened[number]):
+                assert await everything(side) == b""
+                await side.aclose()
+        last = await other.accept()
+        assert await exactly(last, 1) == bytes([waiting])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.utp_native.helpers import MIB, A, B, Link, Transfer, key_pair
@@ -148,6 +150,26 @@ def test_window_beyond_1024_packets() -> None:
     assert most[0] > 4096 * 1088
 
 
+def repair_time(
+    link: Link,
+    transfer: Transfer,
+    reader: int,
+    begun: Callable[[], bool],
+    over: Callable[[], bool] = lambda: True,
+) -> float:
+    """Seconds from the first loss until nothing that came waits for what was lost."""
+    link.run(lambda: transfer.go() or begun())
+    started = link.now
+
+    def waiting() -> int:
+        transfer.go()
+        return link.b.channel_figures(reader)["reordered"]
+
+    link.run(lambda: waiting() > 0)
+    link.run(lambda: waiting() == 0 and over())
+    return link.now - started
+
+
 def test_many_losses_are_told_at_once() -> None:
     # 300 packets of one window are lost: 30 bits would tell of a tenth of them.
     link = Link(delay_s=0.05)
@@ -160,20 +182,19 @@ def test_many_losses_are_told_at_once() -> None:
         return source == A and len(data) == 1120 and 2000 < link.sent < 2600 and lost[0] % 2 == 1
 
     link.drop = drop
-    started = link.now
     transfer = Transfer(link, (link.a, a), (link.b, b), bytes(8 * MIB))
+    took = repair_time(link, transfer, b, lambda: lost[0] > 0, lambda: lost[0] > 50)
+    assert took < 3  # thirty bits and four packets a round trip would take longer
     link.run(transfer.go)
-    assert lost[0] > 50
-    assert link.now - started < 10
 
 
-def test_slow_start_doubles() -> None:
+def test_slow_start_multiplies() -> None:
     link = Link(delay_s=0.025)
     a, b = link.connect()
     started = link.now
     link.run(Transfer(link, (link.a, a), (link.b, b), bytes(8 * MIB)).go)
-    # 13 doublings from one packet, and as much again for the rest.
-    assert link.now - started < 26 * 0.05
+    # A third more each round trip of 50 ms, from ten packets to 8 MiB in all: 20 of them.
+    assert link.now - started < 24 * 0.05
 
 
 def test_tail_loss_is_repaired_within_a_second() -> None:
@@ -223,6 +244,18 @@ def test_sender_that_ignores_the_window_out_of_order() -> None:
     assert answers[-1].extension == 1
     kept = int.from_bytes(answers[-1].payload[2:], "little").bit_count()
     assert 16 < kept <= config.receive_buffer // 1000
+
+
+def test_what_is_missing_has_room() -> None:
+    # A buffer full of what came too early would refuse the very packet all of it waits for.
+    config = PumpConfig(receive_buffer=32 * 1120)
+    peer = RawPeer(config=config)
+    channel = peer.connect()
+    missing = peer.data(bytes(1000))
+    peer.give(*(peer.data(bytes(1000)) for _ in range(200)))
+    assert peer.pump.read(channel, MIB) == b""
+    peer.give(missing)
+    assert len(peer.pump.read(channel, MIB)) > 16 * 1000
 
 
 def test_packets_have_one_size() -> None:
@@ -278,20 +311,21 @@ def test_fast_resend_from_any_sequence_number(upper_half: bool) -> None:
 
     link.drop = drop
     a, b = channels
-    link.run(Transfer(link, (link.a, a), (link.b, b), bytes(MIB // 2)).go)
+    transfer = Transfer(link, (link.a, a), (link.b, b), bytes(MIB // 2))
     # A timeout would take 200 ms at least; three later packets take one round trip of 20 ms.
-    assert link.now - dropped[0] < 0.15
+    assert repair_time(link, transfer, b, lambda: bool(dropped)) < 0.1
+    link.run(transfer.go)
 
 
 def test_sack_at_the_end_of_a_packet() -> None:
     peer = RawPeer()
     channel = peer.connect()
-    peer.pump.write(channel, bytes(400_000))
+    peer.pump.write(channel, bytes(MIB))
     sent = peer.take()
-    for _ in range(6):  # open the window
+    while len(sent) <= 40:  # open the window
+        assert peer.now < 5
         peer.now += 0.01
         sent = peer.give(peer.datagram(STATE, seq=peer.seq + 1, ack=sent[-1].seq))
-    assert len(sent) > 40
     before = peer.pump.channel_figures(channel)["window"]
     for _ in range(40):
         peer.now += 0.001

@@ -25,8 +25,7 @@ from transport.core.meeting import (
 )
 from transport.core.presence import Presence
 from transport.core.table import Table
-from transport.core.types import Address, Transmit
-from transport.core.wire import echo_of_untrusted
+from transport.core.types import Transmit
 
 if TYPE_CHECKING:
     from transport.core.relation import Relation
@@ -39,31 +38,23 @@ _UNCONFIRMED_PER_PEER_MAX = 2
 class Admission:
     """An authenticated P3 whose P4 waits for a reply to carry."""
 
-    __slots__ = ("address", "admitted", "deadline", "held_first_data", "lane")
+    __slots__ = ("admitted", "deadline", "held_first_data", "lane")
 
     def __init__(
         self,
         admitted: Admitted,
-        address: Address | None,
         lane: Lane,
         held_first_data: bytes,
         deadline: float,
     ) -> None:
         self.admitted = admitted
-        self.address = address
         self.lane = lane
         self.held_first_data = held_first_data
         self.deadline = deadline
 
 
-def admit(
-    table: Table, relation: Relation, admitted: Admitted, address: Address | None, now: float
-) -> None:
-    """Take an authenticated P3: hand its first data up unless it would replace something.
-
-    `address` is None for one that waited in the responder's queue: its P4 leaves at once, and
-    tells by its echo where it came from.
-    """
+def admit(table: Table, relation: Relation, admitted: Admitted, now: float) -> None:
+    """Take an authenticated P3: hand its first data up unless it would replace something."""
     if relation.admission is not None:
         _accept(table, relation, now)
     if table.unconfirmed >= table.config.unconfirmed_max:
@@ -84,12 +75,10 @@ def admit(
     if not held and not stale:
         bind(table, relation, admitted.incarnation, lane_id)
     deadline = now + table.config.accept_delay_s
-    relation.admission = Admission(admitted, address, lane, held, deadline)
-    if address is None:
-        address = _accept(table, relation, now)
-    if address is None or held or stale:
+    relation.admission = Admission(admitted, lane, held, deadline)
+    if held or stale:
         return  # if stale, P4 tells the peer that it speaks of a life of ours that is over
-    report_up(table, relation, address, initiator=False)
+    report_up(table, relation, admitted.address, initiator=False)
     relation.take_first_data_untrusted(admitted.first_data, offset, now)
 
 
@@ -103,8 +92,8 @@ def accept_due(table: Table, relation: Relation, now: float) -> None:
         _accept(table, relation, now)
 
 
-def _accept(table: Table, relation: Relation, now: float) -> Address | None:
-    """Send P4; where it went, or None if it could not."""
+def _accept(table: Table, relation: Relation, now: float) -> None:
+    """Send P4, unless there are too many presences that nobody has confirmed."""
     admission = relation.admission
     assert admission is not None
     relation.admission = None
@@ -113,7 +102,7 @@ def _accept(table: Table, relation: Relation, now: float) -> Address | None:
         # Others were quicker while it waited for a reply.
         if relation.current is None and not relation.unconfirmed:
             relation.down(Reason.UNCONFIRMED, now)
-        return None
+        return
     lane = admission.lane
     reply = frames.lane_open(lane.id, lane.peer_id)
     if lane is relation.lane and relation.current is None:
@@ -124,14 +113,10 @@ def _accept(table: Table, relation: Relation, now: float) -> Address | None:
         reply += packet or b""
     message_cid, bulk_cid = table.draw_cids()
     established = admitted.accept(reply, message_cid, bulk_cid, table.incarnation, now)
-    address = admission.address
-    if address is None:
-        address = table.waiting.pop(echo_of_untrusted(established.datagram) or b"", None)
-        if address is None:
-            return None
     presence = Presence(
         established,
-        address,
+        admitted.address,
+        relation,
         lane,
         table.config,
         table.random,
@@ -142,15 +127,14 @@ def _accept(table: Table, relation: Relation, now: float) -> Address | None:
         now=now,
     )
     presence.held_first_data = admission.held_first_data
-    table.by_cid[message_cid] = (relation, presence)
-    relation.unconfirmed.append(presence)
+    table.by_cid[message_cid] = presence
+    relation.unconfirmed = (*relation.unconfirmed, presence)
     table.unconfirmed += 1
     if len(relation.unconfirmed) > _UNCONFIRMED_PER_PEER_MAX:
         relation.discard(relation.unconfirmed[0])
     if established.rtt_s is not None:
         relation.rtt.sample(established.rtt_s)
-    table.out.append(Transmit(established.datagram, address))
-    return address
+    table.out.append(Transmit(established.datagram, admitted.address))
 
 
 def opened_elsewhere(
@@ -174,7 +158,7 @@ def opened_elsewhere(
     presence.confirmed = True
     presence.probe_at = None
     if presence in relation.unconfirmed:
-        relation.unconfirmed.remove(presence)
+        relation.unconfirmed = tuple(p for p in relation.unconfirmed if p is not presence)
         table.unconfirmed -= 1
         _confirmed(table, relation, presence, now)
     return True

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from transport.core.closed import GroupSecret
 from transport.core.constants import (
     FRAMES_1,
+    GROUPS_MAX,
     HANDSHAKE_1,
     HANDSHAKE_2,
     KEY_SIZE,
@@ -61,7 +63,17 @@ class HandshakeConfig:
     waiting_max: int = 128
     """P3s waiting for their turn; each holds its datagram, at most 1200 bytes."""
 
+    groups: tuple[GroupSecret, ...] = field(default=(), repr=False)
+    """Limited circulation: only who shows one of these secrets is answered. The initiator shows
+    the first."""
+    unix_offset_s: float = 0.0
+    """What makes Unix time of `now`; clues need it, within a minute."""
+    anonymous: bool = False
+    """Whether the responder serves initiators that keep their name to themselves."""
+
     def __post_init__(self) -> None:
+        if len(self.groups) > GROUPS_MAX:
+            raise LocalError(f"at most {GROUPS_MAX} group secrets")
         if self.suites is None:
             suites = (SUITE_XCHACHA20, SUITE_AEGIS256) if self.aegis else (SUITE_XCHACHA20,)
             object.__setattr__(self, "suites", suites)

@@ -8,6 +8,7 @@ from transport.core.agreement import Established
 from transport.core.config import TransportConfig
 from transport.core.errors import LocalError
 from transport.core.initiator import Initiator
+from transport.core.transient import KnownTransient
 from transport.core.types import Address, RandomBytes, Transmit
 from transport.core.wire import ACCEPT_PREFIX, PREFIX_SIZE
 
@@ -28,6 +29,7 @@ class Attempt:
     __slots__ = (
         "_config",
         "_initiate",
+        "_known",
         "_random",
         "_spares",
         "_tries",
@@ -54,7 +56,9 @@ class Attempt:
         bulk_cid: bytes,
         now: float,
         deadline: float,
+        known: KnownTransient | None = None,
     ) -> None:
+        """`known`: the peer's transient, learned before; then P3 leaves at once (0-RTT)."""
         self.initiator = initiator
         self.addresses: list[Address] = []
         self._config = config
@@ -71,6 +75,7 @@ class Attempt:
         self._spares: list[Address] = []
         self.solving = False
         self._initiate = b""
+        self._known = known
         self._tries = 0
         self.add(addresses)
 
@@ -110,6 +115,14 @@ class Attempt:
         if self._initiate and self._tries >= _SPARE_AFTER and self.initiator.ready:
             self._begin(first_data, now)
             return
+        if self._known is not None:
+            if not self._initiate:
+                self._begin_known(self._known, first_data, now)
+            elif self._tries >= _SPARE_AFTER:
+                # Neither P4 nor a P2 that defers it: begin as with a stranger.
+                self._known = None
+                self._initiate = b""
+                self._tries = 0
         self._again(now)
         if self._initiate:
             out.extend(Transmit(self._initiate, address) for address in self.targets)
@@ -117,9 +130,22 @@ class Attempt:
         hello = self.initiator.hello(now)
         out.extend(Transmit(hello, address) for address in self.addresses)
 
+    def _begin_known(
+        self, known: KnownTransient, first_data: Callable[[], bytes], now: float
+    ) -> None:
+        """P3 without P1 and P2, to every candidate: only the peer can open it, and only once."""
+        self.first_data = first_data()
+        try:
+            self._initiate = self.initiator.initiate_known(known, self.first_data, now)
+        except LocalError:
+            self._known = None  # too old meanwhile, or of another handshake
+            return
+        self.targets = tuple(self.addresses)
+
     def _begin(self, first_data: Callable[[], bytes], now: float) -> None:
         if self.first_data is None:
             self.first_data = first_data()
+        self._known = None
         self.initiator.start(self.first_data, now)
         # Of several spares the initiator takes the cheapest and does not say whose it was; the
         # cookie is good at one of these addresses and costs the others one hash.

@@ -69,6 +69,8 @@ class TransportConfig:
     """Attempts to connect at once."""
     candidates_max: int = 8
     """Addresses tried per attempt."""
+    known_max: int = 4_096
+    """Peers whose transient is remembered for 0-RTT; the oldest are dropped."""
     handshake_retry_s: float = 0.5
     """First retransmission of P1 and P3; doubles, with a quarter of jitter."""
     handshake_retry_max_s: float = 4.0

@@ -48,6 +48,18 @@ KIND_INITIATE: Final = 3
 KIND_ACCEPT: Final = 4
 KIND_INITIATE_KNOWN: Final = 5
 """A P3 without a cookie, to a transient that is known already (0-RTT)."""
+KIND_PROBE: Final = 6
+"""A probe of a simultaneous open."""
+KIND_INITIATE_CLOSED: Final = 7
+"""A P3 of limited circulation, with an outer MAC."""
+KIND_INITIATE_ANONYMOUS: Final = 8
+"""A P3 of an initiator that keeps its name to itself."""
+KIND_INITIATE_MET: Final = 9
+"""A P3 of a simultaneous open."""
+KIND_INITIATE_TICKET: Final = 10
+"""A P3 with the responder's own ticket."""
+KIND_INITIATE_VOUCHED: Final = 11
+"""A P3 with a third party's ticket."""
 
 HANDSHAKE_1: Final = 1
 HANDSHAKE_2: Final = 2
@@ -79,6 +91,14 @@ LISTS_MAX: Final = 4
 LISTS_SIZE_MAX: Final = 14
 """Encoded protocol lists, sealed or in a refusal."""
 
+GROUP_TAG_SIZE: Final = 2
+CLUE_SIZE: Final = 8
+OUTER_MAC_SIZE: Final = 14
+"""With the tag, as long as the refusal's hash, which a closed group has no use for."""
+INVITATION_ID_SIZE: Final = 16
+INVITATION_MAC_SIZE: Final = 16
+MEETING_TOKEN_SIZE: Final = 16
+
 CLEAR_TICKS_PER_S: Final = 65536
 """Unit of the times in clear, which are 32-bit and start at a random origin."""
 
@@ -87,6 +107,14 @@ TRANSIENT_LIFE_S: Final = 2 * TRANSIENT_PERIOD_S
 """A transient is offered for one period and accepted for two."""
 COOKIE_LIFE_S: Final = 30.0
 """How long after its issue a challenge may be answered."""
+GROUP_TAG_PERIOD_S: Final = 60.0
+"""How long the tag of a closed group stays the same."""
+CLUE_SKEW_S: Final = 60.0
+"""How far the time in a clue may be from the responder's, either way."""
+CLUE_MEMORY_S: Final = 2 * CLUE_SKEW_S
+"""How long the nonces of clues are remembered: as long as the clue could be taken again."""
+INVITATION_LIFE_S: Final = 600.0
+"""A ticket is good for so long at most."""
 AMPLIFICATION_MAX: Final = 3
 """Bytes to an address that has not been validated, per byte that came from it."""
 
@@ -111,6 +139,17 @@ REFUSALS_MAX: Final = 1
 PUZZLE_WORK_MAX: Final = 2**21
 """Hashes an attempt may spend on puzzles: about 2 s of one core."""
 
+CLUES_MAX: Final = 2**16
+"""Nonces of clues remembered; beyond it hellos of closed groups meet silence."""
+GROUPS_MAX: Final = 256
+"""Group secrets one responder answers to."""
+INVITATIONS_MAX: Final = 2**16
+"""Tickets and meetings a responder remembers at once."""
+PROBES_MAX: Final = 5
+"""Probes sent to each address of a simultaneous open: what an introducer can make a node send."""
+PROBE_ADDRESSES_MAX: Final = 8
+"""Addresses probed in one simultaneous open."""
+
 REPEAT_CHALLENGES_PER_S: Final = 1000.0
 """P2s in answer to P3s, which are not worth the answer when they come faster."""
 REPEAT_CHALLENGES_BURST: Final = 100
@@ -130,5 +169,7 @@ WAITING_LOW_FRACTION: Final = 1 / 16
 assert PAYLOAD_SIZE_MAX + CID_SIZE + COUNTER_SIZE_MAX + TAG_SIZE <= SEALED_SIZE_MAX
 assert SEALED_SIZE_MAX < DATAGRAM_SIZE_MAX
 assert COOKIE_LIFE_S < TRANSIENT_PERIOD_S
+assert CLUE_MEMORY_S >= 2 * CLUE_SKEW_S, "a forgotten clue is too old to be taken again"
+assert GROUP_TAG_SIZE + OUTER_MAC_SIZE == REFUSAL_HASH_SIZE
 assert TRANSIENT_LIFE_S * CLEAR_TICKS_PER_S < 2**31, "clear times compare within half their range"
 assert EFFORT_MAX // PUZZLE_PARTS * 16 <= 2 ** (8 * PUZZLE_PART_SIZE)

@@ -15,6 +15,7 @@ _BITS_MAX = 7 * COUNTER_SIZE_MAX
 _FACTOR_BITS = COUNTER_AMBIGUITY_FACTOR.bit_length() - 1
 assert COUNTER_AMBIGUITY_FACTOR == 1 << _FACTOR_BITS
 assert COUNTER_MAX == (1 << _BITS_MAX) - 1
+_ONE_BYTE_DISTANCE = 128 // COUNTER_AMBIGUITY_FACTOR
 _ONE_BYTE = tuple(bytes([value]) for value in range(128))
 
 
@@ -78,6 +79,14 @@ def nearest(low: int, bits: int, expected: int) -> int:
     Of two equally near ones it is the larger. The result is never negative nor above
     `COUNTER_MAX`.
     """
+    if bits == 7:
+        # One byte, as nearly all are: constants instead of shifts.
+        candidate = expected & -128 | low
+        if candidate <= expected - 64 and candidate + 128 <= COUNTER_MAX:
+            return candidate + 128
+        if candidate > expected + 64 and candidate >= 128:
+            return candidate - 128
+        return candidate
     window = 1 << bits
     half = window >> 1
     candidate = expected & -window | low
@@ -91,12 +100,13 @@ def nearest(low: int, bits: int, expected: int) -> int:
 class SendCounter:
     """The sender's side: numbers 0, 1, 2 ... of one direction of one plane."""
 
-    __slots__ = ("acknowledged", "next", "size_min")
+    __slots__ = ("_short", "acknowledged", "next", "size_min")
 
     def __init__(self, size_min: int = 1) -> None:
         self.next = 0
         self.acknowledged = -1
         self.size_min = size_min
+        self._short = _ONE_BYTE_DISTANCE if size_min == 1 else -1  # up to where one byte does
 
     def take(self) -> tuple[int, bytes]:
         """The next number, which is thereby used, and its encoding.
@@ -104,6 +114,9 @@ class SendCounter:
         Raises `LocalError` when all 2^63 are used.
         """
         number = self.next
+        if number - self.acknowledged <= self._short and number <= COUNTER_MAX:
+            self.next = number + 1
+            return number, _ONE_BYTE[number & 0x7F]
         size = size_for(number, self.acknowledged)
         encoded = encode(number, size if size > self.size_min else self.size_min)
         self.next = number + 1
@@ -144,7 +157,10 @@ class ReplayWindow:
     def mark(self, number: int) -> None:
         """Record `number`. Only after its datagram opened: forged numbers must not move this."""
         behind = self.largest - number
-        if behind < 0:
+        if behind == -1:
+            self._bits = (self._bits << 1 | 1) & self._mask
+            self.largest = number
+        elif behind < 0:
             # A shift by more than the size would build a huge integer only to mask it away.
             if -behind < self.size:
                 self._bits = (self._bits << -behind | 1) & self._mask

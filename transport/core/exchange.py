@@ -3,19 +3,19 @@
 `Noise_KX` with the *responder* as Noise's initiator and its transient as the `e` message, then
 `Noise_NNpsk0` keyed by KX's first split key: X3DH in standard Noise. All the responder ever
 encrypts is under its fresh `E3`, because `T` is used for minutes and Noise forbids encrypting
-twice under one ephemeral.
+twice under one ephemeral. Which pattern the first run has is the variant's (`variants`).
 """
 
 from __future__ import annotations
 
 from hashlib import blake2b
 
-from transport.core.constants import HANDSHAKE_1, HANDSHAKE_2, HASH_SIZE, VERSION
+from transport.core.constants import HANDSHAKE_1, HANDSHAKE_2, HASH_SIZE, KEY_SIZE, VERSION
 from transport.core.errors import WireError
 from transport.core.keys import KeyPair
 from transport.core.noise import HandshakeState
+from transport.core.variants import FIRST_CONTACT, KNOWN, Variant
 
-_KX = "Noise_KX_25519_ChaChaPoly_BLAKE2b"
 _NNPSK0 = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2b"
 _PROLOGUE_LABELS = {
     HANDSHAKE_1: b"quorate first contact 1",
@@ -23,13 +23,14 @@ _PROLOGUE_LABELS = {
 }
 _NN_LABEL = b"quorate second half"
 
-MODE_CHALLENGED = 1
+MODE_CHALLENGED = FIRST_CONTACT.mode
 """P3 answers a P2."""
-MODE_KNOWN = 2
+MODE_KNOWN = KNOWN.mode
 """P3 to a transient known beforehand (0-RTT)."""
 
 USE_ACCEPT = b"accept"
 USE_REKEY = b"rekey"
+USE_TICKET = b"ticket"
 
 NO_HASH = bytes(HASH_SIZE)
 
@@ -48,40 +49,83 @@ def prologue(mode: int, handshake: int, hello_hash: bytes, offer: bytes, header:
     return blake2b(fixed + hello_hash + offer + header, digest_size=HASH_SIZE).digest()
 
 
+def context_hash(context: bytes) -> bytes:
+    """What takes the place of H(P1) where an invitation let the initiator in."""
+    return blake2b(context, digest_size=HASH_SIZE).digest()
+
+
 def second_prologue(use: bytes, previous_hash: bytes) -> bytes:
-    """NNpsk0's prologue: what it is used for, and the hash of the handshake before it."""
+    """NNpsk0's prologue: what it is used for, and the hash of the handshake before it.
+
+    For a ticket that hash is followed by P3's clear header.
+    """
     return _NN_LABEL + b" " + use + b" " + previous_hash
 
 
-def begin_kx(static: KeyPair, transient: KeyPair, prologue_hash: bytes) -> HandshakeState:
-    """The responder's side of KX, which has sent `T` and waits for P3."""
+def begin_kx(
+    static: KeyPair,
+    transient: KeyPair,
+    prologue_hash: bytes,
+    variant: Variant = FIRST_CONTACT,
+    remote_static: bytes | None = None,
+    psk: bytes | None = None,
+) -> HandshakeState:
+    """The responder's side of the first run, which has sent `T` and waits for P3.
+
+    `remote_static` and `psk` where the variant knows them.
+    """
     state = HandshakeState(
-        _KX, initiator=True, prologue=prologue_hash, static=static, ephemeral=transient
+        variant.noise,
+        initiator=True,
+        prologue=prologue_hash,
+        static=static,
+        ephemeral=transient,
+        remote_static=remote_static,
+        psks=() if psk is None else (psk,),
     )
     state.write_message()
     return state
 
 
 def answer_kx(
-    static: KeyPair,
+    static: KeyPair | None,
     ephemeral: KeyPair,
     remote_static: bytes,
     transient: bytes,
     prologue_hash: bytes,
+    variant: Variant = FIRST_CONTACT,
+    psk: bytes | None = None,
 ) -> HandshakeState:
-    """The initiator's side of KX, which has got `T` and is about to write P3.
+    """The initiator's side of the first run, which has got `T` and is about to write P3.
 
-    Raises `WireError` if `transient` is degenerate.
+    `static` is None where the initiator stays anonymous. Raises `WireError` if `transient` is
+    degenerate.
     """
+    psks = () if psk is None else (psk,)
+    message = transient
+    if psks:
+        # Patterns with a psk seal even the empty payload behind T. Its key comes from what both
+        # know before any secret, so each side makes the tag itself, and it does not travel.
+        unknown = bytes(KEY_SIZE)
+        message = HandshakeState(
+            variant.noise,
+            initiator=True,
+            prologue=prologue_hash,
+            static=KeyPair(unknown, remote_static),
+            ephemeral=KeyPair(unknown, transient),
+            remote_static=static.public if static and variant.knows_initiator else None,
+            psks=psks,
+        ).write_message()
     state = HandshakeState(
-        _KX,
+        variant.noise,
         initiator=False,
         prologue=prologue_hash,
         static=static,
         ephemeral=ephemeral,
         remote_static=remote_static,
+        psks=psks,
     )
-    state.read_message_untrusted(transient)
+    state.read_message_untrusted(message)
     return state
 
 

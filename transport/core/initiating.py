@@ -56,6 +56,7 @@ def begin_attempt(
         bulk_cid=bulk_cid,
         now=now,
         deadline=deadline,
+        known=table.known_transient(relation.peer, now),
     )
     table.attempts += 1
 
@@ -131,12 +132,15 @@ def _established(
     offset: int,
     now: float,
 ) -> None:
+    if attempt.initiator.learned is not None:
+        table.learn_transient(attempt.initiator.learned)
     if is_other_life(relation, established.incarnation, lane_id):
         begin_anew(table, relation, relation.new_lane(), now)
     bind(table, relation, established.incarnation, lane_id)
     presence = Presence(
         established,
         address,
+        relation,
         relation.lane,
         table.config,
         table.random,
@@ -146,12 +150,16 @@ def _established(
         initiator=True,
         now=now,
     )
-    table.by_cid[presence.message_cid] = (relation, presence)
+    table.by_cid[presence.message_cid] = presence
     if established.rtt_s is not None:
         relation.rtt.sample(established.rtt_s)
     if relation.liveness.heard(now):
         table.events.append(Heard(relation.peer, established.incarnation))
     promote(table, relation, presence, now)
+    if relation.current is presence:
+        # With the very next flush, not by a timer: bulk that the user sends at once would be
+        # refused if it came before anything that confirms the presence.
+        presence.probe(now)
     relation.take_frames_untrusted(presence, established.reply, offset, address, now)
     # What P3 carried has arrived, or P4 would not be there.
     relation.lane.sender.resume(attempt.started_at)

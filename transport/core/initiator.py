@@ -13,6 +13,8 @@ from transport.core.agreement import (
     best_common,
     epoch_keys,
 )
+from transport.core.challenging import refusal_hash
+from transport.core.closed import period_of
 from transport.core.constants import (
     CHALLENGE_CHECKS_MAX,
     CHALLENGES_MAX,
@@ -21,33 +23,28 @@ from transport.core.constants import (
     EFFORT_MAX,
     FIRST_DATA_SIZE_MAX,
     HASH_SIZE,
-    NONCE_SIZE,
+    OFFER_MAX,
     PUZZLE_WORK_MAX,
     REFUSALS_MAX,
     VERSION,
 )
+from transport.core.drafting import Drafter
 from transport.core.errors import LocalError, WireError
-from transport.core.exchange import (
-    MODE_CHALLENGED,
-    MODE_KNOWN,
-    NO_HASH,
-    USE_ACCEPT,
-    answer_kx,
-    begin_nn,
-    prologue,
-)
-from transport.core.keys import Identity, KeyPair, static_of_key_untrusted
+from transport.core.exchange import prologue
+from transport.core.invitation import Invitation
+from transport.core.keys import Identity, equal, static_of_key_untrusted
 from transport.core.noise import HandshakeState
 from transport.core.puzzle import NO_SOLUTION, Solver, rest_hash
-from transport.core.responder import refusal_hash
+from transport.core.states import INITIATOR, Course, On, State
 from transport.core.transient import (
     KnownTransient,
-    record,
+    hint_of,
     seconds,
     ticks,
     verify_transient_untrusted,
 )
 from transport.core.types import RandomBytes
+from transport.core.variants import ANONYMOUS, CLOSED, FIRST_CONTACT, KNOWN, TICKET, Variant
 from transport.core.wire import (
     ACCEPT_PREFIX,
     ACCEPT_SIZE_MIN,
@@ -56,16 +53,13 @@ from transport.core.wire import (
     NN_AT_ACCEPT,
     TRANSIENT_PART,
     Challenge,
-    Sealed,
     TransientPart,
     decode_challenge_untrusted,
     decode_refusal_untrusted,
     decode_sealed_untrusted,
     echo_of_untrusted,
     encode_header,
-    encode_hello,
-    encode_known_header,
-    encode_sealed,
+    without_hint,
 )
 
 _TICKS_MASK = 2**32 - 1
@@ -87,8 +81,9 @@ class _Sent(NamedTuple):
     state: HandshakeState
     handshake: int
     challenge: Challenge | None
-    """None: it was 0-RTT."""
-    known: KnownTransient
+    """None: it was sent at once."""
+    known: KnownTransient | None
+    """None: there is no 0-RTT to be had from it."""
     at: float
 
 
@@ -98,6 +93,7 @@ class _Unsolved(NamedTuple):
     datagram: bytes
     solver: Solver
     sent: _Sent
+    at: float
 
 
 class Initiator:
@@ -113,24 +109,39 @@ class Initiator:
         message_cid: bytes,
         bulk_cid: bytes,
         incarnation: int,
+        anonymous: bool = False,
     ) -> None:
-        """Raises `LocalError` if `peer` is no name or this node's own, or for unusable ids."""
+        """`anonymous`: without a name, where the responder allows it.
+
+        Raises `LocalError` if `peer` is no name or this node's own, or for unusable ids.
+        """
         if peer == identity.key:
             raise LocalError("a node does not connect to itself")
         try:
-            self._peer_static = static_of_key_untrusted(peer)
+            peer_static = static_of_key_untrusted(peer)
         except WireError as error:
             raise LocalError(str(error)) from None
         check_cids(message_cid, bulk_cid)
         self.peer = peer
-        self._identity = identity
-        self._static = identity.static_pair()
+        self._group = config.groups[0] if config.groups else None
+        if anonymous and self._group is not None:
+            raise LocalError("a closed group serves nobody without a name")
+        self._variant = CLOSED if self._group else ANONYMOUS if anonymous else FIRST_CONTACT
+        self._course = Course(INITIATOR[self._variant.name])
         self._config = config
         self._random = random
-        self._cids = message_cid, bulk_cid
-        self._incarnation = incarnation
-        self._offer = (max(config.handshakes),)
-        self._refusal_hash = b""
+        self._drafter = Drafter(
+            identity,
+            peer,
+            peer_static,
+            config,
+            random,
+            cids=(message_cid, bulk_cid),
+            incarnation=incarnation,
+            anonymous=anonymous,
+        )
+        # A refusal would have to be answered to strangers too, so a closed group offers all.
+        self._offer = config.handshakes[-OFFER_MAX:] if self._group else config.handshakes[-1:]
         self._refusals = 0
         self._hello = b""
         self._hello_hash = b""
@@ -143,24 +154,29 @@ class Initiator:
         self._sent: list[_Sent] = []
         self._unsolved: _Unsolved | None = None
         self._work_left = config.puzzle_work_max
-        self._done = False
         self.learned: KnownTransient | None = None
         """Once P4 has come: what makes 0-RTT possible for the next four minutes."""
 
     # --- P1 -----------------------------------------------------------------------------------
 
     def hello(self, now: float) -> bytes:
-        """P1: the same bytes when called again, until a refusal asks for another offer."""
+        """P1: the same bytes when called again, until a refusal asks for another offer.
+
+        Raises `LocalError` if this attempt has begun otherwise, or is over.
+        """
+        self._course.take(On.HELLO)
         if not self._hello:
-            # A random origin: clear times that ran on would link this hello to others.
-            origin = int.from_bytes(self._random(4), "big")
-            time = origin + ticks(now) & _TICKS_MASK
-            self._hello = encode_hello(self._random(NONCE_SIZE), time, self._offer)
+            self._hello = self._drafter.hello(self._offer, self._group, now)
             self._hello_hash = blake2b(self._hello, digest_size=HASH_SIZE).digest()
             self._hello_at = now
             self._hellos = 0
         self._hellos += 1
         return self._hello
+
+    @property
+    def state(self) -> State:
+        """Where this attempt stands (`states.INITIATOR`)."""
+        return self._course.state
 
     @property
     def echo(self) -> bytes:
@@ -194,7 +210,7 @@ class Initiator:
             return False
 
     def _challenge_untrusted(self, data: bytes, now: float) -> bool:
-        if self._done or not self._hello_hash or echo_of_untrusted(data) != self.echo:
+        if not self._hello_hash or echo_of_untrusted(data) != self.echo:
             return False
         lists = decode_refusal_untrusted(data)
         if lists is not None:
@@ -203,19 +219,27 @@ class Initiator:
         challenge = decode_challenge_untrusted(data)
         if challenge.choice not in self._offer or data in self._considered:
             return False
+        if not self._course.allows(On.CHALLENGE):
+            return False
         if len(self._considered) >= CHALLENGES_MAX or self._checks >= CHALLENGE_CHECKS_MAX:
             return False
         if challenge.effort > min(EFFORT_MAX, self._work_left):
             return False
-        self._checks += 1
         part = TransientPart(*TRANSIENT_PART.unpack(challenge.transient_part))
+        if self._group is not None:
+            if not equal(self._group.counter_clue(self._hello_hash, without_hint(data)), part.hint):
+                return False
+            part = part._replace(hint=hint_of(self.peer, part.transient))
+        self._checks += 1
         verify_transient_untrusted(self.peer, part, challenge.time)
         self._considered.add(data)
+        answers = self._is_answer(challenge)
+        self._course.take(On.CHALLENGE)
         self._candidates.append(_Candidate(challenge, part, data, now))
         self._candidates.sort(key=lambda candidate: candidate.challenge.effort)
         if self._hellos == 1 and self._hello_at is not None and self._hello_rtt_s is None:
             self._hello_rtt_s = max(0.0, now - self._hello_at)
-        return self._is_answer(challenge)
+        return answers
 
     def _is_answer(self, challenge: Challenge) -> bool:
         """Whether this answers what was sent last, rather than an earlier copy of P1."""
@@ -227,13 +251,16 @@ class Initiator:
         return challenge.transient_part != last.transient_part or challenge.effort > 2 * last.effort
 
     def _follow_refusal(self, data: bytes, lists: tuple[tuple[int, ...], ...]) -> None:
-        if self._refusals >= REFUSALS_MAX or self._considered or self._sent or len(lists) < 2:
+        if self._refusals >= REFUSALS_MAX or not self._course.allows(On.REFUSAL):
+            return
+        if self._considered or self._sent or len(lists) < 2:
             return
         common = best_common(self._config.handshakes, lists[1])
         if VERSION not in lists[0] or common is None or common in self._offer:
             return
+        self._course.take(On.REFUSAL)
         self._refusals += 1
-        self._refusal_hash = refusal_hash(data)
+        self._drafter.refusal_hash = refusal_hash(data)
         self._offer = (common,)
         self._hello = b""
         self._hello_hash = b""
@@ -254,13 +281,16 @@ class Initiator:
 
     def start(self, first_data: bytes, now: float) -> None:
         """Prepare a P3 up to its solution. Raises as `initiate` does."""
-        if self._done or not self._candidates:
+        if not self._candidates:
             raise LocalError("there is no challenge to answer")
         if len(first_data) > FIRST_DATA_SIZE_MAX:
             raise LocalError("first data too long")
+        self._course.take(On.START)
         challenge, part, offer, received_at = self._candidates.pop(0)
         self._work_left -= challenge.effort
+        variant = self._variant
         header = encode_header(
+            variant.prefix,
             challenge.choice,
             part.tid,
             self._hello_hash,
@@ -269,14 +299,17 @@ class Initiator:
             challenge.sequence,
             challenge.cookie,
         )
-        bound = prologue(MODE_CHALLENGED, challenge.choice, self._hello_hash, offer, header)
+        bound = prologue(variant.mode, challenge.choice, self._hello_hash, offer, header)
         held = min(_HELD_TICKS_MAX, ticks(max(0.0, now - received_at)))
-        body, state = self._seal(part.transient, bound, first_data, held, now)
+        psk = self._group.psk if self._group else None
+        body, state = self._drafter.seal(variant, part.transient, bound, psk, first_data, held, now)
         datagram = header + NO_SOLUTION + body
         solver = Solver(challenge.cookie, rest_hash(datagram, HEADER_SIZE), challenge.effort)
-        known = KnownTransient(self.peer, challenge.choice, part, challenge.time, received_at)
+        known = None
+        if self._group is None:
+            known = KnownTransient(self.peer, challenge.choice, part, challenge.time, received_at)
         sent = _Sent(state, challenge.choice, challenge, known, now)
-        self._unsolved = _Unsolved(datagram, solver, sent)
+        self._unsolved = _Unsolved(datagram, solver, sent, now)
 
     def work(self, hashes_max: int) -> bytes | None:
         """Spend at most that many hashes on the puzzle; P3 when it is solved, else None.
@@ -291,12 +324,18 @@ class Initiator:
         if not solver.work(min(hashes_max, solver.hashes_max - solver.hashes)):
             if solver.hashes >= solver.hashes_max or solver.exhausted:
                 self._unsolved = None
+                self._course.take(On.OVERWORKED_SPARE if self._candidates else On.OVERWORKED)
                 raise LocalError("the puzzle takes more work than it should")
             return None
         self._unsolved = None
         self._sent.append(unsolved.sent)
+        self._course.take(On.SOLVED)
         head, tail = unsolved.datagram[:HEADER_SIZE], unsolved.datagram[KX_AT:]
-        return head + solver.solution + tail
+        solved = head + solver.solution + tail
+        if self._group is not None:
+            period = period_of(unsolved.at + self._config.unix_offset_s)
+            solved += self._group.trailer(solved, period)
+        return solved
 
     def initiate_known(self, known: KnownTransient, first_data: bytes, now: float) -> bytes:
         """P3 at once, to a transient an earlier handshake has `learned` (0-RTT).
@@ -305,53 +344,58 @@ class Initiator:
         this attempt has begun otherwise, the transient is not this peer's or too old, or the
         first data is too long.
         """
-        if self._hello or self._sent or self._done:
+        self._check_begins(KNOWN)
+        datagram, state = self._drafter.known(known, first_data, now)
+        return self._send_at_once(KNOWN, datagram, state, known, now)
+
+    def initiate_invited(
+        self, invitation: Invitation, known: KnownTransient, first_data: bytes, now: float
+    ) -> bytes:
+        """P3 at once, with a third party's ticket or to a meeting; else as `initiate_known`.
+
+        `known` is the transient of the peer's signed record (`decode_record_untrusted`).
+        """
+        self._check_begins(invitation.variant)
+        datagram, state = self._drafter.invited(invitation, known, first_data, now)
+        return self._send_at_once(invitation.variant, datagram, state, known, now)
+
+    def initiate_ticket(self, ticket: Invitation, first_data: bytes, now: float) -> bytes:
+        """P3 at once, with a ticket the peer itself gave us; else as `initiate_known`."""
+        self._check_begins(TICKET)
+        datagram, state = self._drafter.ticket(ticket, first_data, now)
+        return self._send_at_once(TICKET, datagram, state, None, now)
+
+    def _check_begins(self, variant: Variant) -> None:
+        if self._course.state is not State.IDLE or self._refusals:
             raise LocalError("the attempt has begun")
-        if known.peer != self.peer or not known.is_usable(now):
-            raise LocalError("not a transient of this peer, or too old")
-        if known.handshake != max(self._config.handshakes):
-            raise LocalError("the transient was learned with another handshake")
-        if len(first_data) > FIRST_DATA_SIZE_MAX:
-            raise LocalError("first data too long")
-        part = known.part
-        header = encode_known_header(known.handshake, part.tid, known.clock(now))
-        signed = record(self.peer, part.transient, part.tid, part.not_before, part.details)
-        bound = prologue(MODE_KNOWN, known.handshake, NO_HASH, signed + part.signature, header)
-        body, state = self._seal(part.transient, bound, first_data, 0, now)
-        datagram = header + body
+        if self._variant is ANONYMOUS or (self._variant is CLOSED and variant is KNOWN):
+            raise LocalError("this variant begins with a hello")
+
+    def _send_at_once(
+        self,
+        variant: Variant,
+        datagram: bytes,
+        state: HandshakeState,
+        known: KnownTransient | None,
+        now: float,
+    ) -> bytes:
+        self._course = Course(INITIATOR[variant.name])
+        self._course.take(On.INITIATE)
         # A P2 that defers it takes its hash for H(P1), and so does the P3 that follows.
         self._hello_hash = blake2b(datagram, digest_size=HASH_SIZE).digest()
-        self._sent.append(_Sent(state, known.handshake, None, known, now))
+        self._sent.append(_Sent(state, max(self._config.handshakes), None, known, now))
         return datagram
-
-    def _seal(
-        self, transient: bytes, bound: bytes, first_data: bytes, held: int, now: float
-    ) -> tuple[bytes, HandshakeState]:
-        """Both Noise messages of P3, under an `E` and an `E2` that serve this one byte string."""
-        kx = answer_kx(
-            self._static, KeyPair.generate(self._random), self._peer_static, transient, bound
-        )
-        sealed = Sealed(
-            *self._cids,
-            self._incarnation,
-            round(now * 1e6),
-            held,
-            self._refusal_hash,
-            self._config.lists,
-            first_data,
-        )
-        first = kx.write_message(encode_sealed(sealed, initiator=True))
-        nn = begin_nn(USE_ACCEPT, kx.hash, kx.split()[0], KeyPair.generate(self._random))
-        return first + nn.write_message(), nn
 
     # --- P4 -----------------------------------------------------------------------------------
 
     def receive_accept_untrusted(self, data: bytes, now: float) -> Established | None:
         """Take a P4: the finished handshake, once. Raises nothing; None is anything else."""
         echo = self._hello_hash[:ECHO_SIZE]
-        if self._done or not ACCEPT_SIZE_MIN <= len(data) <= DATAGRAM_SIZE_MAX:
+        if not ACCEPT_SIZE_MIN <= len(data) <= DATAGRAM_SIZE_MAX:
             return None
-        if not echo or data[:NN_AT_ACCEPT] != ACCEPT_PREFIX + echo:
+        if not self._course.allows(On.ACCEPT) or not echo:
+            return None
+        if data[:NN_AT_ACCEPT] != ACCEPT_PREFIX + echo:
             return None
         for sent in self._sent:
             # On a copy: a forged P4 must not spoil the state the true one needs.
@@ -379,7 +423,7 @@ class Initiator:
             rtt_s = min(rtt_s, self._hello_rtt_s)
         answered_at = sealed.time_us / 1e6
         offset_s = ((answered_at - held_s - sent.at) + (answered_at - now)) / 2
-        self._done = True
+        self._course.take(On.ACCEPT)
         self.learned = sent.known
         self._sent.clear()
         self._candidates.clear()

@@ -60,6 +60,8 @@ class Lane:
     def packet_frame(self, now: float, room: int) -> bytes | None:
         """The next packet that may go now, at most `room` bytes of frame, with the freshest ack."""
         sender = self.sender
+        if not sender.queue.entries and not sender.lost:
+            return None
         sent = sender.next_packet(room - HEADER_SIZE_MAX)
         if sent is None:
             return None
@@ -69,9 +71,13 @@ class Lane:
             sender.transmitted(sent, False, now)
             return _PLAIN.pack(LANE, number) + sent.body
         kind = LANE | FLAG_ACK
-        if sender.transmitted(sent, receiver.owed, now):
+        if sender.transmitted(sent, receiver.owed_count > 0, now):
             kind |= FLAG_LAZY
-        delay = self._delay(now)
+        delay = int((now - receiver.received_at) * 1000)
+        if delay > 255:
+            delay = 255
+        elif delay < 0:
+            delay = 0
         upto = receiver.expected & _WIRE
         if receiver.held:
             head = _ACK_BITMAP.pack(kind | FLAG_BITMAP, number, upto, delay, receiver.bitmap())
@@ -106,13 +112,13 @@ class Lane:
         Raises `WireError` for what no honest peer sends; the lane is unusable then.
         """
         kind = payload[offset]
+        bitmap = 0
         try:
             if kind & FLAG_BITMAP:
                 _, wire, upto, delay, bitmap = _ACK_BITMAP.unpack_from(payload, offset)
                 start = offset + 18
             elif kind & FLAG_ACK:
                 _, wire, upto, delay = _ACK.unpack_from(payload, offset)
-                bitmap = 0
                 start = offset + 10
             else:
                 _, wire = _PLAIN.unpack_from(payload, offset)
@@ -120,11 +126,16 @@ class Lane:
         except struct_error:
             raise WireError("a lane packet is cut short") from None
         receiver = self.receiver
-        number = _nearest(wire, receiver.expected)
+        number = receiver.expected
+        if wire != number & _WIRE:
+            number = _nearest(wire, number)
         if kind & (FLAG_ACK | FLAG_BITMAP):
             sender = self.sender
-            upto = _nearest(upto, sender.unacknowledged)
-            sender.receive_ack_untrusted(upto, bitmap, delay / 1000, now)
+            acknowledged = sender.unacknowledged
+            ahead = upto - acknowledged & _WIRE
+            if ahead or bitmap:
+                upto = acknowledged + ahead if ahead < _HALF else _nearest(upto, acknowledged)
+                sender.receive_ack_untrusted(upto, bitmap, delay / 1000, now)
         lazy = kind & FLAG_LAZY != 0
         if not receiver.receive_untrusted(number, lazy, payload, start, now, entries):
             self.sender.duplicate()

@@ -6,6 +6,8 @@ module, which says what is owed, and `lane_send`, which decides what needs a tim
 
 from __future__ import annotations
 
+from struct import Struct
+
 from transport.core.errors import WireError
 
 __all__ = ["ENTRY_GROUP", "ENTRY_MORE", "ENTRY_SIZE_MAX", "LaneReceiver"]
@@ -18,6 +20,7 @@ ENTRY_MORE = 0x40
 """First byte of an entry's header: the entry goes on in the next piece."""
 
 _SIZE_HIGH = 0x3F
+_GROUP = Struct(">Q").unpack_from
 
 
 class LaneReceiver:
@@ -26,13 +29,13 @@ class LaneReceiver:
     __slots__ = (
         "_ack_delay_s",
         "_lazy_owed",
-        "_owed_count",
         "_partial",
         "_partial_group",
         "_window",
         "ack_at",
         "expected",
         "held",
+        "owed_count",
         "received_at",
         "started",
     )
@@ -49,7 +52,9 @@ class LaneReceiver:
         """When an acknowledgement must leave by itself; None: nothing is owed promptly."""
         self.held: dict[int, tuple[bytes, int]] = {}
         """Packets received ahead of a missing one: payload, and where their entries begin."""
-        self._owed_count = 0  # packets received in order whose sender runs a timer for them
+        self.owed_count = 0
+        """Packets received in order, not acknowledged, whose sender runs a timer for them: the
+        next acknowledgement is their first unless it is 0."""
         self._lazy_owed = False  # the newest packet is lazy: its sender runs no timer
         self._partial: bytearray | None = None
         self._partial_group = 0
@@ -74,15 +79,15 @@ class LaneReceiver:
             self.expected = number + 1
             if self._lazy_owed:
                 # A newer packet took the lazy one's place: its sender runs a timer for it now.
-                self._owed_count += 1
+                self.owed_count += 1
                 self._lazy_owed = False
             if lazy:
                 self._lazy_owed = True
             else:
-                self._owed_count += 1
-            if self._owed_count >= 2 or self.held:
+                self.owed_count += 1
+            if self.owed_count >= 2 or self.held:
                 self.ack_at = now
-            elif self._owed_count and self.ack_at is None:
+            elif self.owed_count and self.ack_at is None:
                 self.ack_at = now + self._ack_delay_s
             self._decode_untrusted(payload, offset, entries)
             held = self.held
@@ -104,7 +109,7 @@ class LaneReceiver:
         """The peer acknowledged without a packet: its lazy packet lost its insurance."""
         if self._lazy_owed:
             self._lazy_owed = False
-            self._owed_count += 1
+            self.owed_count += 1
             if self.ack_at is None:
                 self.ack_at = now + self._ack_delay_s
 
@@ -116,14 +121,9 @@ class LaneReceiver:
             bits |= 1 << (number - first)
         return bits
 
-    @property
-    def owed(self) -> bool:
-        """The next acknowledgement is the first of a packet its sender runs a timer for."""
-        return self._owed_count > 0
-
     def acknowledged(self) -> None:
         """An acknowledgement leaves now."""
-        self._owed_count = 0
+        self.owed_count = 0
         self._lazy_owed = False
         self.ack_at = None
 
@@ -133,7 +133,6 @@ class LaneReceiver:
         end = len(payload)
         group = 0
         add = entries.append
-        from_bytes = int.from_bytes
         while offset < end:
             start = offset + 2
             if start > end:
@@ -141,10 +140,12 @@ class LaneReceiver:
             first = payload[offset]
             size = (first & _SIZE_HIGH) << 8 | payload[offset + 1]
             if first & ENTRY_GROUP:
-                group = from_bytes(payload[start : start + 8], "big")
+                if start + 8 > end:
+                    raise WireError("a group number is cut short")
+                (group,) = _GROUP(payload, start)
                 start += 8
-                if start > end or group >> 63:
-                    raise WireError("a group number is cut short or longer than 63 bits")
+                if group >> 63:
+                    raise WireError("a group number is longer than 63 bits")
             offset = start + size
             if offset > end:
                 raise WireError("an entry is cut short")

@@ -7,22 +7,15 @@ transmissions before one that arrived (RFC 9002 section 6.1.1), or the timer (RF
 
 from __future__ import annotations
 
-from collections import deque
-
 from transport.core.config import TransportConfig
 from transport.core.errors import LaneFull, LocalError, WireError
-from transport.core.lane_receive import ENTRY_GROUP, ENTRY_MORE, ENTRY_SIZE_MAX
+from transport.core.lane_queue import BODY_SIZE_MAX, EntryQueue
+from transport.core.lane_receive import ENTRY_SIZE_MAX
 from transport.core.rtt import RoundTrip
 
 __all__ = ["BODY_SIZE_MAX", "LaneSender", "Sent"]
 
-BODY_SIZE_MAX = 1_024
-"""Bytes of entries, their headers included, in one lane packet."""
-
-_PIECE_MIN = 64  # do not cut an entry to fill less than this
-_GROUP_SIZE = 8
 _REORDERING = 3  # transmissions that may overtake a packet before it counts as lost
-_HEADS = [size.to_bytes(2, "big") for size in range(BODY_SIZE_MAX + 1)]
 
 
 class Sent:
@@ -64,13 +57,10 @@ class LaneSender:
         "_backoff",
         "_config",
         "_credit",
-        "_cut",
         "_in_flight",
         "_lazy",
         "_limited",
-        "_lost",
         "_pipe",
-        "_queue",
         "_recovery_serial",
         "_rtt",
         "_serial",
@@ -78,20 +68,23 @@ class LaneSender:
         "backlog_bytes",
         "backlog_entries",
         "full",
+        "lost",
         "next_number",
+        "queue",
         "unacknowledged",
         "window",
     )
 
-    def __init__(self, config: TransportConfig, rtt: RoundTrip) -> None:
+    def __init__(self, config: TransportConfig, rtt: RoundTrip, number: int = 0) -> None:
+        """`number`: packets below it were sent and acknowledged before."""
         self._config = config
         self._rtt = rtt
-        self._queue: deque[tuple[int, bytes]] = deque()
-        self._cut = 0  # bytes of the queue's first entry that already left
+        self.queue = EntryQueue()
         self._in_flight: dict[int, Sent] = {}  # by number, ascending
-        self._lost: deque[Sent] = deque()
-        self.next_number = 0
-        self.unacknowledged = 0
+        self.lost: tuple[Sent, ...] = ()
+        """Lost and not sent again, by number; some may be acknowledged meanwhile."""
+        self.next_number = number
+        self.unacknowledged = number
         # Packets in flight that are not counted as lost. The lazy one is left out: nobody need
         # acknowledge it, so it must not keep another packet from being sent.
         self._pipe = 0
@@ -119,15 +112,14 @@ class LaneSender:
         if group >> 63:
             raise LocalError("a group number has at most 63 bits")
         config = self._config
-        if (
-            self.backlog_bytes + size > config.lane_backlog_bytes_max
-            or self.backlog_entries >= config.lane_backlog_entries_max
-        ):
+        held = self.backlog_bytes + size
+        entries = self.backlog_entries
+        if held > config.lane_backlog_bytes_max or entries >= config.lane_backlog_entries_max:
             self.full = True
             raise LaneFull("the peer's lane is full; wait for LaneRelieved")
-        self.backlog_bytes += size
-        self.backlog_entries += 1
-        self._queue.append((group, entry))
+        self.backlog_bytes = held
+        self.backlog_entries = entries + 1
+        self.queue.entries.append((group, entry))
 
     def relieved(self) -> bool:
         """True once, when the backlog has fallen below half its bounds after `LaneFull`."""
@@ -144,52 +136,57 @@ class LaneSender:
     @property
     def quiet(self) -> bool:
         """Nothing is queued and nothing under a timer is unacknowledged."""
-        lazy = self._lazy is not None
-        return not self._queue and len(self._in_flight) == (1 if lazy else 0)
+        return not self.queue.entries and not self._timed()
 
     @property
     def empty(self) -> bool:
         """Nothing is queued and everything is acknowledged."""
-        return not self._queue and not self._in_flight
+        return not self.queue.entries and not self._in_flight
 
     # -- packets
 
     def ready(self) -> bool:
         """There is a packet that may go now."""
-        if self._lost:
+        if self.lost:
             return self._pipe < self.window
-        return bool(self._queue) and self._may_send_new()
+        return bool(self.queue.entries) and self._may_send_new()
 
     def next_packet(self, room: int) -> Sent | None:
         """The next packet that may go, its body at most `room` bytes unless it was lost before."""
-        lost = self._lost
-        if lost and self._pipe < self.window:
-            while lost:
-                sent = lost[0]
-                if not sent.lost:
-                    lost.popleft()  # acknowledged meanwhile
-                elif len(sent.body) > room:
-                    return None
-                else:
-                    lost.popleft()
-                    sent.lost = False
-                    sent.again = True
-                    return sent
-        if not self._queue or not self._may_send_new():
+        if self.lost and self._pipe < self.window:
+            again = self._next_lost(room)
+            if again is not None:
+                return again
+            if self.lost:
+                return None  # it does not fit, and nothing may overtake it
+        queue = self.queue
+        if not queue.entries or not self._may_send_new():
             return None
-        body, entries, size = self._pack(min(room, BODY_SIZE_MAX))
+        body, entries, size = queue.pack(room if room < BODY_SIZE_MAX else BODY_SIZE_MAX)
         if not body:
             return None
-        sent = Sent(self.next_number, body, entries, size)
-        self.next_number += 1
-        self._in_flight[sent.number] = sent
+        number = self.next_number
+        self.next_number = number + 1
+        sent = self._in_flight[number] = Sent(number, body, entries, size)
         return sent
+
+    def _next_lost(self, room: int) -> Sent | None:
+        while self.lost:
+            sent = self.lost[0]
+            if sent.lost and len(sent.body) > room:
+                return None
+            self.lost = self.lost[1:]
+            if sent.lost:
+                sent.lost = False
+                sent.again = True
+                return sent
+        return None
 
     def transmitted(self, sent: Sent, lazy: bool, now: float) -> bool:
         """The packet leaves, with an acknowledgement. Returns whether it is flagged LAZY."""
-        self.acknowledged_peer(now)
-        self._serial += 1
-        sent.serial = self._serial
+        if self._lazy is not None:
+            self.acknowledged_peer(now)
+        sent.serial = self._serial = self._serial + 1
         sent.sent_at = now
         if lazy and not sent.again:
             sent.untimed = True
@@ -236,24 +233,28 @@ class LaneSender:
 
         Returns whether anything new was acknowledged. Raises `WireError` for what was never sent.
         """
-        if upto > self.next_number or upto + 1 + bitmap.bit_length() > self.next_number + (
-            not bitmap
-        ):
+        ahead = upto + 1 + bitmap.bit_length() if bitmap else upto
+        if ahead > self.next_number:
             raise WireError("a packet was acknowledged that was never sent")
         in_flight = self._in_flight
         newest: Sent | None = None
         count = 0
         number = self.unacknowledged
-        while number < upto:
-            sent = in_flight.pop(number, None)
-            number += 1
-            if sent is not None:
-                count += 1
-                self._forget(sent)
-                if newest is None or sent.serial > newest.serial:
-                    newest = sent
-        if number > self.unacknowledged:
-            self.unacknowledged = number
+        if number < upto:
+            self.unacknowledged = upto
+            while number < upto:
+                sent = in_flight.pop(number, None)
+                number += 1
+                if sent is not None:
+                    count += 1
+                    if sent.lost or sent is self._lazy:
+                        self._forget(sent)
+                    else:
+                        self._pipe -= 1
+                        self.backlog_entries -= sent.entries
+                        self.backlog_bytes -= sent.size
+                    if newest is None or sent.serial > newest.serial:
+                        newest = sent
         if bitmap and upto >= self.unacknowledged:
             number = upto
             while bitmap:
@@ -273,10 +274,13 @@ class LaneSender:
         if newest.serial > self._acked_serial:
             self._acked_serial = newest.serial
         self._backoff = 0
-        self._grow(count)
+        if self._limited:
+            self._grow(count)
         if in_flight:
             self._find_lost()
-        self._timer_from = now if self._timed() else None
+            self._timer_from = now if self._timed() else None
+        else:
+            self._timer_from = None
         return True
 
     def next_timeout(self) -> float | None:
@@ -328,10 +332,10 @@ class LaneSender:
             self._lazy = None
         else:
             self._pipe -= 1
-        self._lost.append(sent)
+        self.lost = (*self.lost, sent)
 
     def _order_lost(self) -> None:
-        self._lost = deque(sorted((s for s in self._lost if s.lost), key=lambda s: s.number))
+        self.lost = tuple(sorted((s for s in self.lost if s.lost), key=lambda s: s.number))
 
     def _find_lost(self) -> None:
         limit = self._acked_serial - _REORDERING
@@ -346,8 +350,6 @@ class LaneSender:
             self._credit = 0
 
     def _grow(self, count: int) -> None:
-        if not self._limited:
-            return
         self._credit += count
         if self._credit >= self.window:
             # A window's worth of acknowledgements is one round trip.
@@ -355,51 +357,3 @@ class LaneSender:
             self._limited = False
             if self.window < self._config.lane_window_max:
                 self.window += 1
-
-    def _pack(self, room: int) -> tuple[bytes, int, int]:
-        """One body from the queue's front; the entries that end in it and their bytes."""
-        queue = self._queue
-        parts: list[bytes] = []
-        add = parts.append
-        heads = _HEADS
-        group = 0
-        ended = 0
-        taken = 0
-        left = room
-        while queue:
-            tag, entry = queue[0]
-            start = self._cut
-            size = len(entry) - start
-            need = size + 2 if tag == group else size + 2 + _GROUP_SIZE
-            if need <= left:
-                if start:
-                    entry = entry[start:]
-                    self._cut = 0
-                if tag == group:
-                    add(heads[size])
-                else:
-                    add((ENTRY_GROUP << 8 | size).to_bytes(2, "big"))
-                    add(tag.to_bytes(_GROUP_SIZE, "big"))
-                    group = tag
-                add(entry)
-                left -= need
-                ended += 1
-                taken += size
-                queue.popleft()
-                continue
-            if parts and size + 2 + _GROUP_SIZE <= BODY_SIZE_MAX:
-                break  # it fits in a packet of its own: do not cut it
-            piece = left - (need - size)
-            if piece < (_PIECE_MIN if parts else 1):
-                break
-            first = ENTRY_MORE
-            if tag != group:
-                first |= ENTRY_GROUP
-            add((first << 8 | piece).to_bytes(2, "big"))
-            if tag != group:
-                add(tag.to_bytes(_GROUP_SIZE, "big"))
-            add(entry[start : start + piece])
-            self._cut = start + piece
-            taken += piece
-            break
-        return b"".join(parts), ended, taken

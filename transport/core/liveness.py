@@ -36,10 +36,11 @@ class Liveness:
         "_interval_s",
         "_probe_at",
         "_rtt",
-        "_since",
         "heard_at",
+        "probed_since",
         "quick",
         "silent_at",
+        "watched_at",
     )
 
     def __init__(self, config: TransportConfig, rtt: RoundTrip, now: float) -> None:
@@ -48,18 +49,30 @@ class Liveness:
         self.heard_at = now
         """When a datagram of this peer opened last."""
         self.quick = False
-        """Something is awaited from it."""
+        """Something is awaited from it; set by `watch`."""
+        self.watched_at = now
+        """Since when."""
         self.silent_at: float | None = None
-        self._since: float | None = None  # the first probe nothing has answered
+        self.probed_since: float | None = None
+        """When the first probe left that nothing has answered."""
         self._probe_at = 0.0
         self._interval_s = 0.0
+
+    def watch(self, quick: bool, now: float) -> None:
+        """Something is awaited from now on, or no longer.
+
+        What was awaited before says nothing about what is awaited now: the quick pace counts from
+        here, or every question after a pause would be followed by a probe at once.
+        """
+        self.quick = quick
+        self.watched_at = now
 
     def heard(self, now: float) -> bool:
         """A datagram opened. Returns True if that ends a silence."""
         self.heard_at = now
-        if self._since is None:
+        if self.probed_since is None:
             return False
-        self._since = None
+        self.probed_since = None
         if self.silent_at is None:
             return False
         self.silent_at = None
@@ -67,11 +80,13 @@ class Liveness:
 
     def next_timeout(self, active: bool) -> float | None:
         """When `handle_timeout` has something to say; `active`: the peer is wanted at all."""
-        if not active and self._since is None:
+        if not active and self.probed_since is None:
             return None
-        if self._since is None:
-            config = self._config
-            return self.heard_at + (self._quick_s() if self.quick else config.slow_probe_s)
+        if self.probed_since is None:
+            slow = self.heard_at + self._config.slow_probe_s
+            if not self.quick:
+                return slow
+            return min(slow, max(self.heard_at, self.watched_at) + self._quick_s())
         if self.silent_at is None:
             return min(self._probe_at, self._silent_due())
         return min(self._probe_at, self.silent_at + self._config.silence_max_s)
@@ -81,8 +96,8 @@ class Liveness:
         due = self.next_timeout(active)
         if due is None or due > now:
             return Verdict.NOTHING
-        if self._since is None:
-            self._since = now
+        if self.probed_since is None:
+            self.probed_since = now
             self._interval_s = self._quick_s()
             self._probe_at = now + self._interval_s
             return Verdict.PROBE
@@ -110,6 +125,6 @@ class Liveness:
         return min(max(self._config.quick_probe_s, least), self._config.slow_probe_s)
 
     def _silent_due(self) -> float:
-        since = self._since
+        since = self.probed_since
         assert since is not None
         return since + max(self._config.suspicion_s, _ROUND_TRIPS * self._rtt.timeout_s())

@@ -131,7 +131,7 @@ def settle(table: Table, relation: Relation, former: Presence, now: float) -> No
         or now - relation.switched_at < _CROSSING_S
     ):
         return
-    relation.former.remove(former)
+    relation.former = tuple(p for p in relation.former if p is not former)
     relation.retire(current, now)
     _make_current(table, relation, former, now)
 

@@ -8,20 +8,19 @@ sends raises.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
-from transport.core import admitting, initiating
+from transport.core import admitting, initiating, upkeep
 from transport.core.admitted import Admitted
 from transport.core.config import TransportConfig
-from transport.core.constants import CID_SIZE, ECHO_SIZE, KEY_SIZE
-from transport.core.errors import LocalError, UnknownPeer, WireError
+from transport.core.constants import CID_SIZE, KEY_SIZE, PAYLOAD_SIZE_MAX
+from transport.core.errors import LocalError, UnknownPeer
 from transport.core.events import APPLICATION_REASON_MAX, Event, PeerStatus, Reason
 from transport.core.keys import Identity
 from transport.core.relation import Relation
 from transport.core.responder import Reply, Responder
 from transport.core.table import Table
 from transport.core.types import Address, RandomBytes, Transmit
-from transport.core.wire import decode_initiate_untrusted, echo_of_untrusted, is_handshake
+from transport.core.wire import echo_of_untrusted, is_handshake
 
 __all__ = ["Peers"]
 
@@ -42,6 +41,7 @@ class Peers:
             raise LocalError("an incarnation has 64 bits")
         self._table = Table(identity, config, random, incarnation)
         self._responder = Responder(identity, config.handshake, random, now)
+        self._responder_at = self._responder.next_timeout()
         self._now = now
 
     # -- verbs
@@ -51,12 +51,15 @@ class Peers:
         self._now = now
         table = self._table
         find = table.by_cid.get
+        dirty = table.dirty
         for data, address in batch:
-            known = find(data[:CID_SIZE])
-            if known is not None:
-                relation, presence = known
-                if relation.receive_untrusted(presence, data, address, now) and not relation.dirty:
-                    table.mark(relation)
+            presence = find(data[:CID_SIZE])
+            if presence is not None:
+                relation = presence.relation
+                opened = relation.receive_untrusted(presence, data, address, now)
+                if opened and not relation.dirty:
+                    relation.dirty = True
+                    dirty.append(relation)
             elif is_handshake(data):
                 self._handshake_untrusted(data, address, now)
 
@@ -67,10 +70,9 @@ class Peers:
         while (relation := table.timers.due(now)) is not None:
             if relation.dropped:
                 continue
-            relation.handle_timeout(now)
+            upkeep.handle_timeout(table, relation, now)
             table.mark(relation)
-        due = self._responder.next_timeout()
-        if due is not None and due <= now:
+        if self._responder_at is not None and self._responder_at <= now:
             self._responder.handle_timeout(now)
             self._poll_responder(now)
 
@@ -81,14 +83,23 @@ class Peers:
         dirty = table.dirty
         if dirty:
             table.dirty = []
+            soon = now + table.soon_s
             for relation in dirty:
                 relation.dirty = False
-                relation.flush(now)
-                if relation.dropped:
-                    continue
-                due = relation.next_timeout()
-                if due is not None:
-                    table.timers.wake(relation, due)
+                if relation.changed or relation.admission is not None:
+                    relation.changed = False
+                    relation.flush(now)
+                    if relation.dropped:
+                        continue
+                    due = upkeep.next_timeout(table, relation)
+                    if due is not None and due < relation.wake_at:
+                        table.timers.wake(relation, due, now)
+                else:
+                    # Only the lane has moved. What that makes due is due later than this; when
+                    # it comes, the deadlines are looked at.
+                    relation.flush_lane(now)
+                    if relation.wake_at > soon:
+                        table.timers.wake(relation, soon, now)
         out = table.out
         table.out = []
         return out
@@ -104,7 +115,7 @@ class Peers:
         if self._table.dirty:
             return self._now
         due = self._table.timers.next_timeout()
-        responder = self._responder.next_timeout()
+        responder = self._responder_at
         if due is None or (responder is not None and responder < due):
             return responder
         return due
@@ -163,8 +174,10 @@ class Peers:
         self._now = now
         relation = self._table.relations.get(peer)
         if relation is not None and relation.liveness.quick != quick:
-            relation.liveness.quick = quick
-            self._table.mark(relation)
+            relation.liveness.watch(quick, now)
+            if not relation.dirty:
+                relation.dirty = True
+                self._table.dirty.append(relation)
 
     def keep(self, peer: bytes, wanted: bool) -> None:
         """A group needs the peer: no idle expiry, slow probes, and its lane outlives silence.
@@ -180,6 +193,24 @@ class Peers:
         relation.drop_if_unused()
         if not relation.dropped:
             self._table.mark(relation)
+
+    def bulk_passed(self, peer: bytes, size: int, now: float) -> None:
+        """The bulk path has sent or received `size` bytes with the peer since the last call.
+
+        They count toward the age and the limit of the keys, and against idle expiry. Call it once
+        in a while, not for every datagram; unknown peers are ignored.
+        """
+        self._now = now
+        relation = self._table.relations.get(peer)
+        if relation is not None and relation.current is not None and size > 0:
+            presence = relation.current
+            presence.bulk_datagrams += -(-size // PAYLOAD_SIZE_MAX)
+            presence.bulk_at = now
+            limit = self._table.config.rekey_datagrams
+            due = presence.sealer.next_counter + presence.bulk_datagrams >= limit
+            if due and presence.renewal is None and presence.renew_tries == 0:
+                presence.renew_at = now
+                self._table.mark(relation)
 
     def close(self, peer: bytes, reason: int, now: float) -> None:
         """End the presence and any attempt; `reason`, at most 127, is told to the peer."""
@@ -248,25 +279,20 @@ class Peers:
         if isinstance(result, Reply):
             table.out.append(Transmit(result.data, address))
         elif result is not None:
-            self._admit(result, address, now)
-        elif self._responder.waiting:
-            with suppress(WireError):
-                hello_hash = decode_initiate_untrusted(data).hello_hash
-                table.remember_waiting(hello_hash[:ECHO_SIZE], address)
+            self._admit(result, now)
         self._poll_responder(now)
 
     def _poll_responder(self, now: float) -> None:
         while (admitted := self._responder.poll(now)) is not None:
-            self._admit(admitted, None, now)
-        if not self._responder.waiting:
-            self._table.waiting.clear()
+            self._admit(admitted, now)
+        self._responder_at = self._responder.next_timeout()
 
-    def _admit(self, admitted: Admitted, address: Address | None, now: float) -> None:
+    def _admit(self, admitted: Admitted, now: float) -> None:
         try:
             relation = self._relation(admitted.peer, now)
         except LocalError:
             return  # the table is full: to this peer, we are not there
-        admitting.admit(self._table, relation, admitted, address, now)
+        admitting.admit(self._table, relation, admitted, now)
         relation.drop_if_unused()
         if not relation.dropped:
             self._table.mark(relation)

@@ -5,7 +5,7 @@ What both ends of a lane share is not here: a lane outlives its presences.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from transport.core import frames
 from transport.core.agreement import EpochKeys, Established
@@ -14,30 +14,17 @@ from transport.core.events import PlaneKeys
 from transport.core.lane import Lane
 from transport.core.path import Path
 from transport.core.rekey import Rekeying
-from transport.core.rtt import RoundTrip
 from transport.core.seal import Opener, Sealer
 from transport.core.types import Address, RandomBytes, Transmit
+
+if TYPE_CHECKING:
+    from transport.core.relation import Relation
 
 __all__ = ["CONTROL_MAX", "Presence", "Renewal", "Renewed"]
 
 CONTROL_MAX = 8
 """Control frames waiting at once; a peer's flood of probes gets no more answers than that."""
 _PINGS_MAX = 16  # probes whose time is remembered
-
-
-def _only_rekey(secret: bytes) -> EpochKeys:
-    return EpochKeys(b"", b"", b"", b"", b"", b"", b"", b"", secret)
-
-
-class Epoch:
-    """What the next epoch's keys will be derived from; nothing else of this one's."""
-
-    __slots__ = ("handshake_hash", "keys", "suite")
-
-    def __init__(self, established: Established) -> None:
-        self.keys = _only_rekey(established.keys.rekey)
-        self.handshake_hash = established.handshake_hash
-        self.suite = established.suite
 
 
 class Renewal(NamedTuple):
@@ -61,16 +48,21 @@ class Presence:
     """Made from a finished handshake; `confirmed` once a datagram opened under its keys."""
 
     __slots__ = (
-        "_acknowledging",
-        "_counter_pinged",
+        "_bulk_keys",
+        "_bulk_send_cid",
+        "_pinged",
         "_pings",
+        "_rekey_secret",
+        "_said",
+        "bulk_at",
         "bulk_cid",
+        "bulk_datagrams",
         "closed_reason",
         "confirmed",
         "control",
         "directed",
-        "epoch",
         "expires_at",
+        "handshake_hash",
         "held_first_data",
         "incarnation",
         "initiator",
@@ -79,23 +71,24 @@ class Presence:
         "message_cid",
         "opener",
         "path",
-        "peer",
-        "plane",
         "probe_at",
         "probe_tries",
+        "relation",
         "renew_at",
         "renew_tries",
         "renewal",
         "renewed",
         "responder_key",
-        "rtt",
         "sealer",
+        "suite",
+        "watched",
     )
 
     def __init__(
         self,
         established: Established,
         address: Address,
+        relation: Relation,
         lane: Lane,
         config: TransportConfig,
         random: RandomBytes,
@@ -108,7 +101,7 @@ class Presence:
     ) -> None:
         keys = established.keys
         suite = established.suite
-        self.peer = established.peer
+        self.relation = relation
         self.incarnation = established.incarnation
         self.initiator = initiator
         self.responder_key = established.peer if initiator else own_key
@@ -116,24 +109,23 @@ class Presence:
         self.bulk_cid = bulk_cid
         self.made_at = now
         self.lane = lane
-        self.rtt: RoundTrip = lane.rtt
         self.path = Path(address, random, config.path_hold_s)
         self.sealer = Sealer(
             established.message_cid, suite, keys.message_send, keys.message_send_header
         )
         self.opener = Opener(message_cid, suite, keys.message_receive, keys.message_receive_header)
-        self.plane = PlaneKeys(
-            receive_cid=bulk_cid,
-            send_cid=established.bulk_cid,
-            suite=suite,
-            send_key=keys.bulk_send,
-            send_header_key=keys.bulk_send_header,
-            receive_key=keys.bulk_receive,
-            receive_header_key=keys.bulk_receive_header,
-            address=address,
-            initiator=initiator,
+        self.suite = suite
+        self._bulk_send_cid = established.bulk_cid
+        # As one string: only what the bulk path is told of needs them apart.
+        self._bulk_keys = b"".join(
+            (keys.bulk_send, keys.bulk_send_header, keys.bulk_receive, keys.bulk_receive_header)
         )
-        self.epoch = Epoch(established)
+        self.bulk_datagrams = 0
+        """Sealed by the bulk path; counts toward the limit of the keys."""
+        self.bulk_at = now
+        """When it did so last, as far as this side was told."""
+        self.handshake_hash = established.handshake_hash
+        self._rekey_secret = keys.rekey
         self.renewal: Renewal | None = None
         """Initiator: the rekeying under way."""
         self.renewed: Renewed | None = None
@@ -150,41 +142,82 @@ class Presence:
         self.renew_at: float | None = now + config.rekey_s
         """When its age is looked at, or message 1 is sent again."""
         self.renew_tries = 0
-        self.control: list[bytes] = []
+        self.control = b""
         """Frames for the next datagram."""
-        self.directed: list[tuple[Address, bytes]] = []
+        self.directed: tuple[tuple[Address, bytes], ...] = ()
         """Frames that must go to one address, each in a datagram of its own."""
-        self._pings: dict[int, tuple[float, int]] = {}
-        self._acknowledging: tuple[int, int] | None = None
-        self._counter_pinged = 0
+        self.watched: tuple[int, int] | None = None
+        """A lane packet under way, and the counter of its datagram."""
+        self._pings: dict[int, tuple[float, int]] | None = None
+        self._pinged = 0
+        self._said = 0
 
     def __repr__(self) -> str:
-        return f"Presence({self.peer.hex()[:16]}, confirmed={self.confirmed})"
+        return f"Presence({self.relation.peer.hex()[:16]}, confirmed={self.confirmed})"
+
+    @property
+    def epoch_keys(self) -> EpochKeys:
+        """What the next epoch's keys are derived from; nothing else of this one's."""
+        return EpochKeys(b"", b"", b"", b"", b"", b"", b"", b"", self._rekey_secret)
+
+    @property
+    def plane(self) -> PlaneKeys:
+        """The keys of the bulk plane, for the address where the peer is reached now."""
+        keys = self._bulk_keys
+        return PlaneKeys(
+            receive_cid=self.bulk_cid,
+            send_cid=self._bulk_send_cid,
+            suite=self.suite,
+            send_key=keys[:32],
+            send_header_key=keys[32:64],
+            receive_key=keys[64:96],
+            receive_header_key=keys[96:],
+            address=self.path.address,
+            initiator=self.initiator,
+        )
 
     def ping(self, now: float) -> None:
         """Probe with the next datagram."""
-        self._counter_pinged = (self._counter_pinged + 1) & 0xFFFFFFFF
-        while len(self._pings) >= _PINGS_MAX:
-            del self._pings[next(iter(self._pings))]
-        self._pings[self._counter_pinged] = (now, self.sealer.next_counter)
-        self.say(frames.ping(self._counter_pinged))
+        self._pinged = number = (self._pinged + 1) & 0xFFFFFFFF
+        pings = self._pings
+        if pings is None:
+            pings = self._pings = {}
+        while len(pings) >= _PINGS_MAX:
+            del pings[next(iter(pings))]
+        pings[number] = (now, self.sealer.next_counter)
+        self.say(frames.ping(number))
+
+    def probe(self, now: float) -> None:
+        """Probe so that the responder sees its keys used, and plan to do it again."""
+        self.probe_at = now + self.lane.rtt.timeout_s(self.probe_tries)
+        self.probe_tries += 1
+        self.ping(now)
 
     def ponged_untrusted(self, number: int, now: float) -> None:
         """An answer to a probe: a sample of the round trip, and proof of what was opened."""
-        sent = self._pings.pop(number, None)
+        sent = self._pings.pop(number, None) if self._pings else None
         if sent is not None:
-            self.rtt.sample(now - sent[0])
+            self.lane.rtt.sample(now - sent[0])
             self.sealer.acknowledge(sent[1])
+            if not self._pings:
+                self._pings = None
 
     def say(self, frame: bytes) -> None:
         """Put a control frame into the next datagram, unless too many wait."""
-        if len(self.control) < CONTROL_MAX:
-            self.control.append(frame)
+        if self._said < CONTROL_MAX:
+            self._said += 1
+            self.control += frame
+
+    def take_control(self) -> bytes:
+        """The control frames for a datagram that leaves now."""
+        control, self.control = self.control, b""
+        self._said = 0
+        return control
 
     def direct(self, address: Address, frame: bytes) -> None:
         """Send a frame to `address` and nowhere else, unless too many wait."""
         if len(self.directed) < CONTROL_MAX:
-            self.directed.append((address, frame))
+            self.directed = (*self.directed, (address, frame))
 
     def seal(self, payload: bytes) -> Transmit:
         """One datagram to where the peer is reached."""
@@ -204,25 +237,24 @@ class Presence:
                     continue
                 path.sent += len(datagram)
             out.append(Transmit(datagram, address))
-        self.directed.clear()
-
-    def lane_packet_sent(self, number: int) -> None:
-        """Lane packet `number` leaves in the next datagram: its acknowledgement shows the counter.
-
-        One at a time is watched: enough to keep counters short, and constant memory.
-        """
-        if self._acknowledging is None:
-            self._acknowledging = (number, self.sealer.next_counter)
+        self.directed = ()
 
     def lane_acknowledged(self, unacknowledged: int) -> None:
-        """The lane's packets below `unacknowledged` have arrived."""
-        watched = self._acknowledging
+        """The lane's packets below `unacknowledged` have arrived: one of them, `watched`, shows
+        that its datagram was opened. One at a time is enough to keep counters short.
+        """
+        watched = self.watched
         if watched is not None and watched[0] < unacknowledged:
-            self._acknowledging = None
+            self.watched = None
             self.sealer.acknowledge(watched[1])
+
+    def rest(self) -> None:
+        """Nothing passes for a while: drop what the next datagram makes again."""
+        self.sealer.rest()
+        self.opener.rest()
 
     def erase(self) -> None:
         """Overwrite what keys this side holds for messages."""
         self.sealer.erase()
         self.opener.erase()
-        self.epoch.keys = _only_rekey(b"")
+        self._rekey_secret = self._bulk_keys = b""

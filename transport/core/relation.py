@@ -6,6 +6,7 @@ How presences come about is in `meeting`; here is what happens with those that e
 from __future__ import annotations
 
 from contextlib import suppress
+from math import inf
 
 from transport.core import admitting, frames, initiating, renewal
 from transport.core.admitting import Admission
@@ -19,21 +20,21 @@ from transport.core.events import (
     PathMoved,
     PresenceDown,
     Reason,
-    Silent,
 )
 from transport.core.frames import LANE, LANE_ACK, LANE_KIND_MASK
 from transport.core.lane import HEADER_SIZE_MAX, Lane
-from transport.core.lane_send import BODY_SIZE_MAX
-from transport.core.liveness import Liveness, Verdict
+from transport.core.lane_queue import BODY_SIZE_MAX
+from transport.core.liveness import Liveness
 from transport.core.presence import Presence
 from transport.core.rtt import RoundTrip
 from transport.core.seal import SEALED_PAYLOAD_SIZE_MAX
 from transport.core.table import HalfLane, Table
-from transport.core.types import Address
+from transport.core.types import Address, Transmit
 
 __all__ = ["Relation"]
 
 _REKEYING = (frames.REKEY_ASK, frames.REKEY_FIRST, frames.REKEY_SECOND)
+_transmit = tuple.__new__  # the named tuple's own is a call of Python around this one
 _LANE_ROOM = HEADER_SIZE_MAX + BODY_SIZE_MAX
 
 
@@ -45,6 +46,7 @@ class Relation:
         "active_at",
         "admission",
         "attempt",
+        "changed",
         "current",
         "dirty",
         "dropped",
@@ -58,8 +60,10 @@ class Relation:
         "reported",
         "restarted",
         "rtt",
+        "slot",
         "switched_at",
         "unconfirmed",
+        "wake_at",
         "wakeups",
     )
 
@@ -74,9 +78,9 @@ class Relation:
         """Of the peer, to whose life the lane belongs; None: it has never been met."""
         self.current: Presence | None = None
         """Where new datagrams go."""
-        self.former: list[Presence] = []
+        self.former: tuple[Presence, ...] = ()
         """Replaced or closed ones, which still open datagrams for a while."""
-        self.unconfirmed: list[Presence] = []
+        self.unconfirmed: tuple[Presence, ...] = ()
         """Made from the peer's P3s; the first datagram that opens makes one current."""
         self.attempt: Attempt | None = None
         self.echo = b""
@@ -91,8 +95,13 @@ class Relation:
         self.switched_at = now
         """When `current` changed last."""
         self.dirty = False
+        """It is in the table's list of those to look at."""
+        self.changed = False
+        """Something other than the lane: look at everything."""
         self.dropped = False
-        self.wakeups: list[float] = []
+        self.wake_at = inf
+        self.wakeups: tuple[float, ...] = ()
+        self.slot = 0
 
     def new_lane(self) -> Lane:
         """A lane in whose life nothing has happened yet."""
@@ -105,28 +114,36 @@ class Relation:
         self, presence: Presence, datagram: bytes, address: Address, now: float
     ) -> bool:
         """Take a sealed datagram of `presence`. False: it does not open, nothing has changed."""
+        opener = presence.opener
         try:
-            payload = presence.opener.open_untrusted(datagram)
+            payload = opener.open_untrusted(datagram)
         except WireError:
             return False
         path = presence.path
         if address != path.address or path.candidate is not None:
-            newest = presence.opener.newest
-            path.arrived(address, len(datagram), newest, self.rtt.timeout_s(), now)
-        elsewhere = presence is not self.current or not presence.confirmed
-        if elsewhere and not admitting.opened_elsewhere(self._table, self, presence, payload, now):
-            return True
-        if self.liveness.heard(now):
+            path.arrived(address, len(datagram), opener.newest, self.rtt.timeout_s(), now)
+            self.changed = True
+        if presence is not self.current or not presence.confirmed:
+            self.changed = True
+            if not admitting.opened_elsewhere(self._table, self, presence, payload, now):
+                return True
+        liveness = self.liveness
+        liveness.heard_at = now
+        if liveness.probed_since is not None and liveness.heard(now):
+            self.changed = True
             self._table.events.append(Heard(self.peer, presence.incarnation))
             self.lane.sender.resume(now)
-        self.take_frames_untrusted(presence, payload, 0, address, now)
+        if payload and payload[0] & LANE_KIND_MASK == LANE and presence.lane is self.lane:
+            self._take_packet_untrusted(presence, payload, 0, now)
+        else:
+            self.changed = True
+            self.take_frames_untrusted(presence, payload, 0, address, now)
         return True
 
     def take_frames_untrusted(
         self, presence: Presence, payload: bytes, offset: int, address: Address, now: float
     ) -> None:
         """Act on the frames of a payload that opened, or of a handshake's reply."""
-        entries: list[tuple[int, bytes]] = []
         end = len(payload)
         lane = presence.lane
         try:
@@ -136,8 +153,8 @@ class Relation:
                 if family == LANE:
                     # Of an old life of the lane: its presence only drains.
                     if lane is self.lane:
-                        lane.receive_packet_untrusted(payload, offset, now, entries)
-                    break
+                        self._take_packet_untrusted(presence, payload, offset, now)
+                    return
                 if family == LANE_ACK:
                     offset = lane.receive_ack_untrusted(payload, offset, now)
                     continue
@@ -150,14 +167,36 @@ class Relation:
         except WireError:
             self._broken(presence, now)
         if lane is self.lane:
-            sender = lane.sender
-            presence.lane_acknowledged(sender.unacknowledged)
-            if sender.full and sender.relieved():
-                self._table.events.append(LaneRelieved(self.peer))
+            self._lane_moved(presence)
+
+    def _take_packet_untrusted(
+        self, presence: Presence, payload: bytes, offset: int, now: float
+    ) -> None:
+        """The lane packet from `offset` to the payload's end."""
+        entries: list[tuple[int, bytes]] = []
+        lane = self.lane
+        broken = False
+        try:
+            lane.receive_packet_untrusted(payload, offset, now, entries)
+        except WireError:
+            broken = True
+        watched = presence.watched
+        if watched is not None and watched[0] < lane.sender.unacknowledged:
+            presence.watched = None
+            presence.sealer.acknowledge(watched[1])
+        if lane.sender.full:
+            self._lane_moved(presence)
         if entries:
             self.active_at = now
-            incarnation = presence.incarnation
-            self._table.events.append(EntriesReceived(self.peer, incarnation, entries))
+            self._table.events.append(EntriesReceived(self.peer, presence.incarnation, entries))
+        if broken:
+            self._broken(presence, now)
+
+    def _lane_moved(self, presence: Presence) -> None:
+        sender = self.lane.sender
+        presence.lane_acknowledged(sender.unacknowledged)
+        if sender.full and sender.relieved():
+            self._table.events.append(LaneRelieved(self.peer))
 
     def take_first_data_untrusted(self, data: bytes, offset: int, now: float) -> None:
         """Act on the lane packet in a P3's first data; nothing else counts there.
@@ -194,6 +233,7 @@ class Relation:
 
     def _broken(self, presence: Presence, now: float) -> None:
         """The peer broke the rules under authentic keys: end it, and say so."""
+        self.changed = True
         if presence is self.current:
             self.close(Reason.PROTOCOL, now)
         else:
@@ -207,7 +247,7 @@ class Relation:
         for other in self.former:
             if other.closed_reason is None and other.lane is self.lane:
                 # Crossed handshakes which the two sides judged differently: one is left.
-                self.former.remove(other)
+                self.former = tuple(p for p in self.former if p is not other)
                 self.current = other
                 return
         self.down(reason, now)
@@ -223,7 +263,7 @@ class Relation:
             admitting.accept_due(table, self, now)
         for each in (*self.former, *self.unconfirmed):
             if each.control:
-                table.out.append(each.seal(self._take_control(each)))
+                table.out.append(each.seal(each.take_control()))
             if each.directed:
                 each.seal_directed(table.out)
         presence = self.current
@@ -235,121 +275,59 @@ class Relation:
                 presence.direct(address, frames.challenge(token))
         if presence.directed:
             presence.seal_directed(out)
+        if presence.control:
+            self._flush_control(presence, now)
+        self.flush_lane(now)
+
+    def _flush_control(self, presence: Presence, now: float) -> None:
+        """Control frames, with as much of the lane as fits behind them."""
+        control = presence.take_control()
         lane = self.lane
-        while True:
-            control = self._take_control(presence) if presence.control else b""
-            number = lane.sender.next_number
-            room = SEALED_PAYLOAD_SIZE_MAX - len(control)
-            frame = lane.packet_frame(now, room if room < _LANE_ROOM else _LANE_ROOM)
+        number = lane.sender.next_number
+        frame = lane.packet_frame(now, min(SEALED_PAYLOAD_SIZE_MAX - len(control), _LANE_ROOM))
+        if frame is not None:
+            self.active_at = now
+            if presence.watched is None and number != lane.sender.next_number:
+                presence.watched = (number, presence.sealer.next_counter)
+        elif lane.receiver.ack_at is not None:
+            frame = lane.ack_frame(now)
+        self._table.out.append(presence.seal(control + (frame or b"")))
+
+    def flush_lane(self, now: float) -> None:
+        """Put what the lane may send now into `out`."""
+        presence = self.current
+        if presence is None:
+            return
+        lane = self.lane
+        sender = lane.sender
+        while sender.queue.entries or sender.lost:
+            number = sender.next_number
+            frame = lane.packet_frame(now, _LANE_ROOM)
             if frame is None:
-                if lane.ack_due(now) or (control and lane.receiver.ack_at is not None):
-                    frame = lane.ack_frame(now)
-                elif control:
-                    frame = b""
-                else:
-                    break
+                break
+            self.active_at = now
+            if presence.watched is None and number != sender.next_number:
+                presence.watched = (number, presence.sealer.next_counter)
+            path = presence.path
+            if path.use_candidate:
+                self._table.out.append(presence.seal(frame))
             else:
-                self.active_at = now
-                if number != lane.sender.next_number:
-                    presence.lane_packet_sent(number)
-            out.append(presence.seal(control + frame))
-
-    def _take_control(self, presence: Presence) -> bytes:
-        control = b"".join(presence.control)
-        presence.control.clear()
-        return control
-
-    # -- time
+                datagram = presence.sealer.seal(frame)
+                self._table.out.append(_transmit(Transmit, (datagram, path.address)))
+        ack_at = lane.receiver.ack_at
+        if ack_at is not None and ack_at <= now:
+            self._table.out.append(presence.seal(lane.ack_frame(now)))
 
     def active(self) -> bool:
         """The peer is wanted: kept, awaited, or owed something."""
         return self.kept or self.liveness.quick or not self.lane.sender.quiet
-
-    def next_timeout(self) -> float | None:
-        """The earliest time at which anything here is due."""
-        due: list[float] = []
-        if self.attempt is not None:
-            due.append(min(self.attempt.next_at, self.attempt.deadline))
-        if self.admission is not None:
-            due.append(self.admission.deadline)
-        for presence in (*self.former, *self.unconfirmed):
-            due.append(presence.expires_at)
-        current = self.current
-        if current is not None:
-            active = self.active()
-            alive = self.liveness.next_timeout(active)
-            if alive is not None:
-                due.append(alive)
-            if not active:
-                due.append(self._idle_at())
-            if self.liveness.silent_at is None:
-                lane = self.lane.next_timeout()
-                if lane is not None:
-                    due.append(lane)
-            if current.path.next_at is not None:
-                due.append(current.path.next_at)
-            if current.renew_at is not None:
-                due.append(current.renew_at)
-            if not current.confirmed:
-                due.append(current.expires_at)
-                if current.probe_at is not None:
-                    due.append(current.probe_at)
-        return min(due) if due else None
-
-    def handle_timeout(self, now: float) -> None:
-        """Do what is due; what it wants to send leaves with the next flush."""
-        for presence in [*self.former, *self.unconfirmed]:
-            if presence.expires_at <= now:
-                self._expired(presence, now)
-        if self.attempt is not None and self.attempt.deadline <= now:
-            initiating.attempt_failed(self._table, self, Reason.NO_ANSWER)
-        current = self.current
-        if current is None:
-            return
-        if not current.confirmed:
-            if current.expires_at <= now:
-                self.discard(current)
-                self.down(Reason.UNCONFIRMED, now)
-                return
-            if current.probe_at is not None and current.probe_at <= now:
-                current.probe_at = now + self.rtt.timeout_s(current.probe_tries)
-                current.probe_tries += 1
-                current.ping(now)
-        if self.liveness.silent_at is None:
-            self.lane.handle_timeout(now)
-        active = self.active()
-        verdict = self.liveness.handle_timeout(active, now)
-        if verdict is Verdict.GONE:
-            self.close(Reason.SILENT, now)
-            return
-        if verdict is Verdict.SILENT:
-            self._table.events.append(Silent(self.peer, current.incarnation))
-        if verdict is not Verdict.NOTHING:
-            current.ping(now)
-        if not active and self._idle_at() <= now:
-            self.close(Reason.IDLE, now)
-            return
-        renewal.age(self._table, self, current, now)
-
-    def _idle_at(self) -> float:
-        return max(self.active_at, self.liveness.heard_at) + self._table.config.idle_timeout_s
-
-    def _expired(self, presence: Presence, now: float) -> None:
-        unconfirmed = presence in self.unconfirmed
-        if presence.closed_reason is None and not unconfirmed:
-            # The other side may still send here; then it learns that nobody listens.
-            self._table.out.append(presence.seal(frames.close(Reason.REPLACED)))
-        self.discard(presence)
-        if unconfirmed and self.reported and self.current is None and not self.unconfirmed:
-            self.down(Reason.UNCONFIRMED, now)
-        self.drop_if_unused()
 
     # -- ends
 
     def close(self, reason: int, now: float) -> None:
         """Tell the peer, and keep the presence a while to tell it again if it did not hear."""
         for presence in [*self.unconfirmed, *([self.current] if self.current else [])]:
-            presence.control.clear()
+            presence.take_control()
             self._table.out.append(presence.seal(frames.close(min(reason, 255))))
             if presence is self.current:
                 presence.closed_reason = reason
@@ -365,7 +343,7 @@ class Relation:
             self.current = None
         presence.expires_at = now + self._table.config.drain_s
         presence.probe_at = None
-        self.former.append(presence)
+        self.former = (*self.former, presence)
         while len(self.former) > 2:
             self.discard(self.former[0])
 
@@ -373,11 +351,10 @@ class Relation:
         """Erase `presence`; its datagrams are unknown from here on."""
         if presence is self.current:
             self.current = None
-        for row in (self.former, self.unconfirmed):
-            if presence in row:
-                row.remove(presence)
-                if row is self.unconfirmed:
-                    self._table.unconfirmed -= 1
+        self.former = tuple(p for p in self.former if p is not presence)
+        if presence in self.unconfirmed:
+            self.unconfirmed = tuple(p for p in self.unconfirmed if p is not presence)
+            self._table.unconfirmed -= 1
         self._table.by_cid.pop(presence.message_cid, None)
         presence.erase()
 

@@ -33,15 +33,15 @@ def age(table: Table, relation: Relation, presence: Presence, now: float) -> Non
     if presence.renew_at is None or presence.renew_at > now:
         return
     config = table.config
-    used_s = relation.active_at - presence.made_at
-    sent = presence.sealer.next_counter
+    used_s = max(relation.active_at, presence.bulk_at) - presence.made_at
+    sent = presence.sealer.next_counter + presence.bulk_datagrams
     if used_s >= _LIMIT_FACTOR * config.rekey_s or sent >= _LIMIT_FACTOR * config.rekey_datagrams:
         relation.close(Reason.LIMIT, now)
         return
     if not presence.confirmed or (used_s <= 0 and sent < config.rekey_datagrams):
         presence.renew_at = now + config.rekey_s
         return
-    presence.renew_at = now + presence.rtt.timeout_s(presence.renew_tries)
+    presence.renew_at = now + relation.rtt.timeout_s(presence.renew_tries)
     presence.renew_tries += 1
     if not presence.initiator:
         presence.say(bytes((frames.REKEY_ASK,)))
@@ -49,9 +49,12 @@ def age(table: Table, relation: Relation, presence: Presence, now: float) -> Non
         return
     if presence.renewal is None:
         message_cid, bulk_cid = table.draw_cids()
-        epoch = presence.epoch
         rekeying = Rekeying(
-            epoch.keys, epoch.handshake_hash, epoch.suite, message_cid + bulk_cid, table.random
+            presence.epoch_keys,
+            presence.handshake_hash,
+            presence.suite,
+            message_cid + bulk_cid,
+            table.random,
         )
         presence.renewal = Renewal(rekeying, message_cid, bulk_cid)
     presence.say(frames.rekey(frames.REKEY_FIRST, presence.renewal.rekeying.message))
@@ -91,17 +94,16 @@ def _answer_untrusted(
     if presence is not relation.current or table.unconfirmed >= table.config.unconfirmed_max:
         return
     message_cid, bulk_cid = table.draw_cids()
-    epoch = presence.epoch
     rekeyed = answer_rekeying_untrusted(
         message,
-        epoch.keys,
-        epoch.handshake_hash,
-        epoch.suite,
+        presence.epoch_keys,
+        presence.handshake_hash,
+        presence.suite,
         message_cid + bulk_cid,
         table.random,
     )
     new = _renewed(table, relation, presence, rekeyed, message_cid, bulk_cid, now)
-    relation.unconfirmed.append(new)
+    relation.unconfirmed = (*relation.unconfirmed, new)
     table.unconfirmed += 1
     presence.renewed = Renewed(message, rekeyed.message, message_cid)
     presence.say(frames.rekey(frames.REKEY_SECOND, rekeyed.message))
@@ -129,10 +131,10 @@ def _renewed(
     established = Established(
         datagram=b"",
         reply=b"",
-        peer=old.peer,
+        peer=relation.peer,
         incarnation=old.incarnation,
         handshake_hash=rekeyed.handshake_hash,
-        suite=old.epoch.suite,
+        suite=old.suite,
         message_cid=their_message_cid,
         bulk_cid=their_bulk_cid,
         keys=rekeyed.keys,
@@ -142,6 +144,7 @@ def _renewed(
     new = Presence(
         established,
         old.path.address,
+        relation,
         old.lane,
         table.config,
         table.random,
@@ -153,5 +156,5 @@ def _renewed(
     )
     # The peer is known to live: a silence now is a silence, not a handshake that failed.
     new.expires_at = now + table.config.silence_max_s
-    table.by_cid[message_cid] = (relation, new)
+    table.by_cid[message_cid] = new
     return new

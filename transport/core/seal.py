@@ -41,6 +41,8 @@ if lib.sodium_init() < 0:  # picks the fastest implementations; harmless when do
     raise RuntimeError("libsodium cannot be initialised")
 
 _NULL = ffi.NULL
+_BYTE = tuple(bytes([value]) for value in range(256))
+_HEAD_SIZE_MIN = CID_SIZE + 1
 # Shared by every sealer: the cores are single-threaded and nothing stays in it between calls.
 _scratch = ffi.new("unsigned char[]", SEALED_SIZE_MAX)
 _scratch_view = ffi.buffer(_scratch)
@@ -66,7 +68,7 @@ assert max(suite.tag_size for suite in _SUITES.values()) == _TAG_SIZE_MAX
 
 
 class _Direction:
-    __slots__ = ("_key", "_mac", "_nonce_size", "_tag_size", "cid")
+    __slots__ = ("_header_key", "_key", "_mac", "_nonce_size", "_tag_size", "cid")
 
     def __init__(self, cid: bytes, suite: int, key: bytes, header_key: bytes) -> None:
         if len(cid) != CID_SIZE or len(key) != KEY_SIZE or len(header_key) != KEY_SIZE:
@@ -75,14 +77,26 @@ class _Direction:
             raise LocalError(f"there is no suite {suite}")
         self.cid = cid
         self._key: Any = ffi.new("unsigned char[]", key)
-        self._mac = blake2b(digest_size=_MASK_SIZE, key=header_key)
+        self._header_key: Any = ffi.new("unsigned char[]", header_key)
+        self._mac: Any = None
         self._nonce_size = _SUITES[suite].nonce_size
         self._tag_size = _SUITES[suite].tag_size
 
+    def _keyed(self) -> Any:
+        """The keyed hash that masks are copied from; ten times the size of its key."""
+        key = bytes(ffi.buffer(self._header_key))[:KEY_SIZE]
+        self._mac = blake2b(digest_size=_MASK_SIZE, key=key)
+        return self._mac
+
+    def rest(self) -> None:
+        """Nothing passes for a while: drop what is made from the keys again at the next use."""
+        self._mac = None
+
     def erase(self) -> None:
-        """Overwrite the key; nothing seals or opens afterwards that anybody could read."""
+        """Overwrite the keys; nothing seals or opens afterwards that anybody could read."""
         ffi.memmove(self._key, bytes(KEY_SIZE), KEY_SIZE)
-        self._mac = blake2b(digest_size=_MASK_SIZE)
+        ffi.memmove(self._header_key, bytes(KEY_SIZE), KEY_SIZE)
+        self._mac = None
 
 
 class Sealer(_Direction):
@@ -114,32 +128,33 @@ class Sealer(_Direction):
             raise LocalError("the payload does not fit in a datagram")
         number, head = self._counter.take()
         cid = self.cid
+        length = len(head)
         self._seal(
             _scratch,
             _NULL,
             payload,
             size,
             cid + head,
-            CID_SIZE + len(head),
+            CID_SIZE + length,
             _NULL,
             number.to_bytes(self._nonce_size, "big"),
             self._key,
         )
         sealed: bytes = _scratch_view[0 : size + self._tag_size]
-        mac = self._mac.copy()
+        mac = (self._mac or self._keyed()).copy()
         mac.update(sealed[-_MASK_SAMPLE_SIZE:])
-        mask = mac.digest()
-        length = len(head)
+        mask: bytes = mac.digest()
         if length == 1:
-            return b"%b%c%b" % (cid, head[0] ^ mask[0], sealed)
+            return cid + _BYTE[head[0] ^ mask[0]] + sealed
         masked = int.from_bytes(head, "big") ^ int.from_bytes(mask[:length], "big")
-        return cid + masked.to_bytes(length, "big") + sealed
+        datagram: bytes = cid + masked.to_bytes(length, "big") + sealed
+        return datagram
 
 
 class Opener(_Direction):
     """Opens what arrives under our connection id `cid`, each datagram once."""
 
-    __slots__ = ("_open", "_replay", "newest")
+    __slots__ = ("_open", "_replay", "_size_min", "newest")
 
     def __init__(
         self,
@@ -154,55 +169,60 @@ class Opener(_Direction):
         super().__init__(cid, suite, key, header_key)
         self._open = _SUITES[suite].open
         self._replay = counter.ReplayWindow(replay_window)
+        self._size_min = _HEAD_SIZE_MIN + self._tag_size
         self.newest = False
         """The datagram opened last has the largest counter so far."""
 
     def open_untrusted(self, datagram: bytes) -> bytes:
         """The payload. Raises `WireError` for anything forged, altered, cut, or seen before."""
         size = len(datagram)
-        if not CID_SIZE + 1 + self._tag_size <= size <= SEALED_SIZE_MAX:
+        if not self._size_min <= size <= SEALED_SIZE_MAX:
             raise WireError("not the size of a sealed datagram")
-        mac = self._mac.copy()
+        mac = (self._mac or self._keyed()).copy()
         mac.update(datagram[-_MASK_SAMPLE_SIZE:])
         mask = mac.digest()
         # Byte by byte: only an unmasked byte tells whether another one follows.
         byte = datagram[CID_SIZE] ^ mask[0]
-        value = byte & 0x7F
+        head_size = _HEAD_SIZE_MIN
         if byte < 0x80:
-            length = 1
-            ad = b"%b%c" % (datagram[:CID_SIZE], byte)
+            ad = datagram[:CID_SIZE] + _BYTE[byte]
+            value = byte
+            bits = 7
         else:
+            value = byte & 0x7F
             head = bytearray(datagram[:CID_SIZE])
             head.append(byte)
-            length = 1
             while byte & 0x80:
-                if length == COUNTER_SIZE_MAX:
+                if head_size == CID_SIZE + COUNTER_SIZE_MAX:
                     raise WireError("the counter is too long")
-                byte = datagram[CID_SIZE + length] ^ mask[length]
+                byte = datagram[head_size] ^ mask[head_size - CID_SIZE]
                 head.append(byte)
                 value = value << 7 | byte & 0x7F
-                length += 1
+                head_size += 1
             ad = bytes(head)
-        sealed_size = size - CID_SIZE - length
-        if sealed_size < self._tag_size:
+            bits = 7 * (head_size - CID_SIZE)
+        sealed_size = size - head_size
+        payload_size = sealed_size - self._tag_size
+        if payload_size < 0:
             raise WireError("the datagram is cut short")
         replay = self._replay
-        number = counter.nearest(value, 7 * length, replay.largest + 1)
-        if number > COUNTER_MAX or not replay.is_fresh(number):
+        largest = replay.largest
+        number = counter.nearest(value, bits, largest + 1)
+        if (number <= largest and not replay.is_fresh(number)) or number > COUNTER_MAX:
             raise WireError("the datagram was seen before, or is too old to know")
         if self._open(
             _scratch,
             _NULL,
             _NULL,
-            datagram[CID_SIZE + length :],
+            datagram[head_size:],
             sealed_size,
             ad,
-            CID_SIZE + length,
+            head_size,
             number.to_bytes(self._nonce_size, "big"),
             self._key,
         ):
             raise WireError("the datagram is not authentic")
-        self.newest = number > replay.largest
+        self.newest = number > largest
         replay.mark(number)
-        payload: bytes = _scratch_view[0 : sealed_size - self._tag_size]
+        payload: bytes = _scratch_view[0:payload_size]
         return payload

@@ -10,7 +10,8 @@ from transport.core.events import Event
 from transport.core.keys import Identity
 from transport.core.lane_receive import LaneReceiver
 from transport.core.timers import Timers
-from transport.core.types import Address, RandomBytes, Transmit
+from transport.core.transient import KnownTransient
+from transport.core.types import RandomBytes, Transmit
 from transport.core.wire import is_handshake
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from transport.core.relation import Relation
 
 __all__ = ["HalfLane", "Table"]
-
-_WAITING_FACTOR = 4
 
 
 class HalfLane(NamedTuple):
@@ -43,12 +42,13 @@ class Table:
         "halves",
         "identity",
         "incarnation",
+        "known",
         "out",
         "random",
         "relations",
+        "soon_s",
         "timers",
         "unconfirmed",
-        "waiting",
     )
 
     def __init__(
@@ -60,7 +60,7 @@ class Table:
         self.incarnation = incarnation
         self.events: list[Event] = []
         self.out: list[Transmit] = []
-        self.by_cid: dict[bytes, tuple[Relation, Presence]] = {}
+        self.by_cid: dict[bytes, Presence] = {}
         """Where a sealed datagram belongs: one look-up."""
         self.by_echo: dict[bytes, Relation] = {}
         """Where a P2 or P4 belongs."""
@@ -68,12 +68,14 @@ class Table:
         self.dirty: list[Relation] = []
         """Those that may have something to send."""
         self.timers: Timers[Relation] = Timers()
+        self.soon_s = min(config.ack_delay_s, config.quick_probe_s)
+        """Nothing that passes on a lane makes anything due before so much time is over."""
+        self.known: dict[bytes, KnownTransient] = {}
+        """Transients learned from peers, by peer: what makes 0-RTT possible."""
         self.attempts = 0
         """Attempts under way."""
         self.halves: dict[bytes, HalfLane] = {}
         """Receiving halves of lanes whose presence was never confirmed, by peer."""
-        self.waiting: dict[bytes, Address] = {}
-        """Where the P3s came from that wait in the responder's queue, by echo."""
         self.unconfirmed = 0
         """Presences made from a P3 under whose keys nothing has opened yet."""
 
@@ -91,13 +93,6 @@ class Table:
             pass
         return message_cid, bulk_cid
 
-    def remember_waiting(self, echo: bytes, address: Address) -> None:
-        """A P3 from `address` may have joined the responder's queue."""
-        self.waiting[echo] = address
-        # Not every one of these waits; those that do are found as long as the queue is not full.
-        while len(self.waiting) > _WAITING_FACTOR * self.config.handshake.waiting_max:
-            del self.waiting[next(iter(self.waiting))]
-
     def remember_half(self, peer: bytes, half: HalfLane) -> None:
         """What came in a P3 was handed up, and the lane is forgotten without the peer's knowing.
 
@@ -108,8 +103,21 @@ class Table:
         while len(self.halves) > self.config.halves_max:
             del self.halves[next(iter(self.halves))]
 
+    def learn_transient(self, known: KnownTransient) -> None:
+        """A handshake has shown a peer's transient: the next attempt costs one round trip."""
+        self.known.pop(known.peer, None)
+        self.known[known.peer] = known
+        while len(self.known) > self.config.known_max:
+            del self.known[next(iter(self.known))]
+
+    def known_transient(self, peer: bytes, now: float) -> KnownTransient | None:
+        """The peer's, if one was learned that it still accepts; it is good for one attempt."""
+        known = self.known.pop(peer, None)
+        return known if known is not None and known.is_usable(now) else None
+
     def mark(self, relation: Relation) -> None:
-        """Let the next `poll_transmits` look at `relation`."""
+        """Let the next `poll_transmits` look at all of `relation`, and at all its deadlines."""
+        relation.changed = True
         if not relation.dirty:
             relation.dirty = True
             self.dirty.append(relation)

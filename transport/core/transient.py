@@ -25,12 +25,14 @@ from transport.core.constants import (
     HINT_SIZE,
     KEY_SIZE,
     SEQUENCES_MAX,
+    SIGNATURE_SIZE,
     TID_SIZE,
     TRANSIENT_LIFE_S,
 )
 from transport.core.counter import decode_untrusted, encode
 from transport.core.errors import WireError
 from transport.core.keys import Identity, KeyPair, verify
+from transport.core.states import On, State, responders_next
 from transport.core.types import Address, RandomBytes
 from transport.core.wire import TRANSIENT_PART, TransientPart
 
@@ -40,6 +42,9 @@ _HINT_LABEL = b"quorate hint"
 # S, T, tid, not before, not after, H(addresses, protocols)
 _RECORD = struct.Struct(f">{KEY_SIZE}s{KEY_SIZE}s{TID_SIZE}sII{HASH_SIZE}s")
 RECORD_SIZE = _RECORD.size
+# record, signature, the transient's clear time now
+_PUBLISHED = struct.Struct(f">{RECORD_SIZE}s{SIGNATURE_SIZE}sI")
+PUBLISHED_SIZE = _PUBLISHED.size
 _TICKS_MASK = 0xFFFFFFFF
 _LIFE_TICKS = int(TRANSIENT_LIFE_S * CLEAR_TICKS_PER_S)
 _COOKIE_TICKS = int(COOKIE_LIFE_S * CLEAR_TICKS_PER_S)
@@ -95,6 +100,25 @@ def verify_transient_untrusted(name: bytes, part: TransientPart, time: int) -> b
     return signed
 
 
+def decode_record_untrusted(peer: bytes, data: bytes, handshake: int, now: float) -> KnownTransient:
+    """The transient of a signed record that somebody else handed out (`Transients.published`).
+
+    Raises `WireError` if it is not `peer`'s, nobody signed it, or it covers another time. The time
+    beside it is not signed: if it is wrong, the responder defers what comes of it.
+    """
+    if len(data) != PUBLISHED_SIZE:
+        raise WireError("not a signed record")
+    signed, signature, time = _PUBLISHED.unpack(data)
+    name, transient, tid, not_before, _, details = _RECORD.unpack(signed)
+    if name != peer:
+        raise WireError("a record of somebody else")
+    hint = hint_of(peer, transient)
+    part = TransientPart(transient, tid, not_before, details, signature, hint)
+    if verify_transient_untrusted(peer, part, time) != signed:
+        raise WireError("a record of another life")
+    return KnownTransient(peer, handshake, part, time, now)
+
+
 @dataclass(frozen=True, slots=True)
 class KnownTransient:
     """A transient a handshake has learned, for 0-RTT with the same peer while it lives."""
@@ -106,6 +130,13 @@ class KnownTransient:
     """On the transient's clock, at `learned_at` on ours or a little before."""
     learned_at: float
 
+    @property
+    def signed(self) -> bytes:
+        """The record and its signature: what a prologue covers instead of a P2."""
+        part = self.part
+        signed = record(self.peer, part.transient, part.tid, part.not_before, part.details)
+        return signed + part.signature
+
     def clock(self, now: float) -> int:
         """The responder's time in clear, as far as we know; never ahead of it."""
         return self.time + ticks(now - self.learned_at) & _TICKS_MASK
@@ -116,19 +147,40 @@ class KnownTransient:
         return 0 <= now - self.learned_at < TRANSIENT_LIFE_S and age < _LIFE_TICKS
 
 
-@dataclass(slots=True)
 class Burnt:
     """A P3 that was let through to Diffie-Hellman, and what became of it."""
 
-    digest: bytes
-    """Of the datagram: only a byte-identical one is the same P3."""
-    forget_at: float
-    failures: int = 0
-    waiting: bool = True
-    answer: bytes = b""
-    bytes_received: int = 0
-    bytes_sent: int = 0
-    resends: int = 0
+    __slots__ = (
+        "answer",
+        "bytes_received",
+        "bytes_sent",
+        "digest",
+        "failures",
+        "forget_at",
+        "resends",
+        "state",
+        "variant",
+    )
+
+    def __init__(self, variant: str, digest: bytes, size: int, forget_at: float) -> None:
+        """`digest` is of the datagram: only a byte-identical one is the same P3."""
+        self.variant = variant
+        self.digest = digest
+        self.forget_at = forget_at
+        self.state = State.UNSEEN
+        self.failures = 0
+        self.answer = b""
+        self.bytes_received = size
+        self.bytes_sent = 0
+        self.resends = 0
+
+    def take(self, on: On) -> bool:
+        """Move by the variant's table; False if it knows no way: then the answer is silence."""
+        following = responders_next(self.variant, self.state, on)
+        if following is None:
+            return False
+        self.state = following
+        return True
 
     def resend(self, size: int) -> bytes | None:
         """P4 once more, for another byte-identical P3 of `size` bytes, within the limits."""
@@ -207,7 +259,9 @@ class Transient:
     def is_alive(self, now: float) -> bool:
         return now - self.created_at < TRANSIENT_LIFE_S
 
-    def burn(self, name: int | bytes, digest: bytes, size: int, now: float) -> Burnt | None:
+    def burn(
+        self, variant: str, name: int | bytes, digest: bytes, size: int, now: float
+    ) -> Burnt | None:
         """Remember a P3 under its sequence, or its ephemeral. None: the table is full.
 
         It is forgotten when the time it carries is too old to be accepted again.
@@ -221,13 +275,16 @@ class Transient:
             self.answered.pop(oldest, None)
         if len(burnt) >= SEQUENCES_MAX:
             return None
-        entry = Burnt(digest, now + COOKIE_LIFE_S + 1.0, bytes_received=size)
+        entry = Burnt(variant, digest, size, now + COOKIE_LIFE_S + 1.0)
+        entry.take(On.PASSED)
         burnt[name] = entry
         return entry
 
     def unburn(self, name: int | bytes) -> None:
         """It was never looked at: the same P3 may come again."""
-        self.burnt.pop(name, None)
+        entry = self.burnt.pop(name, None)
+        if entry is not None:
+            entry.take(On.TRIMMED)
 
     def remember_ephemeral(self, ephemeral: bytes) -> bool:
         """False if it was used before under this transient, or the memory is full."""
@@ -239,7 +296,7 @@ class Transient:
     def keep_answer(self, name: int | bytes, answer: bytes) -> None:
         """Keep a P4 for byte-identical P3s; the oldest goes when there are `ANSWERS_MAX`."""
         entry = self.burnt.get(name)
-        if entry is None:
+        if entry is None or not entry.take(On.REPLY):
             return
         entry.answer = answer
         entry.bytes_sent = len(answer)
@@ -276,6 +333,15 @@ class Transients:
         self._accepted[self.current.number] = self.current
         for number in [n for n, t in self._accepted.items() if not t.is_alive(now)]:
             del self._accepted[number]
+
+    def published(self, now: float) -> bytes:
+        """The current one's signed record and clear time, for a directory, ticket or introducer."""
+        current = self.current
+        return _PUBLISHED.pack(current.record, current.signature, current.clock(now))
+
+    def accepted(self, now: float) -> list[Transient]:
+        """Those that are alive: one or two."""
+        return [one for one in self._accepted.values() if one.is_alive(now)]
 
     def find_untrusted(self, tid: bytes, now: float) -> Transient | None:
         """The transient a P3 names. Raises `WireError` for what cannot be a tid."""

@@ -17,6 +17,8 @@ from transport.core.constants import (
     FIRST_DATA_SIZE_MAX,
     HASH_SIZE,
     HINT_SIZE,
+    INVITATION_ID_SIZE,
+    INVITATION_MAC_SIZE,
     KEY_SIZE,
     KIND_ACCEPT,
     KIND_CHALLENGE,
@@ -53,6 +55,10 @@ _CHALLENGE = struct.Struct(f">4s{ECHO_SIZE}sBI{TRANSIENT_PART.size}sII{COOKIE_SI
 _INITIATE = struct.Struct(f">4sB{TID_SIZE}s{HASH_SIZE}sIII{COOKIE_SIZE}s")
 # prefix, choice, tid, time
 _INITIATE_KNOWN = struct.Struct(f">4sB{TID_SIZE}sI")
+# prefix, choice, tid, time, invitation's id
+_INITIATE_INVITED = struct.Struct(f">4sB{TID_SIZE}sI{INVITATION_ID_SIZE}s")
+# prefix, choice, invitation's id
+_INITIATE_TICKET = struct.Struct(f">4sB{INVITATION_ID_SIZE}s")
 # message cid, bulk cid, incarnation, time in µs, held in ticks
 _SEALED = struct.Struct(f">{CID_SIZE}s{CID_SIZE}sQqI")
 
@@ -73,6 +79,12 @@ INITIATE_OVERHEAD_MAX: Final = (
     KX_AT + _KX_OVERHEAD + _SEALED.size + 1 + REFUSAL_HASH_SIZE + LISTS_SIZE_MAX + NN_SIZE
 )
 INITIATE_SIZE_MIN: Final = KX_AT + _KX_OVERHEAD + _SEALED_SIZE_MIN + NN_SIZE
+INVITED_HEADER_SIZE: Final = _INITIATE_INVITED.size
+INVITED_KX_AT: Final = INVITED_HEADER_SIZE + INVITATION_MAC_SIZE
+TICKET_HEADER_SIZE: Final = _INITIATE_TICKET.size
+INITIATE_INVITED_SIZE_MIN: Final = INVITED_KX_AT + KEY_SIZE + TAG_SIZE + _SEALED_SIZE_MIN + NN_SIZE
+INITIATE_TICKET_SIZE_MIN: Final = TICKET_HEADER_SIZE + KEY_SIZE + TAG_SIZE + _SEALED_SIZE_MIN
+INITIATE_ANONYMOUS_SIZE_MIN: Final = INITIATE_SIZE_MIN - KEY_SIZE - TAG_SIZE
 INITIATE_KNOWN_SIZE_MIN: Final = KNOWN_KX_AT + _KX_OVERHEAD + _SEALED_SIZE_MIN + NN_SIZE
 NN_AT_ACCEPT: Final = PREFIX_SIZE + ECHO_SIZE
 ACCEPT_SIZE_MIN: Final = NN_AT_ACCEPT + KEY_SIZE + TAG_SIZE + _SEALED.size + 1
@@ -82,6 +94,7 @@ REPLY_SIZE_MAX: Final = 1024
 
 assert REFUSAL_SIZE_MAX <= HELLO_SIZE
 assert CHALLENGE_SIZE <= INITIATE_KNOWN_SIZE_MIN <= INITIATE_SIZE_MIN
+assert CHALLENGE_SIZE <= INITIATE_ANONYMOUS_SIZE_MIN
 assert INITIATE_OVERHEAD_MAX + FIRST_DATA_SIZE_MAX <= DATAGRAM_SIZE_MAX
 assert ACCEPT_OVERHEAD_MAX + REPLY_SIZE_MAX <= DATAGRAM_SIZE_MAX
 
@@ -158,12 +171,14 @@ def echo_of_untrusted(datagram: bytes) -> bytes | None:
     return None
 
 
-def encode_hello(nonce: bytes, time: int, offer: tuple[int, ...]) -> bytes:
-    """P1 of a first contact, padded. Raises `LocalError` for more than `OFFER_MAX` ids."""
+def encode_hello(
+    nonce: bytes, time: int, offer: tuple[int, ...], tag: bytes = bytes(2), clue: bytes = bytes(8)
+) -> bytes:
+    """P1, padded; tag and clue for a closed group. Raises `LocalError` above `OFFER_MAX` ids."""
     if not 1 <= len(offer) <= OFFER_MAX:
         raise LocalError("a hello offers one to four handshakes")
     ids = bytes(offer).ljust(OFFER_MAX, b"\0")
-    packed = _HELLO.pack(HELLO_PREFIX, VERSION, nonce, time, len(offer), ids, bytes(2), bytes(8))
+    packed = _HELLO.pack(HELLO_PREFIX, VERSION, nonce, time, len(offer), ids, tag, clue)
     return packed.ljust(HELLO_SIZE, b"\0")
 
 
@@ -193,6 +208,21 @@ def decode_challenge_untrusted(data: bytes) -> Challenge:
     return Challenge(*_CHALLENGE.unpack(data)[1:])
 
 
+_HINT_END = CHALLENGE_SIZE - COOKIE_SIZE - 8
+_HINT_AT = _HINT_END - HINT_SIZE
+_NO_HINT = bytes(HINT_SIZE)
+
+
+def without_hint(challenge: bytes) -> bytes:
+    """P2 with zeros for the hint, whose place the counter-clue takes in a closed group."""
+    return challenge[:_HINT_AT] + _NO_HINT + challenge[_HINT_END:]
+
+
+def with_hint(challenge: bytes, hint: bytes) -> bytes:
+    """P2 with these eight bytes in the hint's place."""
+    return challenge[:_HINT_AT] + hint + challenge[_HINT_END:]
+
+
 def encode_refusal(echo: bytes, lists: Lists) -> bytes:
     """P2 that chooses nothing (choice 0) and says what would do."""
     return CHALLENGE_PREFIX + echo + b"\0" + encode_lists(lists)
@@ -212,6 +242,7 @@ def decode_refusal_untrusted(data: bytes) -> Lists | None:
 
 
 def encode_header(
+    prefix: bytes,
     choice: int,
     tid: bytes,
     hello_hash: bytes,
@@ -220,15 +251,41 @@ def encode_header(
     sequence: int,
     cookie: bytes,
 ) -> bytes:
-    """P3's clear header, without the solution."""
-    return _INITIATE.pack(INITIATE_PREFIX, choice, tid, hello_hash, time, effort, sequence, cookie)
+    """The clear header of a P3 that answers a P2, without the solution."""
+    return _INITIATE.pack(prefix, choice, tid, hello_hash, time, effort, sequence, cookie)
 
 
-def decode_initiate_untrusted(data: bytes) -> Initiate:
-    """The clear header of a P3. Raises `WireError` for a wrong size."""
-    if not INITIATE_SIZE_MIN <= len(data) <= DATAGRAM_SIZE_MAX:
+def decode_initiate_untrusted(data: bytes, size_min: int = INITIATE_SIZE_MIN) -> Initiate:
+    """The clear header of a P3 that answers a P2. Raises `WireError` for a wrong size."""
+    if not size_min <= len(data) <= DATAGRAM_SIZE_MAX:
         raise WireError("initiate of a wrong size")
     return Initiate(*_INITIATE.unpack_from(data))
+
+
+def encode_invited_header(prefix: bytes, choice: int, tid: bytes, time: int, name: bytes) -> bytes:
+    """The clear header of a P3 with a voucher or to a meeting, without the MAC."""
+    return _INITIATE_INVITED.pack(prefix, choice, tid, time, name)
+
+
+def decode_invited_untrusted(data: bytes) -> tuple[int, bytes, int, bytes]:
+    """Choice, tid, time and invitation's id. Raises `WireError` for a wrong size."""
+    if not INITIATE_INVITED_SIZE_MIN <= len(data) <= DATAGRAM_SIZE_MAX:
+        raise WireError("initiate of a wrong size")
+    _, choice, tid, time, name = _INITIATE_INVITED.unpack_from(data)
+    return choice, tid, time, name
+
+
+def encode_ticket_header(prefix: bytes, choice: int, name: bytes) -> bytes:
+    """The clear header of a P3 with the responder's own ticket."""
+    return _INITIATE_TICKET.pack(prefix, choice, name)
+
+
+def decode_ticket_untrusted(data: bytes) -> tuple[int, bytes]:
+    """Choice and ticket's id. Raises `WireError` for a wrong size."""
+    if not INITIATE_TICKET_SIZE_MIN <= len(data) <= DATAGRAM_SIZE_MAX:
+        raise WireError("initiate of a wrong size")
+    _, choice, name = _INITIATE_TICKET.unpack_from(data)
+    return choice, name
 
 
 def encode_known_header(choice: int, tid: bytes, time: int) -> bytes:

@@ -109,6 +109,7 @@ typedef struct {
     uint32_t slow_start;
     int32_t clock_drift;
     uint32_t connected;
+    uint32_t slowdowns;           /* of LEDBAT++, the initial one included */
 } qp_channel_figures;
 
 qp_pump *qp_new(const qp_sodium *sodium, const qp_config *config, int fd, const uint8_t *seed,

@@ -11,8 +11,8 @@ uint64_t utp_hook_receive_microseconds(utp_context *ctx) {
     return static_cast<Channel *>(utp_context_get_userdata(ctx))->host_.received_us();
 }
 
-bool utp_hook_has_room(utp_context *ctx, size_t reordered, size_t count) {
-    return static_cast<Channel *>(utp_context_get_userdata(ctx))->has_room(reordered, count);
+bool utp_hook_has_room(utp_context *ctx, size_t ahead, size_t count) {
+    return static_cast<Channel *>(utp_context_get_userdata(ctx))->has_room(ahead, count);
 }
 
 namespace quorate {
@@ -133,9 +133,12 @@ uint64 Channel::get_milliseconds(utp_callback_arguments *a) { return self(a).hos
 uint64 Channel::get_microseconds(utp_callback_arguments *a) { return self(a).host_.now_us(); }
 uint64 Channel::get_random(utp_callback_arguments *a) { return self(a).host_.random(); }
 
-bool Channel::has_room(size_t reordered, size_t count) const {
-    return received_.size() + reordered + count <= limits_.receive_buffer &&
-           host_.budget_left(count);
+// A packet that is ahead of missing ones leaves room for them: a buffer full of what came too early
+// would refuse the very packet all of it waits for.
+bool Channel::has_room(size_t ahead, size_t count) const {
+    const size_t before = received_.size() + ahead * limits_.packet_size_max;
+    if (before + count > limits_.receive_buffer) return false;
+    return host_.budget_left(count) || before == 0;
 }
 
 void Channel::connect() {
@@ -304,6 +307,7 @@ void Channel::figures(qp_channel_figures *out) const {
     out->queueing_delay_us = f.queueing_delay_us;
     out->slow_start = f.slow_start;
     out->clock_drift = f.clock_drift;
+    out->slowdowns = f.slowdowns;
 }
 
 }  // namespace quorate

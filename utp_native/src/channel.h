@@ -92,7 +92,7 @@ class Channel {
     bool answers() const { return socket_ != nullptr; }
     uint64_t next_timeout() const;
     void figures(qp_channel_figures *out) const;
-    bool has_room(size_t reordered, size_t count) const;
+    bool has_room(size_t ahead, size_t count) const;
 
   private:
     static uint64 on_sendto(utp_callback_arguments *a);

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ledbat.h"
 #include "utp.h"
 
 // Packets in flight or waiting for an earlier one. Below half of the sequence numbers, and enough
@@ -14,8 +15,6 @@
 #define UTP_SACK_SIZE 128
 // Lost packets resent for one acknowledgement; one arrives for a whole batch of datagrams.
 #define UTP_RESENDS_PER_ACK 32
-// The least congestion window: two packets, so that one loss does not need a timeout.
-#define UTP_WINDOW_MIN 2240
 // A short last packet waits for more data while more than this many are in flight.
 #define UTP_PUSH_PACKETS 32
 #define UTP_RTO_INITIAL_MS 1000
@@ -42,14 +41,16 @@ struct UtpExtra {
     uint16_t resend_next = 0;
     uint16_t resend_end = 0;
     size_t reorder_bytes = 0;
+    quorate::Ledbat ledbat;
 };
 
 // --- called by patched lines, implemented by the pump -------------------------------------------
 
 // When the datagram under way was received, by the kernel's clock if it says so.
 uint64_t utp_hook_receive_microseconds(utp_context *ctx);
-// Bytes the channel may still hold; what is beyond is dropped and acknowledged anew.
-bool utp_hook_has_room(utp_context *ctx, size_t reordered, size_t count);
+// Whether a packet fits that comes after `ahead` missing ones; what does not is dropped and
+// acknowledged anew.
+bool utp_hook_has_room(utp_context *ctx, size_t ahead, size_t count);
 
 // --- called by patched lines, implemented in utp_hooks.inc --------------------------------------
 
@@ -63,8 +64,10 @@ bool utp_given_up(UTPSocket *s);
 void utp_resend_begin(UTPSocket *s);
 bool utp_flush(UTPSocket *s);
 size_t utp_sack_fill(UTPSocket *s, unsigned char *mask);
-void utp_congestion_acked(UTPSocket *s, size_t bytes_acked, int32_t delay_us, int32_t target_us);
+void utp_congestion_acked(UTPSocket *s, size_t bytes_acked, int32_t delay_us);
+void utp_congestion_lost(UTPSocket *s);
 void utp_congestion_timeout(UTPSocket *s);
+size_t utp_congestion_initial(UTPSocket *s);
 
 // --- for the pump -------------------------------------------------------------------------------
 
@@ -86,5 +89,6 @@ struct UtpFigures {
     uint32_t rtt_ms, rto_ms, queueing_delay_us;
     bool slow_start;
     int32_t clock_drift;
+    uint32_t slowdowns;
 };
 void utp_socket_figures(UTPSocket *s, UtpFigures *out);

@@ -61,6 +61,9 @@ MESSAGES = [
     (kinds.DECISION, *HEAD, 5, ENTRY),
     (kinds.READY, *HEAD, (A,)),
     (kinds.GONE, *HEAD),
+    (kinds.LEASE_ASK, *HEAD, 3, 250),
+    (kinds.LEASE, *HEAD, 3, 0),
+    (kinds.LEASES, *HEAD, 0b10),
 ]
 
 

@@ -99,9 +99,9 @@ def test_a_burden_is_asked_for_more_under_load(effort: int) -> None:
     assert pair.responder.effort_for(light) == effort
     challenge = pair.challenge(pair.initiator().hello(NOW), heavy)
     assert int.from_bytes(challenge[161:165], "big") == effort << LEVEL_MAX
-    pair.responder._controller.effort = EFFORT_MAX
+    pair.responder._gate.controller.effort = EFFORT_MAX
     assert pair.responder.effort_for(heavy) == EFFORT_MAX
-    pair.responder._controller.effort = effort
+    pair.responder._gate.controller.effort = effort
     for _ in range(6):
         pair.now += EFFORT_INTERVAL_S
         pair.challenge(pair.initiator().hello(NOW), light)
@@ -117,4 +117,4 @@ def test_what_no_cookie_proves_blames_nobody() -> None:
     assert known is not None
     for _ in range(50):
         pair.admit(pair.initiator().initiate_known(known, b"", NOW), ("198.51.100.1", 1))
-    assert pair.responder._burden.level(("198.51.100.1", 1)) == 0
+    assert pair.responder._gate.burden.level(("198.51.100.1", 1)) == 0

@@ -41,7 +41,7 @@ def kept(responder: Responder) -> int:
     return sum(
         len(held.burnt) + len(held.ephemerals) + len(held.answered)
         for held in responder._transients._accepted.values()
-    ) + len(responder._waiting)
+    ) + len(responder._gate.waiting)
 
 
 # --- what it costs --------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_p3_under_another_sequence_with_the_same_ephemeral() -> None:
 
     for _ in range(2):
         initiator.receive_challenge_untrusted(pair.challenge(hello), NOW)
-    initiator._random = repeating
+    initiator._drafter._random = repeating
     first, second = initiator.initiate(b"", NOW), initiator.initiate(b"", NOW)
     assert first[93:125] == second[93:125]
     assert isinstance(pair.give(first), Admitted)

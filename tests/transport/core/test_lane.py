@@ -13,8 +13,8 @@ from transport.core.config import TransportConfig
 from transport.core.errors import LaneFull, LocalError, WireError
 from transport.core.frames import LANE, LANE_ACK
 from transport.core.lane import FLAG_LAZY, HEADER_SIZE_MAX, Lane
+from transport.core.lane_queue import BODY_SIZE_MAX
 from transport.core.lane_receive import ENTRY_SIZE_MAX
-from transport.core.lane_send import BODY_SIZE_MAX
 from transport.core.rtt import RoundTrip
 
 CONFIG = TransportConfig()

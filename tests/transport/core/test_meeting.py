@@ -232,21 +232,11 @@ def test_p3s_that_had_to_wait_are_accepted_where_they_came_from() -> None:
         other.peers.send(b.key, 1, b"%d" % number, world.now)
     world.run(0.1)
     assert b.peers._responder.waiting > 0
-    assert len(b.peers._table.waiting) > 0
     world.run(4.0)
     assert sorted(entry for _, _, entry in b.entries) == [b"%d" % n for n in range(6)]
     for other in others:
         assert presence_of(b, other).path.address == other.address
         assert presence_of(other, b).confirmed
-    assert b.peers._table.waiting == {}
-
-
-def test_the_memory_of_waiting_p3s_is_bounded() -> None:
-    world = World()
-    table = world.add("b", handshake=HandshakeConfig(waiting_max=2)).peers._table
-    for number in range(100):
-        table.remember_waiting(b"%08d" % number, ("10.0.0.9", number))
-    assert list(table.waiting) == [b"%08d" % number for number in range(92, 100)]
 
 
 def test_the_table_of_peers_is_bounded_for_strangers_and_for_the_caller() -> None:
@@ -352,7 +342,7 @@ def test_sides_that_judged_a_crossing_differently_find_together() -> None:
     wanted, (other_one,) = relation.current, relation.former
     assert wanted is not None
     # As if A had found the two more than the crossing time apart.
-    relation.former = [wanted]
+    relation.former = (wanted,)
     relation.current = other_one
     wanted.expires_at = world.now + 10.0
     for number in range(100):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from itertools import pairwise
 
@@ -268,8 +269,8 @@ def test_an_unkept_presence_expires_and_a_kept_one_does_not() -> None:
     assert a.peers.status(b.key) is None
     assert a.peers._table.by_cid.keys() == {
         presence.message_cid
-        for relation, presence in a.peers._table.by_cid.values()
-        if relation.peer == c.key
+        for presence in a.peers._table.by_cid.values()
+        if presence.relation.peer == c.key
     }
     a.peers.keep(c.key, False)
     world.run(CONFIG.idle_timeout_s + 20.0)
@@ -294,34 +295,56 @@ def test_an_idle_presence_meets_again_without_loss() -> None:
 
 class Sleeper:
     def __init__(self) -> None:
-        self.wakeups: list[float] = []
+        self.wake_at = math.inf
+        self.wakeups: tuple[float, ...] = ()
+        self.slot = 0
 
 
-def test_a_sleeper_is_woken_at_each_time_it_asked_for_or_before() -> None:
+@pytest.mark.parametrize("horizon_s", [0.9, 10.0, 1_000.0])
+def test_a_sleeper_is_woken_at_each_time_it_asked_for_or_before(horizon_s: float) -> None:
     draw = random.Random(4)
     timers: Timers[Sleeper] = Timers()
-    sleepers = [Sleeper() for _ in range(20)]
-    wanted = {id(sleeper): draw.random() * 10 for sleeper in sleepers}
+    now = 100.0
+    sleepers = [Sleeper() for _ in range(50)]
+    wanted = {id(sleeper): now + draw.random() * horizon_s for sleeper in sleepers}
     for sleeper in sleepers:
-        timers.wake(sleeper, wanted[id(sleeper)])
+        timers.wake(sleeper, wanted[id(sleeper)], now)
+    wakes = 0
     while (at := timers.next_timeout()) is not None:
-        sleeper = timers.due(at)
-        assert sleeper is not None
-        if wanted.get(id(sleeper)) == at:
-            del wanted[id(sleeper)]
         assert all(at <= time for time in wanted.values())
+        now = max(now, at)
+        while (due := timers.due(now)) is not None:
+            wakes += 1
+            if id(due) in wanted and wanted[id(due)] <= now:
+                del wanted[id(due)]
+                if draw.random() < 0.5:
+                    wanted[id(due)] = now + draw.random() * horizon_s
+            if id(due) in wanted:
+                timers.wake(due, wanted[id(due)], now)
     assert not wanted
+    assert len(timers) == 0
+    assert wakes < 1_000
 
 
 def test_later_wishes_cost_nothing() -> None:
+    for near, far in ((0.01, 0.5), (10.0, 200.0)):
+        timers: Timers[Sleeper] = Timers()
+        sleeper = Sleeper()
+        for step in range(1_000):
+            timers.wake(sleeper, 100.0 + far + step, 100.0)
+        assert len(timers) == 1
+        timers.wake(sleeper, 100.0 + near, 100.0)
+        assert len(timers) == 2
+        assert timers.due(99.0 + near) is None
+        assert timers.due(100.0 + near) is sleeper
+        timers.wake(sleeper, 102.0 + far, 100.0 + near)
+        assert timers.next_timeout() == 100.0 + far, "the wish it had serves this one too"
+
+
+def test_what_is_far_is_in_slots_and_not_in_the_heap() -> None:
     timers: Timers[Sleeper] = Timers()
-    sleeper = Sleeper()
-    for step in range(1_000):
-        timers.wake(sleeper, 10.0 + step)
-    assert len(timers) == 1
-    timers.wake(sleeper, 5.0)
-    assert len(timers) == 2
-    assert timers.due(4.9) is None
-    assert timers.due(5.0) is sleeper
-    timers.wake(sleeper, 12.0)
-    assert timers.next_timeout() == 10.0
+    for number in range(10_000):
+        timers.wake(Sleeper(), 160.0 + number / 1_000, 100.0)
+    assert len(timers) == 10_000
+    assert len(timers._heap) == 0
+    assert len(timers._slots) == 40, "a quarter second each"

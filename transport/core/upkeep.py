@@ -1,0 +1,100 @@
+"""What time does to a relation: probes, silence, idle expiry, retransmission, draining."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transport.core import frames, initiating, renewal
+from transport.core.events import Reason, Silent
+from transport.core.liveness import Verdict
+from transport.core.presence import Presence
+from transport.core.table import Table
+
+if TYPE_CHECKING:
+    from transport.core.relation import Relation
+
+__all__ = ["handle_timeout", "next_timeout"]
+
+
+def next_timeout(table: Table, relation: Relation) -> float | None:
+    """The earliest time at which anything of the relation is due."""
+    due: list[float] = []
+    if relation.attempt is not None:
+        due.append(min(relation.attempt.next_at, relation.attempt.deadline))
+    if relation.admission is not None:
+        due.append(relation.admission.deadline)
+    for presence in (*relation.former, *relation.unconfirmed):
+        due.append(presence.expires_at)
+    current = relation.current
+    if current is not None:
+        active = relation.active()
+        alive = relation.liveness.next_timeout(active)
+        if alive is not None:
+            due.append(alive)
+        if not active:
+            due.append(_idle_at(table, relation))
+        if relation.liveness.silent_at is None:
+            lane = relation.lane.next_timeout()
+            if lane is not None:
+                due.append(lane)
+        if current.path.next_at is not None:
+            due.append(current.path.next_at)
+        if current.renew_at is not None:
+            due.append(current.renew_at)
+        if not current.confirmed:
+            due.append(current.expires_at)
+            if current.probe_at is not None:
+                due.append(current.probe_at)
+    return min(due) if due else None
+
+
+def handle_timeout(table: Table, relation: Relation, now: float) -> None:
+    """Do what is due; what it wants to send leaves with the next flush."""
+    for presence in (*relation.former, *relation.unconfirmed):
+        if presence.expires_at <= now:
+            _expired(table, relation, presence, now)
+    if relation.attempt is not None and relation.attempt.deadline <= now:
+        initiating.attempt_failed(table, relation, Reason.NO_ANSWER)
+    current = relation.current
+    if current is None:
+        return
+    if not current.confirmed:
+        if current.expires_at <= now:
+            relation.discard(current)
+            relation.down(Reason.UNCONFIRMED, now)
+            return
+        if current.probe_at is not None and current.probe_at <= now:
+            current.probe(now)
+    if relation.liveness.silent_at is None:
+        relation.lane.handle_timeout(now)
+    active = relation.active()
+    verdict = relation.liveness.handle_timeout(active, now)
+    if verdict is Verdict.GONE:
+        relation.close(Reason.SILENT, now)
+        return
+    if verdict is Verdict.SILENT:
+        table.events.append(Silent(relation.peer, current.incarnation))
+    if verdict is not Verdict.NOTHING:
+        current.ping(now)
+    if not active and _idle_at(table, relation) <= now:
+        relation.close(Reason.IDLE, now)
+        return
+    renewal.age(table, relation, current, now)
+
+
+def _idle_at(table: Table, relation: Relation) -> float:
+    heard_at = max(relation.active_at, relation.liveness.heard_at)
+    if relation.current is not None:
+        heard_at = max(heard_at, relation.current.bulk_at)
+    return heard_at + table.config.idle_timeout_s
+
+
+def _expired(table: Table, relation: Relation, presence: Presence, now: float) -> None:
+    unconfirmed = presence in relation.unconfirmed
+    if presence.closed_reason is None and not unconfirmed:
+        # The other side may still send here; then it learns that nobody listens.
+        table.out.append(presence.seal(frames.close(Reason.REPLACED)))
+    relation.discard(presence)
+    if unconfirmed and relation.reported and relation.current is None and not relation.unconfirmed:
+        relation.down(Reason.UNCONFIRMED, now)
+    relation.drop_if_unused()
