@@ -83,6 +83,10 @@ check: setup-dev
 
 test: check
 	$(RUN) -m pytest $(ARGS)
+	@for name in ask handshake decide bulk; do \
+	    echo "benchmarks.$$name --quick"; \
+	    $(RUN) -m benchmarks.$$name --quick || exit 1; \
+	done
 
 bench: setup-bench
 	@for script in benchmarks/[a-z]*.py; do \

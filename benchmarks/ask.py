@@ -133,7 +133,8 @@ async def curve(rounds: int, seconds: float) -> None:
             nonlocal number
             number += 1
             name = number.to_bytes(8, "big")
-            answer = waiting[name] = asyncio.get_running_loop().create_future()
+            answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            waiting[name] = answer
             await socket.send_multipart([name, PAYLOAD])
             return await answer
 

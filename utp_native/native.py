@@ -40,20 +40,44 @@ if _sodium.sodium_init() < 0:
     raise ImportError("libsodium cannot be initialised")
 
 _FUNCTIONS = {
-    "xchacha20_encrypt": "crypto_aead_xchacha20poly1305_ietf_encrypt",
-    "xchacha20_decrypt": "crypto_aead_xchacha20poly1305_ietf_decrypt",
+    "chacha20_encrypt": "crypto_aead_chacha20poly1305_ietf_encrypt",
+    "chacha20_decrypt": "crypto_aead_chacha20poly1305_ietf_decrypt",
+    "xchacha20_subkey": "crypto_secretstream_xchacha20poly1305_init_pull",
     "aegis256_encrypt": "crypto_aead_aegis256_encrypt",
     "aegis256_decrypt": "crypto_aead_aegis256_decrypt",
     "blake2b": "crypto_generichash_blake2b_salt_personal",
 }
 # The native code calls with these sizes.
 if (
-    _sodium.crypto_aead_xchacha20poly1305_ietf_npubbytes(),
-    _sodium.crypto_aead_xchacha20poly1305_ietf_abytes(),
+    _sodium.crypto_aead_chacha20poly1305_ietf_npubbytes(),
+    _sodium.crypto_aead_chacha20poly1305_ietf_abytes(),
     _sodium.crypto_aead_aegis256_npubbytes(),
     _sodium.crypto_aead_aegis256_abytes(),
-) != (24, 16, 32, 32):
+) != (12, 16, 32, 32):
     raise ImportError("this libsodium's AEADs have other sizes than the protocol's")
+
+
+def _check_subkey() -> None:
+    """XChaCha20 with a nonce that starts with 16 zeros is ChaCha20 under the key a secret stream
+    with such a header starts with: native code relies on it, so it is tried once."""
+    key, nonce = bytes(range(32)), bytes(range(100, 108))
+    state = _sodium_ffi.new("unsigned char[]", 64)
+    if _sodium.crypto_secretstream_xchacha20poly1305_statebytes() > 64:
+        raise ImportError("this libsodium keeps more of a secret stream than the native code")
+    _sodium.crypto_secretstream_xchacha20poly1305_init_pull(state, bytes(24), key)
+    plain, none = b"the same both ways", _sodium_ffi.NULL
+    sealed = [_sodium_ffi.new("unsigned char[]", len(plain) + 16) for _ in range(2)]
+    _sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(
+        sealed[0], none, plain, len(plain), none, 0, none, bytes(16) + nonce, key
+    )
+    _sodium.crypto_aead_chacha20poly1305_ietf_encrypt(
+        sealed[1], none, plain, len(plain), none, 0, none, bytes(4) + nonce, bytes(state)[:32]
+    )
+    if bytes(sealed[0]) != bytes(sealed[1]):
+        raise ImportError("this libsodium does not derive XChaCha20's key as the native code needs")
+
+
+_check_subkey()
 
 
 def _addresses() -> Any:

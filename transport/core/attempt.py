@@ -27,6 +27,7 @@ class Attempt:
     """
 
     __slots__ = (
+        "_begin_anew",
         "_config",
         "_initiate",
         "_known",
@@ -47,7 +48,7 @@ class Attempt:
 
     def __init__(
         self,
-        initiator: Initiator,
+        begin: Callable[[], Initiator],
         addresses: Sequence[Address],
         config: TransportConfig,
         random: RandomBytes,
@@ -58,8 +59,11 @@ class Attempt:
         deadline: float,
         known: KnownTransient | None = None,
     ) -> None:
-        """`known`: the peer's transient, learned before; then P3 leaves at once (0-RTT)."""
-        self.initiator = initiator
+        """`begin` makes an initiator with these connection ids; a 0-RTT that gets no answer needs
+        a second one. `known`: the peer's transient, learned before; then P3 leaves at once.
+        """
+        self._begin_anew = begin
+        self.initiator = begin()
         self.addresses: list[Address] = []
         self._config = config
         self._random = random
@@ -121,6 +125,7 @@ class Attempt:
             elif self._tries >= _SPARE_AFTER:
                 # Neither P4 nor a P2 that defers it: begin as with a stranger.
                 self._known = None
+                self.initiator = self._begin_anew()
                 self._initiate = b""
                 self._tries = 0
         self._again(now)
@@ -138,7 +143,8 @@ class Attempt:
         try:
             self._initiate = self.initiator.initiate_known(known, self.first_data, now)
         except LocalError:
-            self._known = None  # too old meanwhile, or of another handshake
+            self._known = None
+            self.initiator = self._begin_anew()  # too old meanwhile, or of another handshake
             return
         self.targets = tuple(self.addresses)
 

@@ -37,8 +37,10 @@ class TransportConfig:
     """A kept peer that was silent this long is probed."""
     quick_probe_s: float = 0.05
     """The same while something is awaited from it; never below its round trip."""
-    suspicion_s: float = 0.6
-    """Probed and unheard this long: `Silent`."""
+    suspicion_s: float = 0.3
+    """Probed and unheard this long: `Silent`. Shorter, and a process that a busy machine does not
+    run for a fifth of a second is taken for dead; longer, and a group waits longer for one that
+    is."""
     silence_max_s: float = 30.0
     """`Silent` this long: the presence is given up."""
     idle_timeout_s: float = 60.0

@@ -38,17 +38,20 @@ def begin_attempt(
 ) -> None:
     """Try to reach the peer. Raises `LocalError` for a key that is none, or this node's own."""
     message_cid, bulk_cid = table.draw_cids()
-    initiator = Initiator(
-        table.identity,
-        relation.peer,
-        table.config.handshake,
-        table.random,
-        message_cid=message_cid,
-        bulk_cid=bulk_cid,
-        incarnation=table.incarnation,
-    )
+
+    def begin() -> Initiator:
+        return Initiator(
+            table.identity,
+            relation.peer,
+            table.config.handshake,
+            table.random,
+            message_cid=message_cid,
+            bulk_cid=bulk_cid,
+            incarnation=table.incarnation,
+        )
+
     relation.attempt = Attempt(
-        initiator,
+        begin,
         addresses,
         table.config,
         table.random,

@@ -103,6 +103,10 @@ class Liveness:
             return Verdict.PROBE
         verdict = Verdict.NOTHING
         if self.silent_at is None:
+            if now - due > self._config.quick_probe_s:
+                # This side was stopped or starved itself: what it did not hear meanwhile says
+                # nothing about the peer, which gets that much longer.
+                self._since += now - due
             if self._silent_due() <= now:
                 self.silent_at = now
                 verdict = Verdict.SILENT

@@ -60,7 +60,6 @@ class Relation:
         "reported",
         "restarted",
         "rtt",
-        "slot",
         "switched_at",
         "unconfirmed",
         "wake_at",
@@ -101,7 +100,6 @@ class Relation:
         self.dropped = False
         self.wake_at = inf
         self.wakeups: tuple[float, ...] = ()
-        self.slot = 0
 
     def new_lane(self) -> Lane:
         """A lane in whose life nothing has happened yet."""

@@ -22,10 +22,17 @@ from transport.core.wire import is_handshake
 if TYPE_CHECKING:
     from transport.core.relation import Relation
 
-__all__ = ["age", "receive_untrusted"]
+__all__ = ["age", "due_at", "receive_untrusted"]
 
 _LIMIT_FACTOR = 3
 """Limits after which a presence closes."""
+
+
+def due_at(relation: Relation, presence: Presence) -> float | None:
+    """When `age` has something to do; None while the keys are not used."""
+    if max(relation.active_at, presence.bulk_at) > presence.made_at or presence.renew_tries:
+        return presence.renew_at
+    return None
 
 
 def age(table: Table, relation: Relation, presence: Presence, now: float) -> None:

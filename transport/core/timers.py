@@ -17,87 +17,92 @@ __all__ = ["Sleeper", "Timers"]
 
 _NEAR_S = 1.0
 _SLOTS_PER_S = 4
-_SLOT_S = 1 / _SLOTS_PER_S  # a power of two: a slot's beginning is exact
-_SLOTS_MAX = 1_024
-"""What is later than the wheel's 256 s is woken at its end, and asks again."""
+_FAR_S = 4_096.0
+"""What is later is woken by then, and asks again."""
 
 
 class Sleeper(Protocol):
-    """What can be woken. The three fields are `Timers`' alone to change."""
+    """What can be woken. The two fields are `Timers`' alone to change."""
 
     wake_at: float
     """The earliest wake-up that stands; infinite: none."""
     wakeups: tuple[float, ...]
-    """Its times in the heap, descending."""
-    slot: int
-    """Its earliest slot in the wheel; 0: none."""
+    """All that stand, descending: a later wish finds one that serves it."""
 
 
 S = TypeVar("S", bound=Sleeper)
 
 
 class Timers(Generic[S]):
-    """Wake-ups in seconds of the caller's clock, which begins after 0."""
+    """Wake-ups in seconds of the caller's clock."""
 
-    __slots__ = ("_due", "_heap", "_serial", "_slots", "_wheel")
+    __slots__ = ("_heap", "_ripe", "_ripe_at", "_serial", "_slots", "_wheel")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, S]] = []
         self._serial = 0
-        self._wheel: dict[int, list[S]] = {}
-        self._slots: list[int] = []  # those in the wheel that hold anything, a heap
-        self._due: list[S] = []  # of a slot that has begun
+        self._wheel: dict[float, list[S]] = {}  # by when the slot begins
+        self._slots: list[float] = []  # those of the wheel, a heap
+        self._ripe: list[S] = []  # of the slot that has begun
+        self._ripe_at = 0.0
 
     def __len__(self) -> int:
-        return len(self._heap) + len(self._due) + sum(map(len, self._wheel.values()))
+        return len(self._heap) + len(self._ripe) + sum(map(len, self._wheel.values()))
 
     def wake(self, sleeper: S, at: float, now: float) -> None:
         """Wake `sleeper` at `at` or before."""
         if sleeper.wake_at <= at:
             return
         if at - now < _NEAR_S:
-            sleeper.wake_at = at
-            sleeper.wakeups = (*sleeper.wakeups, at)
             self._serial += 1
             heappush(self._heap, (at, self._serial, sleeper))
-            return
-        slot = min(int(at * _SLOTS_PER_S), int(now * _SLOTS_PER_S) + _SLOTS_MAX)
-        sleeper.wake_at = slot * _SLOT_S
-        sleeper.slot = slot
-        sleepers = self._wheel.get(slot)
-        if sleepers is None:
-            sleepers = self._wheel[slot] = []
-            heappush(self._slots, slot)
-        sleepers.append(sleeper)
+        else:
+            at = int(min(at, now + _FAR_S) * _SLOTS_PER_S) / _SLOTS_PER_S
+            if sleeper.wake_at <= at:
+                return
+            sleepers = self._wheel.get(at)
+            if sleepers is None:
+                self._wheel[at] = [sleeper]
+                heappush(self._slots, at)
+            else:
+                sleepers.append(sleeper)
+        sleeper.wake_at = at
+        sleeper.wakeups = (*sleeper.wakeups, at)
 
     def next_timeout(self) -> float | None:
         """When the next wake-up is."""
-        if self._due:
-            return 0.0
-        at = self._heap[0][0] if self._heap else inf
-        if self._slots:
-            at = min(at, self._slots[0] * _SLOT_S)
-        return None if at == inf else at
+        if self._ripe:
+            return self._ripe_at
+        heap = self._heap
+        slots = self._slots
+        if not heap:
+            return slots[0] if slots else None
+        at = heap[0][0]
+        return slots[0] if slots and slots[0] < at else at
 
     def due(self, now: float) -> S | None:
         """Take the next sleeper whose time has come."""
         heap = self._heap
         if heap and heap[0][0] <= now:
-            sleeper = heappop(heap)[2]
-            sleeper.wakeups = sleeper.wakeups[:-1]
-            self._settle(sleeper)
+            at, _, sleeper = heappop(heap)
+            _woken(sleeper, at)
             return sleeper
-        while True:
-            while self._due:
-                sleeper = self._due.pop()
-                if sleeper.slot and sleeper.slot * _SLOT_S <= now:
-                    sleeper.slot = 0
-                    self._settle(sleeper)
-                    return sleeper
-            if not self._slots or self._slots[0] * _SLOT_S > now:
+        if not self._ripe:
+            slots = self._slots
+            if not slots or slots[0] > now:
                 return None
-            self._due = self._wheel.pop(heappop(self._slots))
+            self._ripe_at = heappop(slots)
+            self._ripe = self._wheel.pop(self._ripe_at)
+        sleeper = self._ripe.pop()
+        _woken(sleeper, self._ripe_at)
+        return sleeper
 
-    def _settle(self, sleeper: S) -> None:
-        near = sleeper.wakeups[-1] if sleeper.wakeups else inf
-        sleeper.wake_at = min(near, sleeper.slot * _SLOT_S) if sleeper.slot else near
+
+def _woken(sleeper: Sleeper, at: float) -> None:
+    wakeups = sleeper.wakeups
+    if wakeups[-1] == at:
+        wakeups = wakeups[:-1]
+    else:
+        wakeups = tuple(each for each in wakeups if each != at)
+    sleeper.wakeups = wakeups
+    sleeper.wake_at = wakeups[-1] if wakeups else inf

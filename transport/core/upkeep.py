@@ -39,8 +39,9 @@ def next_timeout(table: Table, relation: Relation) -> float | None:
                 due.append(lane)
         if current.path.next_at is not None:
             due.append(current.path.next_at)
-        if current.renew_at is not None:
-            due.append(current.renew_at)
+        renew_at = renewal.due_at(relation, current)
+        if renew_at is not None:
+            due.append(renew_at)
         if not current.confirmed:
             due.append(current.expires_at)
             if current.probe_at is not None:

@@ -12,8 +12,9 @@ extern "C" {
 typedef struct qp_pump qp_pump;
 
 typedef struct {            /* functions of the libsodium that PyNaCl has loaded */
-    void *xchacha20_encrypt;
-    void *xchacha20_decrypt;
+    void *chacha20_encrypt;       /* IETF, a nonce of 12 bytes */
+    void *chacha20_decrypt;
+    void *xchacha20_subkey;       /* secretstream's init_pull, see sodium.h */
     void *aegis256_encrypt;
     void *aegis256_decrypt;
     void *blake2b;

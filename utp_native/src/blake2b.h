@@ -8,9 +8,9 @@
 #include <cstring>
 #include <utility>
 
-namespace quorate {
+#include "erase.h"
 
-void erase(void *data, size_t size);
+namespace quorate {
 
 namespace blake2b {
 

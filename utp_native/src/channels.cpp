@@ -46,26 +46,13 @@ bool Pump::install(Plane &plane, uint32_t epoch, const qp_keys &keys) {
     const uint64_t key = cid_key(keys.receive_cid);
     if (routes_.count(key)) return false;
     Opener &opener = plane.openers[epoch];
-    opener.keys.suite = sodium_.suite(keys.suite);
-    std::memcpy(opener.keys.cid, keys.receive_cid, kCidSize);
-    std::memcpy(opener.keys.key, keys.receive_key, kKeySize);
-    std::memcpy(opener.keys.header_key, keys.receive_header_key, kKeySize);
+    opener.keys.set(sodium_.suite(keys.suite), keys.receive_cid, keys.receive_key,
+                    keys.receive_header_key);
     opener.replay = {};
     opener.live = true;
     routes_.emplace(key, Route{plane.index, epoch});
     return true;
 }
-
-namespace {
-
-void set_send_keys(DirectionKeys &to, const Suite *suite, const qp_keys &keys) {
-    to.suite = suite;
-    std::memcpy(to.cid, keys.send_cid, kCidSize);
-    std::memcpy(to.key, keys.send_key, kKeySize);
-    std::memcpy(to.header_key, keys.send_header_key, kKeySize);
-}
-
-}  // namespace
 
 int64_t Pump::add_plane(const qp_keys &keys, const uint8_t *address, bool initiator) {
     const Suite *suite = sodium_.suite(keys.suite);
@@ -85,7 +72,7 @@ int64_t Pump::add_plane(const qp_keys &keys, const uint8_t *address, bool initia
     plane.live = true;
     plane.initiator = initiator;
     std::memcpy(plane.address.bytes, address, sizeof plane.address.bytes);
-    set_send_keys(plane.sealer.keys, suite, keys);
+    plane.sealer.keys.set(suite, keys.send_cid, keys.send_key, keys.send_header_key);
     install(plane, 0, keys);
     plane.next_number = initiator ? 0 : 1;
     return handle_of(index, plane.generation);
@@ -114,7 +101,7 @@ int64_t Pump::rekey_plane(int64_t handle, const qp_keys &keys, bool send_now, do
     plane->retire_ms = now_ms_ + static_cast<uint64_t>(std::max(retire_s, 0.0) * 1000);
     if (std::find(retiring_.begin(), retiring_.end(), plane->index) == retiring_.end())
         retiring_.push_back(plane->index);
-    set_send_keys(plane->next_send, suite, keys);
+    plane->next_send.set(suite, keys.send_cid, keys.send_key, keys.send_header_key);
     plane->send_pending = true;
     if (send_now) switch_keys(*plane);
     return 0;

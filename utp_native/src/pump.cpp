@@ -144,7 +144,7 @@ void Pump::keep_control(const uint8_t *data, uint32_t size, const Address &from)
 void Pump::dispatch_bulk(Plane &plane, uint32_t epoch, uint8_t *data, uint32_t size) {
     uint8_t *payload;
     const int length =
-        plane.openers[epoch].open_untrusted(sodium_.blake2b, data, size, &payload);
+        plane.openers[epoch].open_untrusted(data, size, &payload);
     if (length < 0) {
         counters_.bulk_refused++;
         return;
@@ -219,8 +219,7 @@ void Pump::seal_packet(Plane &plane, uint32_t number, const uint8_t *packet, siz
     for (uint32_t i = 0; i < kNumberSize; i++)
         payload[i] = static_cast<uint8_t>(number >> (8 * (kNumberSize - 1 - i)));
     std::memcpy(payload + kNumberSize, packet, size);
-    const uint32_t sealed =
-        plane.sealer.seal(sodium_.blake2b, datagram, static_cast<uint32_t>(size + kNumberSize));
+    const uint32_t sealed = plane.sealer.seal(datagram, static_cast<uint32_t>(size + kNumberSize));
     outgoing_.push_back({static_cast<uint32_t>(arena_used_), sealed, plane.address});
     arena_used_ += sealed;
     counters_.bulk_sealed++;

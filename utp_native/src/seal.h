@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "blake2b.h"
 #include "counter.h"
 #include "sodium.h"
 
@@ -13,7 +14,7 @@ namespace quorate {
 constexpr uint32_t kCidSize = 8;
 constexpr uint32_t kSendCounterSize = 4;  // one length, so that segments of a batch are equal
 constexpr uint32_t kHeadSize = kCidSize + kSendCounterSize;
-constexpr uint32_t kMaskSize = 16;
+constexpr uint32_t kMaskSize = Mask::kSize;
 constexpr uint32_t kNonceSizeMax = 32;
 constexpr uint32_t kReplayWindow = 8192;
 
@@ -21,12 +22,19 @@ struct DirectionKeys {
     const Suite *suite = nullptr;
     uint8_t cid[kCidSize] = {};
     uint8_t key[kKeySize] = {};
-    uint8_t header_key[kKeySize] = {};
+    Mask mask;  // the header key
 
     ~DirectionKeys() { wipe(); }
     void wipe() {
         erase(key, sizeof key);
-        erase(header_key, sizeof header_key);
+        mask.wipe();
+    }
+    void set(const Suite *its_suite, const uint8_t *its_cid, const uint8_t *its_key,
+             const uint8_t *header_key) {
+        suite = its_suite;
+        std::memcpy(cid, its_cid, kCidSize);
+        suite->set_key(key, its_key);
+        mask.set_key(header_key);
     }
 };
 
@@ -44,7 +52,7 @@ class Sealer {
 
     // The payload of `size` bytes stands at datagram + kHeadSize and is sealed where it stands.
     // Returns the datagram's size.
-    uint32_t seal(Blake2b hash, uint8_t *datagram, uint32_t size) {
+    uint32_t seal(uint8_t *datagram, uint32_t size) {
         const uint64_t number = sealed++;
         std::memcpy(datagram, keys.cid, kCidSize);
         for (uint32_t i = 0; i < kSendCounterSize; i++) {
@@ -59,8 +67,7 @@ class Sealer {
                             keys.key);
         const uint32_t total = kHeadSize + size + keys.suite->tag_size;
         uint8_t mask[kMaskSize];
-        hash(mask, kMaskSize, datagram + total - kMaskSize, kMaskSize, keys.header_key, kKeySize,
-             nullptr, nullptr);
+        keys.mask.make(mask, datagram + total - kMaskSize);
         for (uint32_t i = 0; i < kSendCounterSize; i++) datagram[kCidSize + i] ^= mask[i];
         return total;
     }
@@ -74,12 +81,11 @@ class Opener {
 
     // Opens in place. Returns the payload's size and sets `payload`, or -1 for what is forged,
     // altered, cut, or was seen before: one answer for all, and no state changes.
-    int open_untrusted(Blake2b hash, uint8_t *datagram, uint32_t size, uint8_t **payload) {
+    int open_untrusted(uint8_t *datagram, uint32_t size, uint8_t **payload) {
         const uint32_t tag = keys.suite->tag_size;
         if (size < kCidSize + 1 + tag) return -1;
         uint8_t mask[kMaskSize];
-        hash(mask, kMaskSize, datagram + size - kMaskSize, kMaskSize, keys.header_key, kKeySize,
-             nullptr, nullptr);
+        keys.mask.make(mask, datagram + size - kMaskSize);
         uint64_t low = 0;
         uint32_t length = 0;
         for (;;) {

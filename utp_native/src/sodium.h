@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "abi.h"
+#include "erase.h"
 
 namespace quorate {
 
@@ -24,11 +26,34 @@ using Blake2b = int (*)(unsigned char *out, size_t outlen, const unsigned char *
                         unsigned long long inlen, const unsigned char *key, size_t keylen,
                         const unsigned char *salt, const unsigned char *personal);
 
+// What libsodium keeps of a secret stream; the key is HChaCha20 of the header's first 16 bytes.
+struct SecretStream {
+    unsigned char key[32];
+    unsigned char rest[32];
+};
+using Subkey = int (*)(SecretStream *state, const unsigned char *header, const unsigned char *key);
+
 struct Suite {
     Encrypt encrypt = nullptr;
     Decrypt decrypt = nullptr;
     uint32_t nonce_size = 0;
     uint32_t tag_size = 0;  // libsodium's AEGIS-256 has tags of 32 bytes
+    Subkey subkey = nullptr;
+
+    // XChaCha20 derives a key of ChaCha20 from the first 16 bytes of a nonce. Ours count in the last
+    // eight, so all datagrams of an epoch have the same, and it is derived once. What libsodium
+    // offers for it is the start of a secret stream; native.py checks that it does what is meant.
+    void set_key(uint8_t *to, const uint8_t *key) const {
+        if (!subkey) {
+            std::memcpy(to, key, kKeySize);
+            return;
+        }
+        const unsigned char header[24] = {};
+        SecretStream stream;
+        subkey(&stream, header, key);
+        std::memcpy(to, stream.key, kKeySize);
+        erase(&stream, sizeof stream);
+    }
 };
 
 struct Sodium {
@@ -37,10 +62,11 @@ struct Sodium {
 
     Sodium() = default;
     explicit Sodium(const qp_sodium &from)
-        : xchacha20{reinterpret_cast<Encrypt>(from.xchacha20_encrypt),
-                    reinterpret_cast<Decrypt>(from.xchacha20_decrypt), 24, 16},
+        : xchacha20{reinterpret_cast<Encrypt>(from.chacha20_encrypt),
+                    reinterpret_cast<Decrypt>(from.chacha20_decrypt), 12, 16,
+                    reinterpret_cast<Subkey>(from.xchacha20_subkey)},
           aegis256{reinterpret_cast<Encrypt>(from.aegis256_encrypt),
-                   reinterpret_cast<Decrypt>(from.aegis256_decrypt), 32, 32},
+                   reinterpret_cast<Decrypt>(from.aegis256_decrypt), 32, 32, nullptr},
           blake2b(reinterpret_cast<Blake2b>(from.blake2b)) {}
 
     const Suite *suite(uint32_t number) const {
@@ -49,12 +75,6 @@ struct Sodium {
         return nullptr;
     }
 };
-
-// Overwrites secrets in a way the compiler may not leave out.
-inline void erase(void *data, size_t size) {
-    volatile unsigned char *p = static_cast<volatile unsigned char *>(data);
-    while (size--) *p++ = 0;
-}
 
 // A stream of random numbers from a seed: keyed BLAKE2b in counter mode. libutp draws connection
 // ids and first sequence numbers from it, so a seed makes a whole run repeatable.

@@ -47,9 +47,7 @@ def test_who_is_left_can_certify_everything_it_remembers(block):
             assert schedule.notaries[member].whole, f"seed {seed}"
             own = schedule.decisions[member]
             for decision in own[1:2] + own[-1:]:
-                shown = verify_certificate_untrusted(
-                    schedule.certificate(member, decision), verify
-                )
+                shown = verify_certificate_untrusted(schedule.certificate(member, decision), verify)
                 assert shown.group == group_id(schedule.founding)
                 assert (shown.index, shown.outcome) == (decision.index, decision.outcome)
                 assert (shown.kind, shown.body) == (decision.kind, decision.body)

@@ -1,0 +1,161 @@
+"""The members' processes under the nemesis, from the parent's side."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import Process, TaskGroup
+
+from tests.support.namespaces import Namespaces
+
+REPLY_S = 60.0
+STDERR_KEPT = 40
+
+
+class Refused(Exception):
+    """A member could not do what it was told to, or is gone."""
+
+
+class Child:
+    """One life of one member."""
+
+    def __init__(self, process: Process) -> None:
+        self.key = ""
+        self.view = 0
+        self.members: list[str] = []
+        self.ended: str | None = None
+        """Why it is no longer in the group."""
+        self.stopped = False
+        self.killed = False
+        self.errors: list[str] = []
+        self.ready = anyio.Event()
+        self._process = process
+        self._replies: dict[int, tuple[anyio.Event, dict[str, Any]]] = {}
+        self._number = 0
+
+    @property
+    def in_group(self) -> bool:
+        """Whether it has told of a view and of no end."""
+        return self.view > 0 and self.ended is None and not self.killed
+
+    async def read(self) -> None:
+        """Take what it tells until it ends."""
+        assert self._process.stdout is not None
+        rest = b""
+        async for chunk in self._process.stdout:
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._take(json.loads(line))
+        for event, _ in self._replies.values():
+            event.set()
+        self.ready.set()
+
+    async def read_errors(self) -> None:
+        """Keep the last lines of its standard error."""
+        assert self._process.stderr is not None
+        async for chunk in self._process.stderr:
+            text = chunk.decode("utf-8", "replace")
+            self.errors = (self.errors + text.splitlines())[-STDERR_KEPT:]
+
+    def _take(self, event: dict[str, Any]) -> None:
+        match event["event"]:
+            case "ready":
+                self.key = event["key"]
+                self.ready.set()
+            case "view":
+                if event["number"] >= self.view:
+                    self.view, self.members = event["number"], event["members"]
+            case "ended":
+                self.ended = event["reason"]
+            case "done" | "failed" if event["id"] in self._replies:
+                waiting, reply = self._replies[event["id"]]
+                reply.update(event)
+                waiting.set()
+
+    async def do(self, action: str, **fields: Any) -> Any:
+        """Have it do something. Raises Refused."""
+        self._number += 1
+        number, reply = self._number, dict[str, Any]()
+        event = anyio.Event()
+        self._replies[number] = event, reply
+        line = json.dumps({"do": action, "id": number, **fields}) + "\n"
+        assert self._process.stdin is not None
+        try:
+            with anyio.move_on_after(REPLY_S):
+                await self._process.stdin.send(line.encode())
+                await event.wait()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise Refused("it is gone") from error
+        finally:
+            del self._replies[number]
+        if reply.get("event") != "done":
+            raise Refused(reply.get("why", "no reply"))
+        return reply["result"]
+
+    def signal(self, number: int) -> None:
+        """SIGSTOP, SIGCONT or SIGKILL."""
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+        self.stopped = number == signal.SIGSTOP
+        self.killed |= number == signal.SIGKILL
+
+    @property
+    def died(self) -> int | None:
+        """The status with which it ended without having been killed."""
+        return None if self.killed else self._process.returncode
+
+    async def end(self) -> None:
+        """Kill it and take its last words."""
+        self.signal(signal.SIGKILL)
+        with anyio.CancelScope(shield=True):
+            await self._process.wait()
+
+
+class Fleet:
+    """All members: by number their present lives, and their logs on disk."""
+
+    def __init__(self, number: int, directory: Path, network: Namespaces | None) -> None:
+        self.number = number
+        self.logs = directory / "logs"
+        self.lives: list[Child | None] = [None] * number
+        self.past: list[Child] = []
+        self._directory = directory
+        self._network = network
+        self._count = 0
+        self.logs.mkdir()
+        for member in range(number):
+            (directory / str(member)).mkdir(mode=0o700)
+
+    async def start(self, member: int, tasks: TaskGroup) -> Child:
+        """Begin a life of a member: the same key, another incarnation."""
+        self._count += 1
+        command = [] if self._network is None else self._network.command(member)
+        host = "127.0.0.1" if self._network is None else self._network.address(member)
+        command += [
+            sys.executable, "-m", "tests.e2e.nemesis_member", str(self._directory / str(member)),
+            f"{host}:0", str(self.logs / f"{member}.{self._count}"),
+            "trio" if member % 2 else "asyncio",
+        ]  # fmt: skip
+        process = await anyio.open_process(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        )  # fmt: skip
+        child = Child(process)
+        tasks.start_soon(child.read)
+        tasks.start_soon(child.read_errors)
+        self.lives[member] = child
+        self.past.append(child)
+        await child.ready.wait()
+        if not child.key:
+            raise Refused(f"member {member} did not start: {child.errors}")
+        return child
+
+    def standing(self) -> list[Child]:
+        """Those in the group, the newest view first."""
+        here = [child for child in self.lives if child is not None and child.in_group]
+        return sorted(here, key=lambda child: -child.view)

@@ -1,0 +1,314 @@
+"""Real processes under load while a nemesis stops, continues, kills and cuts; then the checkers.
+
+`python -m tests.e2e.nemesis [--runs N] [--seconds S] [--seed N] [--members N] [--cuts]` prints a
+JSON object for each run; the exit status is 1 when an invariant does not hold, when a process ends
+by itself or writes to standard error, or when the members do not come to rest in one view.
+"""
+
+import argparse
+import json
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskGroup
+
+from scenarios.checkers import Checkers, Violation
+from scenarios.history import Decided, Installed, read_lines
+from tests.e2e.fleet import Child, Fleet, Refused
+from tests.support.namespaces import Namespaces, available
+
+MEMBERS = 5
+REST_S = 60.0
+STOP_S = (0.05, 4.0)
+CUT_S = (0.2, 6.0)
+PAUSE_S = (0.1, 0.8)
+
+
+class Failure(Exception):
+    """A run did not come out as it has to."""
+
+
+@dataclass
+class Report:
+    """What a run was like."""
+
+    seed: int
+    stops: int = 0
+    kills: int = 0
+    cuts: int = 0
+    joins: int = 0
+    views: int = 0
+    decisions: int = 0
+    committed: int = 0
+    events: int = 0
+    rest_s: float = 0.0
+
+
+class Nemesis:
+    """One run."""
+
+    def __init__(self, seed: int, fleet: Fleet, network: Namespaces | None) -> None:
+        self._random = random.Random(seed)
+        self._fleet = fleet
+        self._network = network
+        self._harmed: set[int] = set()
+        """Members that are stopped, killed or cut off at the moment."""
+        self._healing = False
+        self.report = Report(seed)
+
+    async def run(self, seconds: float) -> None:
+        """Found the group, harm it for so long, let it heal and look at it. Raises Failure."""
+        async with anyio.create_task_group() as tasks:
+            try:
+                await self._found(tasks)
+                tasks.start_soon(self._keep, tasks)
+                await self._all_in(REST_S)
+                with anyio.move_on_after(seconds):
+                    async with anyio.create_task_group() as harm:
+                        for _ in range(2):
+                            harm.start_soon(self._harm)
+                await self._heal()
+                before = time.monotonic()
+                await self._all_in(REST_S)
+                await self._rest()
+                self.report.rest_s = round(time.monotonic() - before, 2)
+            finally:
+                for child in self._fleet.past:
+                    await child.end()
+                tasks.cancel_scope.cancel()
+
+    async def _found(self, tasks: TaskGroup) -> None:
+        for member in range(self._fleet.number):
+            await self._fleet.start(member, tasks)
+        first = self._fleet.lives[0]
+        assert first is not None
+        await first.do("found")
+
+    # Who is out comes in again: always, also while others are harmed.
+
+    async def _keep(self, tasks: TaskGroup) -> None:
+        while True:
+            for member in range(self._fleet.number):
+                child = self._fleet.lives[member]
+                if member in self._harmed or (child is not None and child.in_group):
+                    continue
+                try:
+                    await self._bring_in(member, child, tasks)
+                except Refused as error:
+                    print(f"# member {member}: {error}", file=sys.stderr)
+            await anyio.sleep(0.1)
+
+    async def _bring_in(self, member: int, child: Child | None, tasks: TaskGroup) -> None:
+        sponsors = [c for c in self._fleet.standing() if not c.stopped and c is not child]
+        if not sponsors:
+            return
+        if child is None or child.ended is not None or child.killed or child.died is not None:
+            if child is not None:
+                if child.died is not None:
+                    raise Failure(f"member {member} ended by itself: {child.errors}")
+                await child.end()
+            child = await self._fleet.start(member, tasks)
+        sponsor = self._random.choice(sponsors[:2])
+        token = await sponsor.do("invite", key=child.key)
+        try:
+            await child.do("join", token=token)
+            self.report.joins += 1
+        except Refused:
+            # It may have been admitted all the same: only a new life can try again.
+            await child.end()
+            raise
+
+    # What is done to them.
+
+    def _victim(self) -> int | None:
+        """Somebody whose harm leaves more than half of the newest view unharmed."""
+        standing = self._fleet.standing()
+        if not standing or self._healing:
+            return None
+        view = standing[0].members
+        sound = [
+            member
+            for member, child in enumerate(self._fleet.lives)
+            if member not in self._harmed and child is not None
+            and child.in_group and child.key in view
+        ]  # fmt: skip
+        if 2 * (len(sound) - 1) <= len(view):
+            return None
+        return self._random.choice(sound)
+
+    async def _harm(self) -> None:
+        deeds = [self._stop, self._stop, self._kill]
+        if self._network is not None:
+            deeds += [self._cut, self._cut, self._unplug]
+        while True:
+            await anyio.sleep(self._random.uniform(*PAUSE_S))
+            victim = self._victim()
+            if victim is None:
+                continue
+            self._harmed.add(victim)
+            try:
+                await self._random.choice(deeds)(victim)
+            finally:
+                self._harmed.discard(victim)
+
+    async def _stop(self, victim: int) -> None:
+        child = self._fleet.lives[victim]
+        assert child is not None
+        self.report.stops += 1
+        child.signal(signal.SIGSTOP)
+        try:
+            await anyio.sleep(self._random.uniform(*STOP_S))
+        finally:
+            child.signal(signal.SIGCONT)
+
+    async def _kill(self, victim: int) -> None:
+        child = self._fleet.lives[victim]
+        assert child is not None
+        self.report.kills += 1
+        child.signal(signal.SIGKILL)
+        await anyio.sleep(self._random.uniform(0.0, 2.0))
+
+    async def _cut(self, victim: int) -> None:
+        assert self._network is not None
+        others = [member for member in range(self._fleet.number) if member != victim]
+        other, both = self._random.choice(others), self._random.random() < 0.5
+        self.report.cuts += 1
+        self._network.cut(victim, other)
+        if both:
+            self._network.cut(other, victim)
+        try:
+            await anyio.sleep(self._random.uniform(*CUT_S))
+        finally:
+            self._network.mend(victim, other)
+            self._network.mend(other, victim)
+
+    async def _unplug(self, victim: int) -> None:
+        assert self._network is not None
+        self.report.cuts += 1
+        self._network.unplug(victim)
+        try:
+            await anyio.sleep(self._random.uniform(*CUT_S))
+        finally:
+            self._network.plug(victim)
+
+    # And whether they get over it.
+
+    async def _heal(self) -> None:
+        self._healing = True
+        self._harmed.clear()
+        for child in self._fleet.lives:
+            if child is not None and child.stopped:
+                child.signal(signal.SIGCONT)
+
+    def _stand(self) -> bool:
+        children = [child for child in self._fleet.lives if child is not None]
+        keys = sorted(child.key for child in children)
+        return (
+            len(children) == self._fleet.number
+            and all(child.in_group for child in children)
+            and len({(child.view, tuple(child.members)) for child in children}) == 1
+            and sorted(children[0].members) == keys
+        )
+
+    async def _all_in(self, within_s: float) -> None:
+        with anyio.move_on_after(within_s):
+            while True:
+                if self._stand():
+                    return
+                await anyio.sleep(0.1)
+        rows = [
+            (member, child and (child.view, len(child.members), child.ended, child.died))
+            for member, child in enumerate(self._fleet.lives)
+        ]
+        raise Failure(f"not everybody is in one view after {within_s:.0f} s: {rows}")
+
+    async def _rest(self) -> None:
+        """Nothing stays open, and the group still decides."""
+        children = [child for child in self._fleet.lives if child is not None]
+        try:
+            for child in children:
+                status = await child.do("rest")
+                if status["open"]:
+                    raise Failure(f"proposals without an outcome: {status}")
+            for child in children:
+                outcome = await child.do("propose")
+                if outcome != "COMMITTED":
+                    raise Failure(f"the last proposal was {outcome}")
+        except Refused as error:
+            raise Failure(f"a member does not come to rest: {error}") from error
+        for child in self._fleet.past:
+            if child.died is not None or child.errors:
+                raise Failure(f"a process died ({child.died}) or complained: {child.errors}")
+
+
+def check_logs(paths: Iterable[Path], report: Report) -> None:
+    """All invariants over the logs of one group. Raises Violation, ValueError."""
+    checkers = Checkers()
+    decided, views = set(), set()
+    for path in sorted(paths):
+        with path.open(encoding="utf-8") as lines:
+            for _, member, event in read_lines(lines):
+                checkers.observe(member, event)
+                report.events += 1
+                if isinstance(event, Decided) and event.outcome != "unknown":
+                    decided.add((event.index, event.outcome))
+                elif isinstance(event, Installed):
+                    views.add(event.view)
+    checkers.settle()
+    report.decisions = len(decided)
+    report.committed = sum(outcome == "committed" for _, outcome in decided)
+    report.views = len(views)
+
+
+async def haunt(
+    seed: int, seconds: float, directory: Path, network: Namespaces | None, members: int = MEMBERS
+) -> Report:
+    """One run in an empty directory. Raises Failure, Violation."""
+    fleet = Fleet(members, directory, network)
+    nemesis = Nemesis(seed, fleet, network)
+    await nemesis.run(seconds)
+    check_logs(fleet.logs.iterdir(), nemesis.report)
+    return nemesis.report
+
+
+def _one(seed: int, parsed: argparse.Namespace) -> bool:
+    directory = tempfile.mkdtemp(prefix="quorate-nemesis-")
+    why = None
+    row: dict[str, object] = {"seed": seed}
+    try:
+        if parsed.cuts:
+            with Namespaces(parsed.members) as network:
+                run = anyio.run(haunt, seed, parsed.seconds, Path(directory), network, parsed.members)
+        else:
+            run = anyio.run(haunt, seed, parsed.seconds, Path(directory), None, parsed.members)
+        row = asdict(run)
+    except* (Failure, Violation, ValueError) as group:
+        why = "; ".join(f"{type(error).__name__}: {error}" for error in group.exceptions)
+    print(json.dumps({**row, "ok": why is None} | ({"why": why, "logs": directory} if why else {})))
+    return why is None
+
+
+def main() -> int:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="python -m tests.e2e.nemesis")
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--members", type=int, default=MEMBERS)
+    parser.add_argument("--cuts", action="store_true", help="cut links, in network namespaces")
+    parsed = parser.parse_args()
+    if parsed.cuts and not available():
+        parser.error("--cuts needs root and network namespaces")
+    fine = [_one(parsed.seed + run, parsed) for run in range(parsed.runs)]
+    return 0 if all(fine) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
