@@ -68,7 +68,7 @@ async def _propose(group: Any, read: bool) -> None:
             await anyio.sleep(0.001)
 
 
-GAP_S = 0.1
+GAP_S = 0.2
 """What counts as the outage: far above a decision, and below what a suspicion takes."""
 
 

@@ -27,7 +27,7 @@ class BlobService:
 
     def __init__(
         self,
-        directory: Path,
+        directory: Callable[[], Path],
         limit_bytes: int,
         services: Services,
         trusted: Callable[[bytes], bool],
@@ -87,6 +87,5 @@ class BlobService:
     async def _opened(self) -> BlobStore:
         async with self._opening:
             if self._store is None:
-                self._directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._store = await BlobStore.open(self._directory, self._limit_bytes)
+                self._store = await BlobStore.open(self._directory(), self._limit_bytes)
             return self._store

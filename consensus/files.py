@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from os import PathLike
 from pathlib import Path
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 
 from consensus.core.token import Invitation
 from consensus.store import KnownPeer, NodeStore, StoreError
@@ -18,21 +18,15 @@ from transport.core.keys import Identity
 from transport.core.types import Address
 from transport.identity import decode_identity, encode_identity
 
-MEMORY = ":memory:"
-
 
 class NodeFiles:
     """The open files of one node."""
 
-    def __init__(
-        self, store: NodeStore, identity: Identity, blobs: Path, *, durable: bool
-    ) -> None:
-        self._store = store
-        self.durable = durable
-        """Whether anything outlives the node."""
+    def __init__(self, identity: Identity, store: NodeStore | None, path: str | None) -> None:
         self.identity = identity
-        self.blobs = blobs
-        """The directory of the blobs; made when the first one comes."""
+        self._store = store
+        self._path = path
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     @staticmethod
     @asynccontextmanager
@@ -44,28 +38,45 @@ class NodeFiles:
         Raises StoreError, IdentityError.
         """
         if path is None:
-            with tempfile.TemporaryDirectory(prefix="quorate-") as directory:
-                store = NodeStore.open(MEMORY)
-                try:
-                    identity = Identity.generate(os.urandom)
-                    yield NodeFiles(store, identity, Path(directory, "blobs"), durable=False)
-                finally:
-                    store.close()
-            return
-        store, identity = await to_thread.run_sync(_open_store, path, passphrase)
+            files = NodeFiles(Identity.generate(os.urandom), None, None)
+        else:
+            store, identity = await to_thread.run_sync(_open_store, path, passphrase)
+            files = NodeFiles(identity, store, os.fspath(path))
         try:
-            yield NodeFiles(store, identity, Path(f"{os.fspath(path)}.blobs"), durable=True)
+            yield files
         finally:
-            await to_thread.run_sync(store.close)
+            with CancelScope(shield=True):
+                await to_thread.run_sync(files._close)
+
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    @property
+    def durable(self) -> bool:
+        """Whether anything outlives the node."""
+        return self._store is not None
+
+    def blobs(self) -> Path:
+        """The directory of the blobs, for when the first one comes."""
+        if self._path is not None:
+            return Path(f"{self._path}.blobs")
+        if self._temporary is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="quorate-")
+        return Path(self._temporary.name, "blobs")
 
     def known_peers(self) -> Iterator[tuple[bytes, tuple[Address, ...]]]:
         """Peers met before, and where."""
-        for peer in self._store.peers():
+        for peer in self._store.peers() if self._store is not None else ():
             yield peer.key, peer.addresses
 
     async def remember(self, peer: bytes, addresses: Iterable[Address]) -> None:
         """Keep where a peer was reached; without a word when the disk refuses, as it is no more
         than a hint."""
+        if self._store is None:
+            return
         record = KnownPeer(peer, "", tuple(addresses), time.time())
         try:
             await to_thread.run_sync(self._store.remember_peer, record)

@@ -94,7 +94,7 @@ class Child:
         finally:
             del self._replies[number]
         if reply.get("event") != "done":
-            raise Refused(reply.get("why", "no reply"))
+            raise Refused(reply.get("why") or f"no reply; it said: {self.errors[-5:]}")
         return reply["result"]
 
     def signal(self, number: int) -> None:

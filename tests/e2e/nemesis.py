@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -268,7 +269,11 @@ def check_logs(paths: Iterable[Path], report: Report) -> None:
 
 
 async def haunt(
-    seed: int, seconds: float, directory: Path, network: Namespaces | None, members: int = MEMBERS
+    seed: int,
+    seconds: float,
+    directory: Path,
+    network: Namespaces | None = None,
+    members: int = MEMBERS,
 ) -> Report:
     """One run in an empty directory. Raises Failure, Violation."""
     fleet = Fleet(members, directory, network)
@@ -280,16 +285,16 @@ async def haunt(
 
 def _one(seed: int, parsed: argparse.Namespace) -> bool:
     directory = tempfile.mkdtemp(prefix="quorate-nemesis-")
+    run = partial(haunt, seed, parsed.seconds, Path(directory), members=parsed.members)
     why = None
     row: dict[str, object] = {"seed": seed}
     try:
         if parsed.cuts:
             with Namespaces(parsed.members) as network:
-                run = anyio.run(haunt, seed, parsed.seconds, Path(directory), network, parsed.members)
+                row = asdict(anyio.run(partial(run, network=network)))
         else:
-            run = anyio.run(haunt, seed, parsed.seconds, Path(directory), None, parsed.members)
-        row = asdict(run)
-    except* (Failure, Violation, ValueError) as group:
+            row = asdict(anyio.run(run))
+    except* (Failure, Refused, Violation, ValueError) as group:
         why = "; ".join(f"{type(error).__name__}: {error}" for error in group.exceptions)
     print(json.dumps({**row, "ok": why is None} | ({"why": why, "logs": directory} if why else {})))
     return why is None
