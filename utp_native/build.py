@@ -42,7 +42,7 @@ _LIBUTP = (
     "utp_packedsockaddr.cpp",
     "utp_utils.cpp",
 )
-_OURS = ("abi.cpp", "pump.cpp", "channels.cpp", "channel.cpp", "net.cpp", "ledbat.cpp")
+_OURS = ("abi.cpp", "pump.cpp", "channels.cpp", "channel.cpp", "net.cpp", "ledbat.cpp", "bare.cpp")
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,13 @@ def record_groups(path: Path) -> None:
         def poll(self) -> list[Output]:
             outputs = cast(list[Output], super().poll())
             if outputs and self.config.ordered:
-                if "recorder" not in self.__dict__:
-                    self.recorder = Recorder(self.me)
-                self._record(outputs)
+                if "history_recorder" not in self.__dict__:
+                    self.history_recorder = Recorder(self.me)
+                self.write_history(outputs)
             return outputs
 
-        def _record(self, outputs: list[Output]) -> None:
-            recorder = self.recorder
+        def write_history(self, outputs: list[Output]) -> None:
+            recorder = self.history_recorder
             lines = [write_line(recorder.member, event) for event in recorder.take(outputs)]
             if lines:
                 # One write to the kernel: it outlives the process, however that ends.

@@ -106,7 +106,7 @@ class Liveness:
             if now - due > self._config.quick_probe_s:
                 # This side was stopped or starved itself: what it did not hear meanwhile says
                 # nothing about the peer, which gets that much longer.
-                self._since += now - due
+                self.probed_since += now - due
             if self._silent_due() <= now:
                 self.silent_at = now
                 verdict = Verdict.SILENT

@@ -16,7 +16,7 @@ class End : public Party, public ChannelHost {
     End(World &world, Wire &wire, const Limits &limits, bool incoming)
         : world_(world), wire_(wire), left_(limits.bytes ? limits.bytes : UINT64_MAX),
           wanted_(limits.bytes),
-          channel_(*this, {limits.packet_size, kSendBuffer, kWindow, kWindow}, 0, 0, incoming) {}
+          channel_(*this, {limits.packet_size, limits.packet_size, kSendBuffer, kWindow, kWindow}, 0, 0, incoming) {}
 
     void start() override { channel_.connect(); }
     void receive(const uint8_t *packet, size_t size) override { channel_.receive(packet, size); }

@@ -68,6 +68,9 @@ double qp_next_timeout(qp_pump *pump) {
 int64_t qp_add_plane(qp_pump *pump, const qp_keys *keys, const uint8_t *address, int initiator) {
     return guarded(pump, [&](Pump &p) { return p.add_plane(*keys, address, initiator != 0); });
 }
+int64_t qp_add_bare_plane(qp_pump *pump, const uint8_t *address) {
+    return guarded(pump, [&](Pump &p) { return p.add_bare_plane(address); });
+}
 int64_t qp_move_plane(qp_pump *pump, int64_t plane, const uint8_t *address) {
     return guarded(pump, [&](Pump &p) { return p.move_plane(plane, address); });
 }

@@ -124,6 +124,7 @@ int64_t qp_collect(qp_pump *pump, qp_batch *output);
 int64_t qp_handle_timeout(qp_pump *pump, double now);
 double qp_next_timeout(qp_pump *pump);
 int64_t qp_add_plane(qp_pump *pump, const qp_keys *keys, const uint8_t *address, int initiator);
+int64_t qp_add_bare_plane(qp_pump *pump, const uint8_t *address);
 int64_t qp_move_plane(qp_pump *pump, int64_t plane, const uint8_t *address);
 int64_t qp_rekey_plane(qp_pump *pump, int64_t plane, const qp_keys *keys, int send_now,
                        double retire_s);

@@ -123,7 +123,7 @@ uint64 Channel::get_read_buffer_size(utp_callback_arguments *a) {
     Channel &c = self(a);
     const size_t bound = c.limits_.receive_buffer;
     const size_t used = c.released_ ? 0 : c.received_.size();
-    if (used + 2 * c.limits_.packet_size_max > bound || !c.host_.budget_left(0)) return bound;
+    if (used + 2 * c.limits_.received_size_max > bound || !c.host_.budget_left(0)) return bound;
     return used;
 }
 
@@ -136,7 +136,7 @@ uint64 Channel::get_random(utp_callback_arguments *a) { return self(a).host_.ran
 // A packet that is ahead of missing ones leaves room for them: a buffer full of what came too early
 // would refuse the very packet all of it waits for.
 bool Channel::has_room(size_t ahead, size_t count) const {
-    const size_t before = received_.size() + ahead * limits_.packet_size_max;
+    const size_t before = received_.size() + ahead * limits_.received_size_max;
     if (before + count > limits_.receive_buffer) return false;
     return host_.budget_left(count) || before == 0;
 }

@@ -49,6 +49,7 @@ class ChannelHost {
 
 struct ChannelLimits {
     uint32_t packet_size_max;  // of a µTP packet, header and all
+    uint32_t received_size_max;  // of one the peer sends
     uint32_t send_buffer, send_window, receive_buffer;
 };
 
@@ -60,7 +61,8 @@ class Channel {
     Channel(const Channel &) = delete;
     Channel &operator=(const Channel &) = delete;
 
-    const uint32_t plane, number;
+    const uint32_t plane;
+    uint32_t number;
     const bool incoming;
     uint32_t index = 0;           // place and generation in the pump's table
     uint32_t generation = 0;

@@ -37,9 +37,10 @@ Channel *Pump::find_channel(int64_t handle) const {
 }
 
 ChannelLimits Pump::limits(const Plane &plane) const {
-    const uint32_t overhead = plane.sealer.overhead() + 4;
-    return {config_.sealed_size_max - overhead, config_.send_buffer, config_.send_window,
-            config_.receive_buffer};
+    const uint32_t overhead = plane.bare ? 0 : plane.sealer.overhead() + 4;
+    const uint32_t size = config_.sealed_size_max - overhead;
+    return {size, plane.bare ? std::max(size, kBareSizeMax) : size, config_.send_buffer,
+            config_.send_window, config_.receive_buffer};
 }
 
 bool Pump::install(Plane &plane, uint32_t epoch, const qp_keys &keys) {
@@ -54,33 +55,38 @@ bool Pump::install(Plane &plane, uint32_t epoch, const qp_keys &keys) {
     return true;
 }
 
+Plane *Pump::new_plane(const uint8_t *address) {
+    if (free_planes_.empty()) {
+        if (planes_.size() >= config_.planes_max) return nullptr;
+        free_planes_.push_back(static_cast<uint32_t>(planes_.size()));
+        planes_.push_back(std::make_unique<Plane>());
+        planes_.back()->index = free_planes_.back();
+    }
+    Plane &plane = *planes_[free_planes_.back()];
+    free_planes_.pop_back();
+    plane.live = true;
+    std::memcpy(plane.address.bytes, address, sizeof plane.address.bytes);
+    return &plane;
+}
+
 int64_t Pump::add_plane(const qp_keys &keys, const uint8_t *address, bool initiator) {
     const Suite *suite = sodium_.suite(keys.suite);
     if (!suite) return -EINVAL;
     if (routes_.count(cid_key(keys.receive_cid))) return -EEXIST;
-    uint32_t index;
-    if (!free_planes_.empty()) {
-        index = free_planes_.back();
-        free_planes_.pop_back();
-    } else {
-        if (planes_.size() >= config_.planes_max) return -ENOSPC;
-        index = static_cast<uint32_t>(planes_.size());
-        planes_.push_back(std::make_unique<Plane>());
-        planes_.back()->index = index;
-    }
-    Plane &plane = *planes_[index];
-    plane.live = true;
+    Plane *made = new_plane(address);
+    if (!made) return -ENOSPC;
+    Plane &plane = *made;
     plane.initiator = initiator;
-    std::memcpy(plane.address.bytes, address, sizeof plane.address.bytes);
     plane.sealer.keys.set(suite, keys.send_cid, keys.send_key, keys.send_header_key);
     install(plane, 0, keys);
     plane.next_number = initiator ? 0 : 1;
-    return handle_of(index, plane.generation);
+    return handle_of(plane.index, plane.generation);
 }
 
 int64_t Pump::move_plane(int64_t handle, const uint8_t *address) {
     Plane *plane = find_plane(handle);
     if (!plane) return -EBADF;
+    if (plane->bare) return -EINVAL;  // its address is all there is to know it by
     std::memcpy(plane->address.bytes, address, sizeof plane->address.bytes);
     // What was measured on the old path does not hold on the new one.
     for (auto &entry : plane->channels) entry.second->path_changed();
@@ -90,6 +96,7 @@ int64_t Pump::move_plane(int64_t handle, const uint8_t *address) {
 int64_t Pump::rekey_plane(int64_t handle, const qp_keys &keys, bool send_now, double retire_s) {
     Plane *plane = find_plane(handle);
     if (!plane) return -EBADF;
+    if (plane->bare) return -EINVAL;
     const Suite *suite = sodium_.suite(keys.suite);
     // Packets of channels have been cut for the old suite's overhead.
     if (!suite || suite != plane->sealer.keys.suite) return -EINVAL;
@@ -152,6 +159,7 @@ int64_t Pump::remove_plane(int64_t handle) {
         delete_channel(channel);
     }
     for (uint32_t epoch = 0; epoch < kEpochs; epoch++) erase_epoch(*plane, epoch);
+    if (plane->bare) bare_.erase(plane->address);
     const auto at = std::find(retiring_.begin(), retiring_.end(), plane->index);
     if (at != retiring_.end()) retiring_.erase(at);
     const uint32_t index = plane->index, generation = plane->generation;
@@ -200,6 +208,7 @@ int64_t Pump::open_channel(int64_t handle) {
     Plane *plane = find_plane(handle);
     if (!plane) return -EBADF;
     if (plane->outgoing >= config_.outgoing_max) return -ENOSPC;
+    if (plane->bare) return open_bare(*plane);
     // Numbers in use are skipped: after 2^31 channels they come round.
     while (plane->channels.count(plane->next_number)) plane->next_number += 2;
     Channel *channel = add_channel(*plane, plane->next_number, false);

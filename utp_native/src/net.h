@@ -21,6 +21,14 @@ struct Address {
     bool is_ipv4() const;
 };
 
+struct AddressHash {
+    size_t operator()(const Address &address) const {
+        uint64_t words[2];
+        std::memcpy(words, address.bytes + 2, sizeof words);
+        return static_cast<size_t>((words[0] ^ words[1] << 1) * 0x9e3779b97f4a7c15ull >> 16);
+    }
+};
+
 // A datagram that waits in an arena, and where it goes.
 struct Outgoing {
     uint32_t offset;

@@ -25,6 +25,7 @@ struct Plane {
     uint32_t index = 0, generation = 0;
     bool live = false;
     bool initiator = false;
+    bool bare = false;                  // plain BEP 29, nothing sealed: see bare.cpp
     Address address;
     Sealer sealer;
     DirectionKeys next_send;            // waits for the peer to show that it has the new epoch
@@ -39,6 +40,13 @@ struct Plane {
     uint64_t bytes_sealed = 0, opened = 0, bytes_opened = 0;
     double heard_at = -1;
 };
+
+// Bytes of a plain µTP packet that is taken: what an Ethernet frame carries, and more.
+constexpr uint32_t kBareSizeMax = 2048;
+
+// Of a µTP packet (BEP 29).
+constexpr uint32_t kPacketHeader = 20;
+constexpr uint8_t kPacketReset = 3, kPacketSyn = 4, kPacketTypes = 5;
 
 // What the table of connection ids leads to.
 struct Route {

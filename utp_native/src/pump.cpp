@@ -19,8 +19,6 @@ constexpr uint32_t kTimersPerCall = 256;
 constexpr size_t kFlushDatagrams = 232;
 
 constexpr size_t kNumberSize = 4;
-constexpr size_t kPacketHeader = 20;
-constexpr uint8_t kPacketReset = 3, kPacketSyn = 4;
 
 uint32_t read32(const uint8_t *p) {
     return uint32_t{p[0]} << 24 | uint32_t{p[1]} << 16 | uint32_t{p[2]} << 8 | p[3];
@@ -128,6 +126,7 @@ void Pump::dispatch(uint8_t *data, uint32_t size, const Address &from) {
             return;
         }
     }
+    if (!bare_.empty() && dispatch_bare(data, size, from)) return;
     if (size > 0 && size <= config_.datagram_size_max) keep_control(data, size, from);
 }
 
@@ -176,45 +175,62 @@ void Pump::packet_for_nobody(Plane &plane, uint32_t number, const uint8_t *packe
         const bool from_initiator = number % 2 == 0;
         if (from_initiator == plane.initiator) return;  // our own numbers
         if (plane.channels.count(number) || !plane.numbers.is_fresh(number / 2)) return;
-        if (plane.incoming >= config_.incoming_max) {
-            // No answer: the peer repeats its SYN, and by then there may be room.
-            counters_.refused_channels++;
-            return;
-        }
-        Channel *channel = add_channel(plane, number, true);
-        channel->receive(packet, size);
-        if (!channel->answers()) return delete_channel(channel);
-        plane.numbers.mark(number / 2);
-        event(*channel, kAccepted);
-        touch(*channel);
+        return accept(plane, number, packet, size);
+    }
+    send_reset(plane, number, packet);
+}
+
+void Pump::accept(Plane &plane, uint32_t number, const uint8_t *packet, size_t size) {
+    if (plane.incoming >= config_.incoming_max) {
+        // No answer: the peer repeats its SYN, and by then there may be room.
+        counters_.refused_channels++;
         return;
     }
+    Channel *channel = add_channel(plane, number, true);
+    channel->receive(packet, size);
+    if (!channel->answers()) return delete_channel(channel);
+    if (!plane.bare) plane.numbers.mark(number / 2);
+    event(*channel, kAccepted);
+    touch(*channel);
+}
+
+void Pump::send_reset(Plane &plane, uint32_t number, const uint8_t *packet) {
     if (resets_left_ == 0) return;
     resets_left_--;
     uint8_t reset[kPacketHeader] = {};
     reset[0] = kPacketReset << 4 | 1;
     std::memcpy(reset + 2, packet + 2, 2);    // its connection id
     std::memcpy(reset + 18, packet + 16, 2);  // acknowledges its sequence number
-    seal_packet(plane, number, reset, sizeof reset);
+    if (plane.bare)
+        put_bare(plane, reset, sizeof reset);
+    else
+        seal_packet(plane, number, reset, sizeof reset);
 }
 
 void Pump::send_packet(Channel &channel, const uint8_t *packet, size_t size) {
-    seal_packet(*planes_[channel.plane], channel.number, packet, size);
+    Plane &plane = *planes_[channel.plane];
+    if (plane.bare) return send_bare(channel, plane, packet, size);
+    seal_packet(plane, channel.number, packet, size);
 }
 
-void Pump::seal_packet(Plane &plane, uint32_t number, const uint8_t *packet, size_t size) {
-    const size_t total = size + kNumberSize + plane.sealer.overhead();
-    if (total > config_.sealed_size_max) return;  // packet sizes are chosen so that this is not
+// Where the next datagram of at most `size` bytes goes, or nothing if it has to be dropped.
+uint8_t *Pump::place(size_t size) {
+    if (size > config_.sealed_size_max) return nullptr;  // packet sizes are chosen to fit
     if (outgoing_.size() >= kFlushDatagrams && !blocked_) {
         flush();
         read_clock();
     }
     if (outgoing_.size() >= config_.output_max) {
         counters_.dropped_sends++;
-        return;
+        return nullptr;
     }
-    if (arena_used_ + total > arena_.size()) arena_.resize(arena_.size() * 2);
-    uint8_t *datagram = arena_.data() + arena_used_;
+    if (arena_used_ + size > arena_.size()) arena_.resize(arena_.size() * 2);
+    return arena_.data() + arena_used_;
+}
+
+void Pump::seal_packet(Plane &plane, uint32_t number, const uint8_t *packet, size_t size) {
+    uint8_t *datagram = place(size + kNumberSize + plane.sealer.overhead());
+    if (!datagram) return;
     uint8_t *payload = datagram + kHeadSize;
     for (uint32_t i = 0; i < kNumberSize; i++)
         payload[i] = static_cast<uint8_t>(number >> (8 * (kNumberSize - 1 - i)));

@@ -28,6 +28,7 @@ class Pump final : public ChannelHost {
     double next_timeout();
 
     int64_t add_plane(const qp_keys &keys, const uint8_t *address, bool initiator);
+    int64_t add_bare_plane(const uint8_t *address);
     int64_t move_plane(int64_t handle, const uint8_t *address);
     int64_t rekey_plane(int64_t handle, const qp_keys &keys, bool send_now, double retire_s);
     int64_t switch_plane(int64_t handle);
@@ -77,13 +78,23 @@ class Pump final : public ChannelHost {
     void dispatch_bulk(Plane &plane, uint32_t epoch, uint8_t *data, uint32_t size);
     void packet_for_nobody(Plane &plane, uint32_t number, const uint8_t *packet, size_t size);
     void keep_control(const uint8_t *data, uint32_t size, const Address &from);
+    void accept(Plane &plane, uint32_t number, const uint8_t *packet, size_t size);
+    void send_reset(Plane &plane, uint32_t number, const uint8_t *packet);
+    uint8_t *place(size_t size);
     void seal_packet(Plane &plane, uint32_t number, const uint8_t *packet, size_t size);
     int64_t flush();
     void fill(qp_batch *out, const std::vector<uint8_t> &data,
               const std::vector<qp_datagram> &index);
     void retire_epochs();
 
+    // bare.cpp: plain BEP 29
+    int64_t open_bare(Plane &plane);
+    bool dispatch_bare(const uint8_t *data, uint32_t size, const Address &from);
+    void put_bare(Plane &plane, const uint8_t *packet, size_t size);
+    void send_bare(Channel &channel, Plane &plane, const uint8_t *packet, size_t size);
+
     // channels.cpp: planes and channels by handle
+    Plane *new_plane(const uint8_t *address);
     Plane *find_plane(int64_t handle);
     const Plane *find_plane(int64_t handle) const;
     Channel *find_channel(int64_t handle) const;
@@ -113,6 +124,7 @@ class Pump final : public ChannelHost {
     std::vector<std::unique_ptr<Plane>> planes_;
     std::vector<uint32_t> free_planes_;
     std::unordered_map<uint64_t, Route> routes_;
+    std::unordered_map<Address, uint32_t, AddressHash> bare_;
     std::vector<uint32_t> retiring_;
 
     std::vector<Slot> slots_;

@@ -178,12 +178,26 @@ def test_slow_probes_turn_quick_after_one_missed_and_silence_is_told() -> None:
     assert told[0] == (2.0, Verdict.PROBE)
     assert told[1] == (2.05, Verdict.PROBE)
     (silent,) = [at for at, verdict in told if verdict is Verdict.SILENT]
-    assert silent == pytest.approx(2.6)
-    assert len([at for at, _ in told if at < silent]) == 12
+    assert silent == pytest.approx(2.0 + CONFIG.suspicion_s)
+    assert len([at for at, _ in told if at < silent]) == round(
+        CONFIG.suspicion_s / CONFIG.quick_probe_s
+    )
     after = [at for at, _ in told if at > silent]
     gaps = [b - a for a, b in pairwise(after)]
     assert max(gaps) == pytest.approx(CONFIG.slow_probe_s), "a dead peer costs little"
-    assert told[-1] == (pytest.approx(2.6 + CONFIG.silence_max_s), Verdict.GONE)
+    assert told[-1] == (pytest.approx(silent + CONFIG.silence_max_s), Verdict.GONE)
+
+
+def test_who_was_stopped_itself_takes_nobody_for_silent() -> None:
+    liveness = Liveness(CONFIG, measured(0.001), 0.0)
+    liveness.watch(True, 0.0)
+    assert liveness.handle_timeout(True, 0.05) is Verdict.PROBE
+    late = 0.05 + 10 * CONFIG.suspicion_s
+    assert liveness.handle_timeout(True, late) is Verdict.PROBE
+    told = verdicts(liveness, late + 1.0)
+    (silent,) = [at for at, verdict in told if verdict is Verdict.SILENT]
+    granted = CONFIG.suspicion_s - CONFIG.quick_probe_s
+    assert silent == pytest.approx(late + granted), "as much as was left when it was stopped"
 
 
 def test_quick_probes_begin_at_once_and_never_outrun_the_path() -> None:

@@ -1,0 +1,79 @@
+"""One round trip: 50 ms one way, and everybody knows every outcome after 100 ms."""
+
+import pytest
+
+from consensus.core.types import Outcome
+from scenarios.network import Link
+from scenarios.world import Host, World
+from tests.support.gathered import committed, decisions_of, gathered, propose
+from tests.support.gathered import outputs_of as outputs_of
+
+ONE_WAY_S = 0.05
+ROUND_TRIP_S = 2 * ONE_WAY_S
+SOON_S = 1e-6
+"""Nodes take no time here: what is more than rounding is a delay of the protocol's."""
+
+
+def told_at(host: Host, body: bytes) -> float:
+    (at,) = [at for at, decision in decisions_of(host) if decision.body == body]
+    return at
+
+
+def settled(world: World, hosts: list[Host], bodies: list[bytes]) -> None:
+    assert world.run(lambda: all(set(bodies) <= set(committed(host)) for host in hosts))
+
+
+@pytest.mark.parametrize("number", range(2, 17))
+def test_from_any_member_to_everybody_in_one_round_trip(number: int) -> None:
+    world, hosts = gathered(number, Link(delay_s=ONE_WAY_S))
+    for proposer in hosts:
+        body = proposer.name.encode()
+        began = world.now
+        propose(proposer, body)
+        settled(world, hosts, [body])
+        for host in hosts:
+            assert told_at(host, body) - began == pytest.approx(ROUND_TRIP_S, abs=SOON_S)
+        world.run(for_s=0.5)
+
+    # Two at the same instant, and then everybody: all of it is committed, in one order.
+    for rivals in ([hosts[0], hosts[-1]], hosts):
+        bodies = [f"{len(rivals)} {host.name}".encode() for host in rivals]
+        began = world.now
+        for host, body in zip(rivals, bodies, strict=True):
+            propose(host, body)
+        settled(world, hosts, bodies)
+        for host in hosts:
+            for body in bodies:
+                assert told_at(host, body) - began == pytest.approx(ROUND_TRIP_S, abs=SOON_S)
+        world.run(for_s=0.5)
+    assert len({tuple(committed(host)) for host in hosts}) == 1
+    assert len(committed(hosts[0])) == number + 2 + number
+
+
+@pytest.mark.parametrize("number", [2, 3, 16])
+def test_a_steady_stream_is_never_held_back(number: int) -> None:
+    """A proposal every 7 ms, from members in turn: each takes one round trip, though many are
+    under way and acknowledgements are delayed."""
+    world, hosts = gathered(number, Link(delay_s=ONE_WAY_S))
+    began = {}
+    for count in range(60):
+        body = b"%d" % count
+        began[body] = world.now
+        propose(hosts[count % number], body)
+        world.run(for_s=0.007)
+    settled(world, hosts, list(began))
+    for host in hosts:
+        for at, decision in decisions_of(host):
+            assert decision.outcome is Outcome.COMMITTED
+            assert at - began[decision.body] == pytest.approx(ROUND_TRIP_S, abs=SOON_S)
+
+
+def test_one_datagram_each_way_between_two() -> None:
+    """The link carries the proposal and the vote, and no acknowledgement of its own for 25 ms."""
+    world, hosts = gathered(2, Link(delay_s=ONE_WAY_S))
+    world.run(for_s=5.0)
+    sent: list[int] = []
+    world.network.trace = lambda at, what, source, target, data: sent.append(len(data))
+    propose(hosts[0], b"counted")
+    settled(world, hosts, [b"counted"])
+    assert len([size for size in sent if size]) >= 2
