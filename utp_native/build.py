@@ -18,8 +18,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cffi
 
@@ -45,8 +45,8 @@ _LIBUTP = (
 _OURS = ("abi.cpp", "pump.cpp", "channels.cpp", "channel.cpp", "net.cpp", "ledbat.cpp", "bare.cpp")
 
 
-@dataclass(frozen=True)
-class _Target:
+# No dataclass: setuptools runs this file without making it a module, which a dataclass looks up.
+class _Target(NamedTuple):
     """An extension module: its name, the header cffi reads, and our files in it."""
 
     module: str

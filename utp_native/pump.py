@@ -50,7 +50,7 @@ _ERRORS: Final = {
     errno.EPIPE: (ChannelClosed, "the channel was finished"),
     errno.ECONNRESET: (ChannelClosed, "the channel has failed"),
     errno.ENOSPC: (TooMany, "as many as the configuration allows are open"),
-    errno.EEXIST: (NativeError, "the connection id is in use"),
+    errno.EEXIST: (NativeError, "the connection id or the address is in use"),
     errno.EINVAL: (NativeError, "there is no such suite, or it is not the plane's"),
     errno.EOPNOTSUPP: (NativeError, "only a pump without a socket collects"),
     errno.ENOTSOCK: (NativeError, "a pump without a socket does not receive"),
@@ -187,6 +187,14 @@ class Pump:
         keys = _native_keys(plane)
         raw = self._raw(plane.address)
         return self._checked(lib.qp_add_plane(self._native(), keys, raw, bool(plane.initiator)))
+
+    def add_bare_plane(self, address: Address) -> int:
+        """Talk plain BEP 29 with whoever is at `address`, nothing sealed; returns its handle.
+
+        For other implementations of µTP: see `utp_native.bare`. Raises `TooMany`, and `NativeError`
+        if there is one for the address.
+        """
+        return self._checked(lib.qp_add_bare_plane(self._native(), self._raw(address)))
 
     def move_plane(self, plane: int, address: Address) -> None:
         """Send to `address` from now on, and forget what was measured on the old path."""

@@ -33,7 +33,7 @@ Pump::Pump(const qp_sodium &sodium, const qp_config &config, int fd, const uint8
         socket_ = std::make_unique<UdpSocket>(fd, config.socket_buffer, config.offload != 0);
     const size_t slots = socket_ ? config.output_max : std::min<size_t>(config.output_max, 256);
     arena_.resize(slots * config.sealed_size_max);
-    scratch_.resize(std::max(config.datagram_size_max, config.sealed_size_max));
+    scratch_.resize(std::max({config.datagram_size_max, config.sealed_size_max, kBareSizeMax}));
     enter(now);
 }
 
