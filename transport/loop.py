@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 import anyio
-import sniffio
 
 
 class Waiter(Protocol):
@@ -132,4 +131,8 @@ def _nothing() -> None:
 
 def current() -> Loop:
     """The loop this task runs on."""
-    return TrioLoop() if sniffio.current_async_library() == "trio" else AsyncioLoop()
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return TrioLoop()
+    return AsyncioLoop()

@@ -51,7 +51,11 @@ class Pair:
         )
 
     def initiator(
-        self, identity: Identity | None = None, config: HandshakeConfig | None = None
+        self,
+        identity: Identity | None = None,
+        config: HandshakeConfig | None = None,
+        *,
+        anonymous: bool = False,
     ) -> Initiator:
         return Initiator(
             identity or self.here,
@@ -61,6 +65,7 @@ class Pair:
             message_cid=MESSAGE_CID,
             bulk_cid=BULK_CID,
             incarnation=11,
+            anonymous=anonymous,
         )
 
     def give(self, datagram: bytes, address: Address = HOME) -> Reply | Admitted | None:

@@ -121,7 +121,9 @@ AMPLIFICATION_MAX: Final = 3
 # --- Handshake: tuning ---------------------------------------------------------------------------
 
 SEQUENCE_TRIES_MAX: Final = 3
-"""P3s of effort zero that may fail to authenticate under one sequence; with effort it is one."""
+"""P3s of little effort that may fail to authenticate under one sequence; with more it is one."""
+SEQUENCE_TRIES_EFFORT: Final = 64
+"""So much effort makes it one: a changed P3 then passes for solved by chance once in 2^24."""
 SEQUENCES_MAX: Final = 2**17
 """Burnt sequences remembered per transient; a full table raises the effort."""
 EPHEMERALS_MAX: Final = 2**17

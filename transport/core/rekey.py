@@ -15,6 +15,7 @@ from transport.core.constants import DATAGRAM_SIZE_MAX, KEY_SIZE, TAG_SIZE
 from transport.core.errors import LocalError, WireError
 from transport.core.exchange import USE_REKEY, answer_nn, begin_nn
 from transport.core.keys import KeyPair
+from transport.core.states import REKEYING, Course, On
 from transport.core.types import RandomBytes
 
 REKEY_OVERHEAD = KEY_SIZE + TAG_SIZE
@@ -39,7 +40,7 @@ class Rekeyed:
 class Rekeying:
     """The initiator's side of one rekeying."""
 
-    __slots__ = ("_state", "_suite", "message")
+    __slots__ = ("_course", "_state", "_suite", "message")
 
     message: bytes
     """Message 1: retransmit it unchanged until it is answered."""
@@ -49,15 +50,19 @@ class Rekeying:
     ) -> None:
         """Raises `LocalError` if the payload is too long."""
         _check(payload)
+        self._course = Course(REKEYING)
         self._suite = suite
         self._state = begin_nn(USE_REKEY, previous_hash, keys.rekey, KeyPair.generate(random))
         self.message = self._state.write_message(payload)
 
     def finish_untrusted(self, message: bytes) -> Rekeyed:
-        """Take message 2. Raises `WireError` for a forged one; the true one may still come."""
+        """Take message 2, once. Raises `WireError` for a forged one; the true one may come yet."""
+        if not self._course.allows(On.ANSWER):
+            raise WireError("answered already")
         state = self._state.fork()
         payload = _bounded_untrusted(state.read_message_untrusted(message))
         keys = epoch_keys(*state.split(), self._suite, initiator=True)
+        self._course.take(On.ANSWER)
         return Rekeyed(b"", payload, state.hash, keys)
 
     def __repr__(self) -> str:

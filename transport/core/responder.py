@@ -18,6 +18,7 @@ from transport.core.constants import (
     COOKIE_SIZE,
     ECHO_SIZE,
     HASH_SIZE,
+    SEQUENCE_TRIES_EFFORT,
     SEQUENCE_TRIES_MAX,
     TRANSIENT_PERIOD_S,
 )
@@ -197,7 +198,7 @@ class Responder:
         rest = rest_hash(data[:end], HEADER_SIZE) if header.effort else b""
         if not is_solution(header.cookie, rest, header.effort, solution):
             return None
-        tries_max = 1 if header.effort else SEQUENCE_TRIES_MAX
+        tries_max = 1 if header.effort >= SEQUENCE_TRIES_EFFORT else SEQUENCE_TRIES_MAX
         entry = self._burn(variant, transient, header.sequence, data, tries_max, now)
         if not isinstance(entry, Burnt):
             return entry
@@ -315,12 +316,15 @@ class Responder:
             if name in accepted.burnt:
                 return _repeated(accepted.burnt[name], data)
         ticket = self._invitations.find(name, now)
+        opened = None
+        if ticket is not None:
+            if ticket.variant is not TICKET:
+                return None
+            # Before the allowance: whoever only saw the id must not use that up.
+            opened = self._authenticator.open_ticket_untrusted(data, ticket, choice)
         hello_hash = blake2b(data, digest_size=HASH_SIZE).digest()
-        if ticket is None or not self._gate.has_time(now):
+        if ticket is None or opened is None or not self._gate.has_time(now):
             return _reply(self._challenger.again(hello_hash, choice, address, len(data), now))
-        if ticket.variant is not TICKET:
-            return None
-        opened = self._authenticator.open_ticket_untrusted(data, ticket, choice)
         transient = self._transients.current
         entry = self._burn(TICKET, transient, name, data, 0, now)
         if not isinstance(entry, Burnt):

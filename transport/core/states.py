@@ -154,6 +154,7 @@ RESPONDER: Final[dict[str, tuple[Step, ...]]] = {
 PROBING_INITIATOR: Final = (
     Step(State.PROBING, On.TIMER, State.PROBING, "a probe to each address"),
     Step(State.PROBING, On.PROBE, State.MET, "P3 to where the probe came from"),
+    Step(State.MET, On.PROBE, State.MET, "the same P3, if it came from elsewhere"),
     Step(State.PROBING, On.EXHAUSTED, State.GIVEN_UP),
 )
 PROBING_RESPONDER: Final = (
