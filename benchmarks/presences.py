@@ -59,7 +59,6 @@ def warm(peers: Peers, number: int, now: float) -> Presence:
         relation,
         relation.lane,
         table.config,
-        table.random,
         message_cid=message_cid,
         bulk_cid=bulk_cid,
         own_key=table.identity.key,
@@ -77,7 +76,7 @@ def warm(peers: Peers, number: int, now: float) -> Presence:
 
 def talk(peers: Peers, presence: Presence, keys: EpochKeys, now: float) -> None:
     """One entry each way, acknowledged: the peer's end is made for it and thrown away."""
-    address = presence.path.address
+    address = presence.address
     config = peers._table.config
     rtt = RoundTrip(config.rto_initial_s, config.rto_min_s, config.rto_max_s)
     lane = Lane(config, rtt, 1)
@@ -110,6 +109,7 @@ def measure(count: int, idle_s: float) -> None:
     before = resident()
     started = time.process_time()
     for number in range(count):
+        settle(peers, now, now + 1e-3)
         now += 1e-3
         warm(peers, number, now)
     made_s = time.process_time() - started

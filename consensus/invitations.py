@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from consensus.addresses import is_address
 from consensus.core.config import GroupConfig
-from consensus.core.errors import GroupError
+from consensus.core.errors import ConsensusError, GroupError
 from consensus.core.token import (
     ADDRESSES_MAX,
     INVITATION_ID_SIZE,
@@ -85,7 +85,8 @@ class Invitations:
         issued = self._issued.get(shown.invitation_id)
         # The signature covers all but a bearer secret, and over that its commitment: a token
         # that parses and was signed here is the one that was given out.
-        if issued is None or shown.sponsor != self._node.key or shown != issued.invitation:
+        mine = issued is not None and shown == issued.invitation and issued.uses > 0
+        if issued is None or not mine:
             raise TokenError("the invitation was not given out here, or is used up or revoked")
         shown.check(proposal.proposer, time.time())
         return issued
@@ -102,14 +103,23 @@ class Invitations:
         """Handler: have the group decide on the joiner."""
         try:
             issued = self._find(proposal)
-            issued.uses -= 1
-            if issued.uses == 0:
-                del self._issued[issued.invitation.invitation_id]
+        except TokenError as error:
+            return reject(str(error))
+        # Taken while the group decides, so that a text for one is not used by two at once; given
+        # back if nobody came in by it.
+        issued.uses -= 1
+        outcome, reasons = Outcome.UNKNOWN, list[str]()
+        try:
             outcome, reasons = await self._node.sponsor(
                 issued.group, proposal.proposer, _addresses(proposal.body)
             )
-        except (TokenError, GroupError, TimeoutError) as error:
+        except (ConsensusError, TimeoutError) as error:
             return reject(str(error))
+        finally:
+            if outcome is not Outcome.COMMITTED:
+                issued.uses += 1
+            elif issued.uses == 0:
+                self._issued.pop(issued.invitation.invitation_id, None)
         if outcome is Outcome.COMMITTED:
             return accept()
         return reject("the group said no: " + ("; ".join(reasons) or outcome.name.lower()))

@@ -20,6 +20,7 @@ from utp_native.types import (
     ChannelEvent,
     EventKind,
     NativeError,
+    PathEvent,
     PlaneKeys,
     PumpConfig,
     Reason,
@@ -35,6 +36,7 @@ assert _INDEX.size == ffi.sizeof("qp_datagram")
 _EVENT: Final = struct.Struct("=qqii")
 assert _EVENT.size == ffi.sizeof("qp_event")
 _EVENTS_PER_POLL: Final = 1024
+_PATHS_PER_POLL: Final = 64
 _ADDRESSES_MAX: Final = 65536
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 _SEED_SIZE: Final = 32
@@ -77,7 +79,7 @@ class Pump:
     Raises `OSError` if `fd` is not a UDP socket.
     """
 
-    __slots__ = ("_batch", "_events", "_from_raw", "_pump", "_to_raw", "config")
+    __slots__ = ("_batch", "_events", "_from_raw", "_paths", "_pump", "_to_raw", "config")
 
     def __init__(
         self,
@@ -105,6 +107,7 @@ class Pump:
             raise OSError(-error[0], os.strerror(-error[0]))
         self._pump = ffi.gc(pump, lib.qp_free)
         self._batch = ffi.new("qp_batch *")
+        self._paths = ffi.new("qp_path[]", _PATHS_PER_POLL)
         self._events = ffi.new("qp_event[]", _EVENTS_PER_POLL)
         self._to_raw: dict[Address, bytes] = {}
         self._from_raw: dict[bytes, Address] = {}
@@ -278,6 +281,20 @@ class Pump:
                 events.append(ChannelEvent(channel, plane, _KINDS[kind], _REASONS[reason]))
             if count < _EVENTS_PER_POLL - len(_KINDS):
                 return events
+
+    def poll_paths(self) -> list[PathEvent]:
+        """Planes whose newest bulk datagram opened from another address than they send to.
+
+        Once for each address in a row; `move_plane`, when the address has been validated, ends it.
+        A presence that only moves bulk data learns of its peer's new address this way.
+        """
+        paths = self._paths
+        events: list[PathEvent] = []
+        while count := self._checked(lib.qp_poll_paths(self._native(), paths, _PATHS_PER_POLL)):
+            for entry in paths[0:count]:
+                address = self._address(ffi.buffer(entry.address)[:])
+                events.append(PathEvent(entry.plane, address))
+        return events
 
     # --- figures --------------------------------------------------------------------------------
 

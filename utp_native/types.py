@@ -14,6 +14,7 @@ __all__ = [
     "ChannelEvent",
     "EventKind",
     "NativeError",
+    "PathEvent",
     "PlaneKeys",
     "PumpConfig",
     "Reason",
@@ -90,6 +91,14 @@ class ChannelEvent(NamedTuple):
     plane: int
     kind: EventKind
     reason: Reason
+
+
+class PathEvent(NamedTuple):
+    """One of `Pump.poll_paths`."""
+
+    plane: int
+    address: Address
+    """Where the newest bulk datagram of the plane came from."""
 
 
 class PlaneKeys(Protocol):

@@ -34,6 +34,10 @@ VOUCH = 30  # ballot, signature
 LINK = 31  # a view change with its signatures
 CHAIN = 32  # founding, links, index, head of the chain there
 
+# Between the lines of durable groups (see `durable`); they are not counted.
+RESUME = 40  # messages received
+SEEN = 41  # messages received and on disk
+
 NAMES = {
     PROPOSE: "PROPOSE",
     VOTE: "VOTE",
@@ -60,4 +64,6 @@ NAMES = {
     VOUCH: "VOUCH",
     LINK: "LINK",
     CHAIN: "CHAIN",
+    RESUME: "RESUME",
+    SEEN: "SEEN",
 }

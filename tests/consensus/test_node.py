@@ -239,6 +239,22 @@ async def test_invitations_are_bound_and_expire() -> None:
             await eve.join(expired)
 
 
+async def test_an_invitation_is_not_spent_by_a_join_that_failed() -> None:
+    async with open_nodes(3) as (alice, bob, carol):
+        group = await alice.found("board")
+        await bob.join(group.invite(bob.key))
+        token = group.invite(carol.key)
+        bob.know(carol.key, [("127.0.0.1", 9)])  # Bob vetoes whom he cannot reach:
+        carol_address, carol.advertised = carol.advertised, lambda: (("127.0.0.1", 9),)  # type: ignore[method-assign]
+        advertised = alice._machine.contacts.addresses
+        alice._machine.contacts.addresses = lambda peer: ()  # type: ignore[method-assign]
+        with pytest.raises((Rejected, TimeoutError)):
+            await carol.join(token, timeout_s=12.0)
+        carol.advertised = carol_address  # type: ignore[method-assign]
+        alice._machine.contacts.addresses = advertised  # type: ignore[method-assign]
+        await carol.join(token)
+
+
 async def test_bearer_invitation_counts_its_uses() -> None:
     async with open_nodes(4) as (alice, bob, carol, dave):
         group = await alice.found("board")

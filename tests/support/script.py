@@ -24,6 +24,7 @@ Commands (members are single letters):
     cut A B, heal A B                down both ways, and both lanes held; the end of that
     gone A B                         A's shell knows that B's incarnation ended
     fire A name                      A's timer of that name fires
+    read A [leased]                  A begins a read; `leased`: its shell says that its lease runs
     show                             view, index and condition of everybody
 """
 
@@ -48,9 +49,12 @@ from consensus.core.outputs import (
     Ended,
     Expelled,
     Installed,
+    LeaseAsked,
+    LeaseGranted,
     Lost,
     Output,
     ReachWanted,
+    Readable,
     Send,
     SnapshotReceived,
     SnapshotWanted,
@@ -211,6 +215,10 @@ class World:
         self.do_up(a, b)
         self.do_up(b, a)
 
+    def do_read(self, name: str, leased: str = "") -> None:
+        ticket = self.groups[name].read(bool(leased))
+        self.say(f"{name}: reads with ticket {ticket}")
+
     def do_gone(self, a: str, b: str) -> None:
         self.groups[a].lost(member(b))
 
@@ -344,6 +352,10 @@ def show_message(message: Message) -> str:
         text = f"{''.join(letter(m) for m in rest[0])} index {rest[1]}"
     elif name == "DECISION":
         text = f"{rest[0]} {show_key(rest[1][0])}:{OUTCOMES[rest[1][1]]}"
+    elif name in ("LEASE_ASK", "LEASE"):
+        text = f"{rest[0]} for {rest[1]} ms"
+    elif name == "LEASES":
+        text = f"of {show_mask(rest[0])}"
     elif name == "READY":
         text = f"reaches {''.join(letter(m) for m in rest[0])}"
     else:
@@ -374,6 +386,13 @@ def show_output(output: Output) -> str:
         return "suspended" if output.flag else "resumed"
     if isinstance(output, SnapshotReceived):
         return f"snapshot of {output.index}: {output.data.decode()}"
+    if isinstance(output, LeaseAsked):
+        return f"asks for lease {output.number}"
+    if isinstance(output, LeaseGranted):
+        return f"lease {output.number} granted"
+    if isinstance(output, Readable):
+        by = f" by lease {output.lease}" if output.lease else ""
+        return f"readable ticket {output.ticket}{by}"
     if isinstance(output, Expelled):
         return f"expelled ({output.reason})"
     if isinstance(output, Lost):

@@ -119,7 +119,6 @@ def _accept(table: Table, relation: Relation, now: float) -> None:
         relation,
         lane,
         table.config,
-        table.random,
         message_cid=message_cid,
         bulk_cid=bulk_cid,
         own_key=table.identity.key,

@@ -147,6 +147,16 @@ class ReplayWindow:
         """What `decode_untrusted` measures against."""
         return self.largest + 1
 
+    @property
+    def state(self) -> tuple[int, int]:
+        """The largest number and the bits of those before it: what `resume` takes."""
+        return self.largest, self._bits
+
+    def resume(self, largest: int, bits: int) -> None:
+        """Refuse what another window refused when it gave its `state`."""
+        self.largest = largest
+        self._bits = bits
+
     def is_fresh(self, number: int) -> bool:
         """False for what was opened before and for what is too old to know."""
         behind = self.largest - number

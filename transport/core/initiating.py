@@ -146,7 +146,6 @@ def _established(
         relation,
         relation.lane,
         table.config,
-        table.random,
         message_cid=attempt.message_cid,
         bulk_cid=attempt.bulk_cid,
         own_key=table.identity.key,

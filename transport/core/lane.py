@@ -42,9 +42,14 @@ def _nearest(wire: int, base: int) -> int:
 
 
 class Lane:
-    """Both directions of one lane."""
+    """Both directions of one lane. The two halves are made when they are needed first, and again
+    after a rest: of a lane on which nothing is under way, only its numbers have to stay.
+    """
 
-    __slots__ = ("id", "met", "peer_id", "receiver", "rtt", "sender")
+    __slots__ = ("_config", "_numbers", "id", "met", "peer_id", "receiver", "rtt", "sender")
+
+    sender: LaneSender
+    receiver: LaneReceiver
 
     def __init__(self, config: TransportConfig, rtt: RoundTrip, lane_id: int) -> None:
         self.id = lane_id
@@ -54,8 +59,37 @@ class Lane:
         self.met = False
         """Both sides know each other's id: a presence that carries the lane was confirmed."""
         self.rtt = rtt
-        self.sender = LaneSender(config, rtt)
-        self.receiver = LaneReceiver(config.ack_delay_s, config.lane_window_max)
+        self._config = config
+        self._numbers: tuple[int, int] | None = (0, -1)
+        """At rest: the next packet to send and, once anything was received, to receive."""
+
+    def __getattr__(self, name: str) -> LaneSender | LaneReceiver:
+        """Either half, when it is not there: ends the rest."""
+        if self._numbers is None or name not in ("sender", "receiver"):
+            raise AttributeError(name)
+        sent, expected = self._numbers
+        config = self._config
+        self._numbers = None
+        self.sender = LaneSender(config, self.rtt, sent)
+        self.receiver = LaneReceiver(config.ack_delay_s, config.lane_window_max, expected)
+        return self.sender if name == "sender" else self.receiver
+
+    @property
+    def resting(self) -> bool:
+        """Nothing is under way, and the halves are not there."""
+        return self._numbers is not None
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing is queued and nothing under a timer is unacknowledged."""
+        return self._numbers is not None or self.sender.quiet
+
+    def rest(self) -> None:
+        """Give the halves back, if nothing depends on them."""
+        if self._numbers is None and self.sender.idle and self.receiver.idle:
+            expected = self.receiver.expected if self.receiver.started else -1
+            self._numbers = (self.sender.next_number, expected)
+            del self.sender, self.receiver
 
     def packet_frame(self, now: float, room: int) -> bytes | None:
         """The next packet that may go now, at most `room` bytes of frame, with the freshest ack."""
@@ -160,6 +194,8 @@ class Lane:
 
     def next_timeout(self) -> float | None:
         """When an acknowledgement is due or the retransmission timer fires."""
+        if self._numbers is not None:
+            return None
         ack_at = self.receiver.ack_at
         deadline = self.sender.next_timeout()
         if ack_at is None or (deadline is not None and deadline < ack_at):
@@ -168,6 +204,8 @@ class Lane:
 
     def handle_timeout(self, now: float) -> None:
         """Let the retransmission timer fire if it is due."""
+        if self._numbers is not None:
+            return
         deadline = self.sender.next_timeout()
         if deadline is not None and deadline <= now:
             self.sender.handle_timeout(now)

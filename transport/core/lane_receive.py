@@ -40,12 +40,13 @@ class LaneReceiver:
         "started",
     )
 
-    def __init__(self, ack_delay_s: float, window: int) -> None:
+    def __init__(self, ack_delay_s: float, window: int, expected: int = -1) -> None:
+        """`expected`: the next packet, if any was received before."""
         self._ack_delay_s = ack_delay_s
         self._window = window
-        self.expected = 0
+        self.expected = max(expected, 0)
         """The next packet number in order; every smaller one was received."""
-        self.started = False
+        self.started = expected >= 0
         """Anything was received: acknowledgements ride on every packet from here on."""
         self.received_at = 0.0
         self.ack_at: float | None = None
@@ -112,6 +113,12 @@ class LaneReceiver:
             self.owed_count += 1
             if self.ack_at is None:
                 self.ack_at = now + self._ack_delay_s
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is owed, held back or half reassembled."""
+        owed = self.ack_at is not None or self._lazy_owed or self.owed_count > 0
+        return not owed and not self.held and self._partial is None
 
     def bitmap(self) -> int:
         """Bit i says that packet `expected` + 1 + i was received; `expected` itself is missing."""

@@ -139,9 +139,9 @@ class LaneSender:
         return not self.queue.entries and not self._timed()
 
     @property
-    def empty(self) -> bool:
-        """Nothing is queued and everything is acknowledged."""
-        return not self.queue.entries and not self._in_flight
+    def idle(self) -> bool:
+        """Nothing is queued, everything is acknowledged and nobody waits for relief."""
+        return not self.queue.entries and not self._in_flight and not self.full
 
     # -- packets
 

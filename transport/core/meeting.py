@@ -109,8 +109,8 @@ def promote(table: Table, relation: Relation, presence: Presence, now: float) ->
             return
         relation.retire(current, now)
     relation.active_at = presence.made_at  # no entry has passed under these keys
-    address = presence.path.address
-    if relation.reported and current is not None and current.path.address != address:
+    address = presence.address
+    if relation.reported and current is not None and current.address != address:
         table.events.append(PathMoved(relation.peer, address))
     report_up(table, relation, address, initiator=presence.initiator)
     _make_current(table, relation, presence, now)

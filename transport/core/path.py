@@ -62,6 +62,15 @@ class Path:
         self._rejected_until = 0.0
         self._retry_s = 0.0
 
+    def idle(self, now: float) -> bool:
+        """Nothing but the address has to be remembered."""
+        return (
+            self.candidate is None
+            and self.next_at is None
+            and self._previous is None
+            and now >= self._rejected_until
+        )
+
     def arrived(
         self, address: Address, size: int, newest: bool, retry_s: float, now: float
     ) -> None:

@@ -71,7 +71,10 @@ class Peers:
             if relation.dropped:
                 continue
             upkeep.handle_timeout(table, relation, now)
-            table.mark(relation)
+            if upkeep.rest(table, relation, now):
+                table.timers.wake(relation, upkeep.rest_until(table, relation), now)
+            else:
+                table.mark(relation)
         if self._responder_at is not None and self._responder_at <= now:
             self._responder.handle_timeout(now)
             self._poll_responder(now)
@@ -91,7 +94,7 @@ class Peers:
                     relation.flush(now)
                     if relation.dropped:
                         continue
-                    due = upkeep.next_timeout(table, relation)
+                    due = upkeep.next_timeout(table, relation, now)
                     if due is not None and due < relation.wake_at:
                         table.timers.wake(relation, due, now)
                 else:
@@ -207,7 +210,7 @@ class Peers:
             presence.bulk_datagrams += -(-size // PAYLOAD_SIZE_MAX)
             presence.bulk_at = now
             limit = self._table.config.rekey_datagrams
-            due = presence.sealer.next_counter + presence.bulk_datagrams >= limit
+            due = presence.sealed >= limit
             if due and presence.renewal is None and presence.renew_tries == 0:
                 presence.renew_at = now
                 self._table.mark(relation)
@@ -234,15 +237,15 @@ class Peers:
         if relation is None:
             return None
         current = relation.current
-        sender = relation.lane.sender
+        sender = None if relation.lane.resting else relation.lane.sender
         return PeerStatus(
             up=relation.reported,
             incarnation=relation.incarnation,
-            address=current.path.address if current is not None else None,
+            address=current.address if current is not None else None,
             rtt_s=relation.rtt.smoothed_s,
             silent=relation.liveness.silent_at is not None,
-            backlog_bytes=sender.backlog_bytes,
-            backlog_entries=sender.backlog_entries,
+            backlog_bytes=sender.backlog_bytes if sender is not None else 0,
+            backlog_entries=sender.backlog_entries if sender is not None else 0,
         )
 
     # -- inside

@@ -5,6 +5,7 @@ What both ends of a lane share is not here: a lane outlives its presences.
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from transport.core import frames
@@ -15,7 +16,7 @@ from transport.core.lane import Lane
 from transport.core.path import Path
 from transport.core.rekey import Rekeying
 from transport.core.seal import Opener, Sealer
-from transport.core.types import Address, RandomBytes, Transmit
+from transport.core.types import Address, Transmit
 
 if TYPE_CHECKING:
     from transport.core.relation import Relation
@@ -24,7 +25,19 @@ __all__ = ["CONTROL_MAX", "Presence", "Renewal", "Renewed"]
 
 CONTROL_MAX = 8
 """Control frames waiting at once; a peer's flood of probes gets no more answers than that."""
+_SECRETS = Struct("32s" * 9 + "64s8s8s8s")
+"""The nine keys of an epoch, the handshake's hash, the peer's two connection ids, ours for bulk."""
 _PINGS_MAX = 16  # probes whose time is remembered
+
+
+class _Rest(NamedTuple):
+    """What path, sealer and opener are made of again."""
+
+    address: Address
+    sealed: int
+    acknowledged: int
+    opened: int
+    window: int
 
 
 class Renewal(NamedTuple):
@@ -45,24 +58,24 @@ class Renewed(NamedTuple):
 
 
 class Presence:
-    """Made from a finished handshake; `confirmed` once a datagram opened under its keys."""
+    """Made from a finished handshake; `confirmed` once a datagram opened under its keys.
+
+    At rest it has no path, sealer nor opener: asking for one makes them again.
+    """
 
     __slots__ = (
-        "_bulk_keys",
-        "_bulk_send_cid",
         "_pinged",
         "_pings",
-        "_rekey_secret",
+        "_resting",
         "_said",
+        "_secrets",
         "bulk_at",
-        "bulk_cid",
         "bulk_datagrams",
         "closed_reason",
         "confirmed",
         "control",
         "directed",
         "expires_at",
-        "handshake_hash",
         "held_first_data",
         "incarnation",
         "initiator",
@@ -84,6 +97,10 @@ class Presence:
         "watched",
     )
 
+    path: Path
+    sealer: Sealer
+    opener: Opener
+
     def __init__(
         self,
         established: Established,
@@ -91,7 +108,6 @@ class Presence:
         relation: Relation,
         lane: Lane,
         config: TransportConfig,
-        random: RandomBytes,
         *,
         message_cid: bytes,
         bulk_cid: bytes,
@@ -100,32 +116,37 @@ class Presence:
         now: float,
     ) -> None:
         keys = established.keys
-        suite = established.suite
+        # As one string, which takes a third of the memory of its parts, and can be overwritten.
+        self._secrets = bytearray(
+            _SECRETS.pack(
+                keys.message_send,
+                keys.message_send_header,
+                keys.message_receive,
+                keys.message_receive_header,
+                keys.bulk_send,
+                keys.bulk_send_header,
+                keys.bulk_receive,
+                keys.bulk_receive_header,
+                keys.rekey,
+                established.handshake_hash,
+                established.message_cid,
+                established.bulk_cid,
+                bulk_cid,
+            )
+        )
+        self.suite = established.suite
         self.relation = relation
         self.incarnation = established.incarnation
         self.initiator = initiator
         self.responder_key = established.peer if initiator else own_key
         self.message_cid = message_cid
-        self.bulk_cid = bulk_cid
         self.made_at = now
         self.lane = lane
-        self.path = Path(address, random, config.path_hold_s)
-        self.sealer = Sealer(
-            established.message_cid, suite, keys.message_send, keys.message_send_header
-        )
-        self.opener = Opener(message_cid, suite, keys.message_receive, keys.message_receive_header)
-        self.suite = suite
-        self._bulk_send_cid = established.bulk_cid
-        # As one string: only what the bulk path is told of needs them apart.
-        self._bulk_keys = b"".join(
-            (keys.bulk_send, keys.bulk_send_header, keys.bulk_receive, keys.bulk_receive_header)
-        )
+        self._resting: _Rest | None = _Rest(address, 0, -1, -1, 0)
         self.bulk_datagrams = 0
         """Sealed by the bulk path; counts toward the limit of the keys."""
         self.bulk_at = now
         """When it did so last, as far as this side was told."""
-        self.handshake_hash = established.handshake_hash
-        self._rekey_secret = keys.rekey
         self.renewal: Renewal | None = None
         """Initiator: the rekeying under way."""
         self.renewed: Renewed | None = None
@@ -155,24 +176,71 @@ class Presence:
     def __repr__(self) -> str:
         return f"Presence({self.relation.peer.hex()[:16]}, confirmed={self.confirmed})"
 
+    def __getattr__(self, name: str) -> Path | Sealer | Opener:
+        """What seals, opens and knows the way, when it is not there: ends the rest."""
+        resting = self._resting
+        if resting is None or name not in ("path", "sealer", "opener"):
+            raise AttributeError(name)
+        self._resting = None
+        table = self.relation.table
+        parts = _SECRETS.unpack(self._secrets)
+        self.path = Path(resting.address, table.random, table.config.path_hold_s)
+        self.sealer = Sealer(parts[10], self.suite, parts[0], parts[1])
+        self.sealer.resume(resting.sealed, resting.acknowledged)
+        self.opener = Opener(self.message_cid, self.suite, parts[2], parts[3])
+        self.opener.resume(resting.opened, resting.window)
+        found: Path | Sealer | Opener = object.__getattribute__(self, name)
+        return found
+
+    def rest(self, now: float) -> None:
+        """Nothing passes for a while: keep what cannot be made again."""
+        if self._resting is None and self.path.idle(now) and not self.control:
+            self._resting = _Rest(self.path.address, *self.sealer.state, *self.opener.state)
+            self.sealer.erase()
+            self.opener.erase()
+            del self.path, self.sealer, self.opener
+
+    @property
+    def resting(self) -> bool:
+        """It waits to be used again, in a few hundred bytes."""
+        return self._resting is not None
+
+    @property
+    def address(self) -> Address:
+        """Where the peer is reached."""
+        return self.path.address if self._resting is None else self._resting.address
+
+    @property
+    def sealed(self) -> int:
+        """Datagrams sealed, of messages and of bulk."""
+        here = self.sealer.next_counter if self._resting is None else self._resting.sealed
+        return here + self.bulk_datagrams
+
     @property
     def epoch_keys(self) -> EpochKeys:
         """What the next epoch's keys are derived from; nothing else of this one's."""
-        return EpochKeys(b"", b"", b"", b"", b"", b"", b"", b"", self._rekey_secret)
+        secret = _SECRETS.unpack(self._secrets)[8]
+        return EpochKeys(b"", b"", b"", b"", b"", b"", b"", b"", secret)
+
+    @property
+    def handshake_hash(self) -> bytes:
+        """Of the handshake or rekeying that made this."""
+        found: bytes = _SECRETS.unpack(self._secrets)[9]
+        return found
 
     @property
     def plane(self) -> PlaneKeys:
         """The keys of the bulk plane, for the address where the peer is reached now."""
-        keys = self._bulk_keys
+        parts = _SECRETS.unpack(self._secrets)
         return PlaneKeys(
-            receive_cid=self.bulk_cid,
-            send_cid=self._bulk_send_cid,
+            receive_cid=parts[12],
+            send_cid=parts[11],
             suite=self.suite,
-            send_key=keys[:32],
-            send_header_key=keys[32:64],
-            receive_key=keys[64:96],
-            receive_header_key=keys[96:],
-            address=self.path.address,
+            send_key=parts[4],
+            send_header_key=parts[5],
+            receive_key=parts[6],
+            receive_header_key=parts[7],
+            address=self.address,
             initiator=self.initiator,
         )
 
@@ -248,13 +316,9 @@ class Presence:
             self.watched = None
             self.sealer.acknowledge(watched[1])
 
-    def rest(self) -> None:
-        """Nothing passes for a while: drop what the next datagram makes again."""
-        self.sealer.rest()
-        self.opener.rest()
-
     def erase(self) -> None:
         """Overwrite what keys this side holds for messages."""
-        self.sealer.erase()
-        self.opener.erase()
-        self._rekey_secret = self._bulk_keys = b""
+        if self._resting is None:
+            self.sealer.erase()
+            self.opener.erase()
+        self._secrets[:] = bytes(len(self._secrets))

@@ -42,7 +42,6 @@ class Relation:
     """One peer's. Created by `connect`, `keep` or an admitted P3; dropped when nothing is left."""
 
     __slots__ = (
-        "_table",
         "active_at",
         "admission",
         "attempt",
@@ -61,6 +60,7 @@ class Relation:
         "restarted",
         "rtt",
         "switched_at",
+        "table",
         "unconfirmed",
         "wake_at",
         "wakeups",
@@ -68,7 +68,7 @@ class Relation:
 
     def __init__(self, table: Table, peer: bytes, now: float) -> None:
         config = table.config
-        self._table = table
+        self.table = table
         self.peer = peer
         self.rtt = RoundTrip(config.rto_initial_s, config.rto_min_s, config.rto_max_s)
         self.liveness = Liveness(config, self.rtt, now)
@@ -103,7 +103,7 @@ class Relation:
 
     def new_lane(self) -> Lane:
         """A lane in whose life nothing has happened yet."""
-        table = self._table
+        table = self.table
         return Lane(table.config, self.rtt, int.from_bytes(table.random(8), "big") or 1)
 
     # -- receiving
@@ -123,13 +123,13 @@ class Relation:
             self.changed = True
         if presence is not self.current or not presence.confirmed:
             self.changed = True
-            if not admitting.opened_elsewhere(self._table, self, presence, payload, now):
+            if not admitting.opened_elsewhere(self.table, self, presence, payload, now):
                 return True
         liveness = self.liveness
         liveness.heard_at = now
         if liveness.probed_since is not None and liveness.heard(now):
             self.changed = True
-            self._table.events.append(Heard(self.peer, presence.incarnation))
+            self.table.events.append(Heard(self.peer, presence.incarnation))
             self.lane.sender.resume(now)
         if payload and payload[0] & LANE_KIND_MASK == LANE and presence.lane is self.lane:
             self._take_packet_untrusted(presence, payload, 0, now)
@@ -159,7 +159,7 @@ class Relation:
                 kind, value, stop, offset = frames.control_untrusted(payload, offset)
                 if kind in _REKEYING:
                     message = payload[value:stop]
-                    renewal.receive_untrusted(self._table, self, presence, kind, message, now)
+                    renewal.receive_untrusted(self.table, self, presence, kind, message, now)
                 else:
                     self._control(presence, kind, value, address, now)
         except WireError:
@@ -186,7 +186,7 @@ class Relation:
             self._lane_moved(presence)
         if entries:
             self.active_at = now
-            self._table.events.append(EntriesReceived(self.peer, presence.incarnation, entries))
+            self.table.events.append(EntriesReceived(self.peer, presence.incarnation, entries))
         if broken:
             self._broken(presence, now)
 
@@ -194,7 +194,7 @@ class Relation:
         sender = self.lane.sender
         presence.lane_acknowledged(sender.unacknowledged)
         if sender.full and sender.relieved():
-            self._table.events.append(LaneRelieved(self.peer))
+            self.table.events.append(LaneRelieved(self.peer))
 
     def take_first_data_untrusted(self, data: bytes, offset: int, now: float) -> None:
         """Act on the lane packet in a P3's first data; nothing else counts there.
@@ -210,7 +210,7 @@ class Relation:
         if entries:
             assert self.incarnation is not None
             self.active_at = now
-            self._table.events.append(EntriesReceived(self.peer, self.incarnation, entries))
+            self.table.events.append(EntriesReceived(self.peer, self.incarnation, entries))
 
     def _control(
         self, presence: Presence, kind: int, value: int, address: Address, now: float
@@ -225,7 +225,7 @@ class Relation:
             if presence.path.echoed(value, address, now):
                 self.rtt.reset()
                 if presence is self.current:
-                    self._table.events.append(PathMoved(self.peer, presence.path.address))
+                    self.table.events.append(PathMoved(self.peer, presence.address))
         elif kind == frames.CLOSE:
             self._closed_by_peer(presence, value, now)
 
@@ -254,7 +254,7 @@ class Relation:
 
     def flush(self, now: float) -> None:
         """Put everything that may go now into `out`."""
-        table = self._table
+        table = self.table
         if self.attempt is not None:
             initiating.flush_attempt(table, self, now)
         if self.admission is not None:
@@ -289,7 +289,7 @@ class Relation:
                 presence.watched = (number, presence.sealer.next_counter)
         elif lane.receiver.ack_at is not None:
             frame = lane.ack_frame(now)
-        self._table.out.append(presence.seal(control + (frame or b"")))
+        self.table.out.append(presence.seal(control + (frame or b"")))
 
     def flush_lane(self, now: float) -> None:
         """Put what the lane may send now into `out`."""
@@ -308,17 +308,17 @@ class Relation:
                 presence.watched = (number, presence.sealer.next_counter)
             path = presence.path
             if path.use_candidate:
-                self._table.out.append(presence.seal(frame))
+                self.table.out.append(presence.seal(frame))
             else:
                 datagram = presence.sealer.seal(frame)
-                self._table.out.append(_transmit(Transmit, (datagram, path.address)))
+                self.table.out.append(_transmit(Transmit, (datagram, path.address)))
         ack_at = lane.receiver.ack_at
         if ack_at is not None and ack_at <= now:
-            self._table.out.append(presence.seal(lane.ack_frame(now)))
+            self.table.out.append(presence.seal(lane.ack_frame(now)))
 
     def active(self) -> bool:
         """The peer is wanted: kept, awaited, or owed something."""
-        return self.kept or self.liveness.quick or not self.lane.sender.quiet
+        return self.kept or self.liveness.quick or not self.lane.quiet
 
     # -- ends
 
@@ -326,7 +326,7 @@ class Relation:
         """Tell the peer, and keep the presence a while to tell it again if it did not hear."""
         for presence in [*self.unconfirmed, *([self.current] if self.current else [])]:
             presence.take_control()
-            self._table.out.append(presence.seal(frames.close(min(reason, 255))))
+            self.table.out.append(presence.seal(frames.close(min(reason, 255))))
             if presence is self.current:
                 presence.closed_reason = reason
                 self.retire(presence, now)
@@ -339,7 +339,7 @@ class Relation:
         """Let `presence` drain."""
         if presence is self.current:
             self.current = None
-        presence.expires_at = now + self._table.config.drain_s
+        presence.expires_at = now + self.table.config.drain_s
         presence.probe_at = None
         self.former = (*self.former, presence)
         while len(self.former) > 2:
@@ -352,8 +352,8 @@ class Relation:
         self.former = tuple(p for p in self.former if p is not presence)
         if presence in self.unconfirmed:
             self.unconfirmed = tuple(p for p in self.unconfirmed if p is not presence)
-            self._table.unconfirmed -= 1
-        self._table.by_cid.pop(presence.message_cid, None)
+            self.table.unconfirmed -= 1
+        self.table.by_cid.pop(presence.message_cid, None)
         presence.erase()
 
     def down(self, reason: int, now: float) -> None:
@@ -362,8 +362,8 @@ class Relation:
             self.reported = False
             incarnation = self.incarnation
             assert incarnation is not None
-            self._table.events.append(BulkClosed(self.peer))
-            self._table.events.append(PresenceDown(self.peer, incarnation, reason))
+            self.table.events.append(BulkClosed(self.peer))
+            self.table.events.append(PresenceDown(self.peer, incarnation, reason))
         self.liveness.heard(now)
         if not self.kept and self.attempt is None:
             self.forget_lane()
@@ -374,9 +374,9 @@ class Relation:
     def forget_lane(self) -> None:
         """Drop the lane; of one the peer does not know that it was there, keep what arrived."""
         lane = self.lane
-        if lane.receiver.started and not lane.met and self.incarnation is not None:
+        if not lane.met and lane.receiver.started and self.incarnation is not None:
             half = HalfLane(self.incarnation, lane.peer_id, lane.receiver)
-            self._table.remember_half(self.peer, half)
+            self.table.remember_half(self.peer, half)
         self.lane = self.new_lane()
 
     def drop_if_unused(self) -> None:
@@ -393,4 +393,4 @@ class Relation:
             return
         self.forget_lane()
         self.dropped = True
-        self._table.relations.pop(self.peer, None)
+        self.table.relations.pop(self.peer, None)

@@ -41,7 +41,7 @@ def age(table: Table, relation: Relation, presence: Presence, now: float) -> Non
         return
     config = table.config
     used_s = max(relation.active_at, presence.bulk_at) - presence.made_at
-    sent = presence.sealer.next_counter + presence.bulk_datagrams
+    sent = presence.sealed
     if used_s >= _LIMIT_FACTOR * config.rekey_s or sent >= _LIMIT_FACTOR * config.rekey_datagrams:
         relation.close(Reason.LIMIT, now)
         return
@@ -150,11 +150,10 @@ def _renewed(
     )
     new = Presence(
         established,
-        old.path.address,
+        old.address,
         relation,
         old.lane,
         table.config,
-        table.random,
         message_cid=message_cid,
         bulk_cid=bulk_cid,
         own_key=table.identity.key,

@@ -68,7 +68,7 @@ assert max(suite.tag_size for suite in _SUITES.values()) == _TAG_SIZE_MAX
 
 
 class _Direction:
-    __slots__ = ("_header_key", "_key", "_mac", "_nonce_size", "_tag_size", "cid")
+    __slots__ = ("_key", "_mac", "_nonce_size", "_tag_size", "cid")
 
     def __init__(self, cid: bytes, suite: int, key: bytes, header_key: bytes) -> None:
         if len(cid) != CID_SIZE or len(key) != KEY_SIZE or len(header_key) != KEY_SIZE:
@@ -77,26 +77,14 @@ class _Direction:
             raise LocalError(f"there is no suite {suite}")
         self.cid = cid
         self._key: Any = ffi.new("unsigned char[]", key)
-        self._header_key: Any = ffi.new("unsigned char[]", header_key)
-        self._mac: Any = None
+        self._mac = blake2b(digest_size=_MASK_SIZE, key=header_key)
         self._nonce_size = _SUITES[suite].nonce_size
         self._tag_size = _SUITES[suite].tag_size
-
-    def _keyed(self) -> Any:
-        """The keyed hash that masks are copied from; ten times the size of its key."""
-        key = bytes(ffi.buffer(self._header_key))[:KEY_SIZE]
-        self._mac = blake2b(digest_size=_MASK_SIZE, key=key)
-        return self._mac
-
-    def rest(self) -> None:
-        """Nothing passes for a while: drop what is made from the keys again at the next use."""
-        self._mac = None
 
     def erase(self) -> None:
         """Overwrite the keys; nothing seals or opens afterwards that anybody could read."""
         ffi.memmove(self._key, bytes(KEY_SIZE), KEY_SIZE)
-        ffi.memmove(self._header_key, bytes(KEY_SIZE), KEY_SIZE)
-        self._mac = None
+        self._mac = blake2b(digest_size=_MASK_SIZE)
 
 
 class Sealer(_Direction):
@@ -116,6 +104,16 @@ class Sealer(_Direction):
     def next_counter(self) -> int:
         """The counter of the next datagram: as many were sealed."""
         return self._counter.next
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """What to `resume` from under the same keys: the next counter, the last acknowledged."""
+        return self._counter.next, self._counter.acknowledged
+
+    def resume(self, following: int, acknowledged: int) -> None:
+        """Go on where another sealer of these keys has stopped; both must never seal."""
+        self._counter.next = following
+        self._counter.acknowledged = acknowledged
 
     def acknowledge(self, number: int) -> None:
         """The peer has opened the datagram `number`; counters get shorter."""
@@ -141,14 +139,13 @@ class Sealer(_Direction):
             self._key,
         )
         sealed: bytes = _scratch_view[0 : size + self._tag_size]
-        mac = (self._mac or self._keyed()).copy()
+        mac = self._mac.copy()
         mac.update(sealed[-_MASK_SAMPLE_SIZE:])
-        mask: bytes = mac.digest()
+        mask = mac.digest()
         if length == 1:
             return cid + _BYTE[head[0] ^ mask[0]] + sealed
         masked = int.from_bytes(head, "big") ^ int.from_bytes(mask[:length], "big")
-        datagram: bytes = cid + masked.to_bytes(length, "big") + sealed
-        return datagram
+        return cid + masked.to_bytes(length, "big") + sealed
 
 
 class Opener(_Direction):
@@ -173,12 +170,21 @@ class Opener(_Direction):
         self.newest = False
         """The datagram opened last has the largest counter so far."""
 
+    @property
+    def state(self) -> tuple[int, int]:
+        """What to `resume` from under the same keys: what is refused."""
+        return self._replay.state
+
+    def resume(self, largest: int, bits: int) -> None:
+        """Refuse what another opener of these keys refused."""
+        self._replay.resume(largest, bits)
+
     def open_untrusted(self, datagram: bytes) -> bytes:
         """The payload. Raises `WireError` for anything forged, altered, cut, or seen before."""
         size = len(datagram)
         if not self._size_min <= size <= SEALED_SIZE_MAX:
             raise WireError("not the size of a sealed datagram")
-        mac = (self._mac or self._keyed()).copy()
+        mac = self._mac.copy()
         mac.update(datagram[-_MASK_SAMPLE_SIZE:])
         mask = mac.digest()
         # Byte by byte: only an unmasked byte tells whether another one follows.

@@ -27,7 +27,7 @@ class Sleeper(Protocol):
     wake_at: float
     """The earliest wake-up that stands; infinite: none."""
     wakeups: tuple[float, ...]
-    """All that stand, descending: a later wish finds one that serves it."""
+    """The later ones that stand, descending: a later wish finds one that serves it."""
 
 
 S = TypeVar("S", bound=Sleeper)
@@ -66,8 +66,9 @@ class Timers(Generic[S]):
                 heappush(self._slots, at)
             else:
                 sleepers.append(sleeper)
+        if sleeper.wake_at != inf:
+            sleeper.wakeups = (*sleeper.wakeups, sleeper.wake_at)
         sleeper.wake_at = at
-        sleeper.wakeups = (*sleeper.wakeups, at)
 
     def next_timeout(self) -> float | None:
         """When the next wake-up is."""
@@ -100,9 +101,10 @@ class Timers(Generic[S]):
 
 def _woken(sleeper: Sleeper, at: float) -> None:
     wakeups = sleeper.wakeups
-    if wakeups[-1] == at:
-        wakeups = wakeups[:-1]
+    if at != sleeper.wake_at:
+        sleeper.wakeups = tuple(each for each in wakeups if each != at)
+    elif wakeups:
+        sleeper.wake_at = wakeups[-1]
+        sleeper.wakeups = wakeups[:-1]
     else:
-        wakeups = tuple(each for each in wakeups if each != at)
-    sleeper.wakeups = wakeups
-    sleeper.wake_at = wakeups[-1] if wakeups else inf
+        sleeper.wake_at = inf

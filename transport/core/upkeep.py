@@ -13,10 +13,13 @@ from transport.core.table import Table
 if TYPE_CHECKING:
     from transport.core.relation import Relation
 
-__all__ = ["handle_timeout", "next_timeout"]
+__all__ = ["handle_timeout", "next_timeout", "rest", "rest_until"]
+
+_REST_S = 1.0
+"""A peer that is not wanted and was not heard for so long is put to rest."""
 
 
-def next_timeout(table: Table, relation: Relation) -> float | None:
+def next_timeout(table: Table, relation: Relation, now: float) -> float | None:
     """The earliest time at which anything of the relation is due."""
     due: list[float] = []
     if relation.attempt is not None:
@@ -33,6 +36,9 @@ def next_timeout(table: Table, relation: Relation) -> float | None:
             due.append(alive)
         if not active:
             due.append(_idle_at(table, relation))
+            rest_at = max(relation.active_at, relation.liveness.heard_at) + _REST_S
+            if rest_at > now:
+                due.append(rest_at)
         if relation.liveness.silent_at is None:
             lane = relation.lane.next_timeout()
             if lane is not None:
@@ -81,6 +87,35 @@ def handle_timeout(table: Table, relation: Relation, now: float) -> None:
         relation.close(Reason.IDLE, now)
         return
     renewal.age(table, relation, current, now)
+
+
+def rest(table: Table, relation: Relation, now: float) -> bool:
+    """Give back what an idle presence can make again. False: it is not idle."""
+    presence = relation.current
+    if (
+        presence is None
+        or relation.changed
+        or relation.dirty
+        or relation.attempt is not None
+        or relation.admission is not None
+        or relation.former
+        or relation.unconfirmed
+        or not presence.confirmed
+        or relation.active()
+        or max(relation.active_at, relation.liveness.heard_at) + _REST_S > now
+    ):
+        return False
+    relation.lane.rest()
+    presence.rest(now)
+    return presence.resting
+
+
+def rest_until(table: Table, relation: Relation) -> float:
+    """The next deadline of a relation at rest."""
+    idle_at = _idle_at(table, relation)
+    assert relation.current is not None
+    renew_at = renewal.due_at(relation, relation.current)
+    return idle_at if renew_at is None else min(idle_at, renew_at)
 
 
 def _idle_at(table: Table, relation: Relation) -> float:

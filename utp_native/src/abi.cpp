@@ -106,6 +106,9 @@ int64_t qp_close_channel(qp_pump *pump, int64_t channel, int abort) {
 int64_t qp_poll_events(qp_pump *pump, qp_event *events, uint32_t count) {
     return guarded(pump, [&](Pump &p) { return p.poll_events(events, count); });
 }
+int64_t qp_poll_paths(qp_pump *pump, qp_path *paths, uint32_t count) {
+    return guarded(pump, [&](Pump &p) { return p.poll_paths(paths, count); });
+}
 int64_t qp_counters_get(qp_pump *pump, qp_counters *out) {
     return guarded(pump, [&](Pump &p) -> int64_t {
         p.counters(out);

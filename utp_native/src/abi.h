@@ -66,6 +66,11 @@ typedef struct {
     int32_t reason;
 } qp_event;
 
+typedef struct {            /* a plane heard from another address than it sends to */
+    int64_t plane;
+    uint8_t address[18];
+} qp_path;
+
 typedef struct {
     uint64_t control_received;
     uint64_t bulk_opened;
@@ -137,6 +142,7 @@ int64_t qp_readable(qp_pump *pump, int64_t channel);
 int64_t qp_finish(qp_pump *pump, int64_t channel);
 int64_t qp_close_channel(qp_pump *pump, int64_t channel, int abort);
 int64_t qp_poll_events(qp_pump *pump, qp_event *events, uint32_t count);
+int64_t qp_poll_paths(qp_pump *pump, qp_path *paths, uint32_t count);
 int64_t qp_counters_get(qp_pump *pump, qp_counters *out);
 int64_t qp_plane_figures_get(qp_pump *pump, int64_t plane, qp_plane_figures *out);
 int64_t qp_channel_figures_get(qp_pump *pump, int64_t channel, qp_channel_figures *out);

@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <new>
 
 using quorate::Channel;
@@ -150,7 +151,21 @@ void Channel::receive(const uint8_t *packet, size_t size) {
     utp_process_udp(context_, packet, size, kSockaddr, sizeof kAddress);
 }
 
-void Channel::timeout() { utp_check_timeouts(context_); }
+void Channel::timeout() {
+    if (host_.now_ms() >= silent_at()) {
+        failing_ = true;
+        failing_reason_ = kTimedOut;
+        return;
+    }
+    utp_check_timeouts(context_);
+}
+
+// When to give up on a peer that has vanished while we only read: nothing of ours is in flight then,
+// so no timer of libutp's would find out. One that has finished owes us nothing any more.
+uint64_t Channel::silent_at() const {
+    if (!socket_ || !connected_ || eof_ || released_) return UINT64_MAX;
+    return utp_socket_heard_ms(socket_) + limits_.silent_ms;
+}
 
 void Channel::path_changed() {
     if (socket_) utp_socket_path_changed(socket_);
@@ -286,7 +301,7 @@ void Channel::release(bool abort) {
 
 uint64_t Channel::next_timeout() const {
     if (!socket_) return UINT64_MAX;
-    const uint64_t at = utp_socket_next_timeout(socket_, !waiting_.empty());
+    const uint64_t at = std::min(utp_socket_next_timeout(socket_, !waiting_.empty()), silent_at());
     return released_ && leave_ms_ < at ? leave_ms_ : at;
 }
 

@@ -51,6 +51,7 @@ struct ChannelLimits {
     uint32_t packet_size_max;  // of a µTP packet, header and all
     uint32_t received_size_max;  // of one the peer sends
     uint32_t send_buffer, send_window, receive_buffer;
+    uint32_t silent_ms = UTP_SILENT_MS;  // a reader gives up on a peer that says nothing
 };
 
 class Channel {
@@ -111,6 +112,7 @@ class Channel {
     static uint64 get_random(utp_callback_arguments *a);
     static Channel &self(utp_callback_arguments *a);
 
+    uint64_t silent_at() const;
     void destroy_socket();
     void drain_sends();
     void settle_end();

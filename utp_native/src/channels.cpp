@@ -40,7 +40,8 @@ ChannelLimits Pump::limits(const Plane &plane) const {
     const uint32_t overhead = plane.bare ? 0 : plane.sealer.overhead() + 4;
     const uint32_t size = config_.sealed_size_max - overhead;
     return {size, plane.bare ? std::max(size, kBareSizeMax) : size, config_.send_buffer,
-            config_.send_window, config_.receive_buffer};
+            config_.send_window, config_.receive_buffer,
+            plane.bare ? uint32_t{UTP_SILENT_STOCK_MS} : uint32_t{UTP_SILENT_MS}};
 }
 
 bool Pump::install(Plane &plane, uint32_t epoch, const qp_keys &keys) {
@@ -66,6 +67,7 @@ Plane *Pump::new_plane(const uint8_t *address) {
     free_planes_.pop_back();
     plane.live = true;
     std::memcpy(plane.address.bytes, address, sizeof plane.address.bytes);
+    plane.reported = plane.address;
     return &plane;
 }
 
@@ -88,6 +90,7 @@ int64_t Pump::move_plane(int64_t handle, const uint8_t *address) {
     if (!plane) return -EBADF;
     if (plane->bare) return -EINVAL;  // its address is all there is to know it by
     std::memcpy(plane->address.bytes, address, sizeof plane->address.bytes);
+    plane->reported = plane->address;
     // What was measured on the old path does not hold on the new one.
     for (auto &entry : plane->channels) entry.second->path_changed();
     return 0;
@@ -160,6 +163,8 @@ int64_t Pump::remove_plane(int64_t handle) {
     }
     for (uint32_t epoch = 0; epoch < kEpochs; epoch++) erase_epoch(*plane, epoch);
     if (plane->bare) bare_.erase(plane->address);
+    const auto moved = std::find(moved_.begin(), moved_.end(), plane->index);
+    if (moved != moved_.end()) moved_.erase(moved);
     const auto at = std::find(retiring_.begin(), retiring_.end(), plane->index);
     if (at != retiring_.end()) retiring_.erase(at);
     const uint32_t index = plane->index, generation = plane->generation;
@@ -299,6 +304,18 @@ int64_t Pump::poll_events(qp_event *events, uint32_t count) {
         channel->listed = false;
     }
     listed_.erase(listed_.begin(), listed_.begin() + static_cast<int64_t>(done));
+    return filled;
+}
+
+int64_t Pump::poll_paths(qp_path *paths, uint32_t count) {
+    uint32_t filled = 0;
+    for (; filled < count && !moved_.empty(); filled++) {
+        Plane &plane = *planes_[moved_.back()];
+        moved_.pop_back();
+        plane.moving = false;
+        paths[filled].plane = handle_of(plane.index, plane.generation);
+        std::memcpy(paths[filled].address, plane.reported.bytes, sizeof plane.reported.bytes);
+    }
     return filled;
 }
 

@@ -27,6 +27,8 @@ struct Plane {
     bool initiator = false;
     bool bare = false;                  // plain BEP 29, nothing sealed: see bare.cpp
     Address address;
+    Address reported;                   // the last one a newest datagram came from
+    bool moving = false;                // that is to be polled
     Sealer sealer;
     DirectionKeys next_send;            // waits for the peer to show that it has the new epoch
     bool send_pending = false;

@@ -122,7 +122,8 @@ void Pump::dispatch(uint8_t *data, uint32_t size, const Address &from) {
                 counters_.bulk_refused++;
                 return;
             }
-            dispatch_bulk(*planes_[found->second.plane], found->second.epoch, data, size);
+            dispatch_bulk(*planes_[found->second.plane], found->second.epoch, data, size,
+                          from);
             return;
         }
     }
@@ -140,10 +141,23 @@ void Pump::keep_control(const uint8_t *data, uint32_t size, const Address &from)
     counters_.control_received++;
 }
 
-void Pump::dispatch_bulk(Plane &plane, uint32_t epoch, uint8_t *data, uint32_t size) {
+// The peer is heard from another address than we send to. Only the newest datagram counts, so that
+// one held up on the old path does not lead back; sending there is not begun here: the address has
+// to be shown to be the peer's first, which is the message plane's business.
+void Pump::note_path(Plane &plane, const Address &from) {
+    if (from == plane.reported) return;
+    plane.reported = from;
+    if (plane.moving || from == plane.address) return;
+    plane.moving = true;
+    moved_.push_back(plane.index);
+}
+
+void Pump::dispatch_bulk(Plane &plane, uint32_t epoch, uint8_t *data, uint32_t size,
+                         const Address &from) {
     uint8_t *payload;
-    const int length =
-        plane.openers[epoch].open_untrusted(data, size, &payload);
+    Opener &opener = plane.openers[epoch];
+    const int64_t newest = opener.replay.largest();
+    const int length = opener.open_untrusted(data, size, &payload);
     if (length < 0) {
         counters_.bulk_refused++;
         return;
@@ -153,6 +167,7 @@ void Pump::dispatch_bulk(Plane &plane, uint32_t epoch, uint8_t *data, uint32_t s
     plane.opened++;
     plane.bytes_opened += static_cast<uint64_t>(length);
     plane.heard_at = now_;
+    if (opener.replay.largest() > newest && epoch == plane.current) note_path(plane, from);
     if (epoch == plane.current) switch_keys(plane);
     if (static_cast<size_t>(length) < kNumberSize + kPacketHeader) return;
     const uint32_t number = read32(payload);

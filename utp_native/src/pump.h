@@ -41,6 +41,7 @@ class Pump final : public ChannelHost {
     int64_t finish(int64_t channel);
     int64_t close_channel(int64_t channel, bool abort);
     int64_t poll_events(qp_event *events, uint32_t count);
+    int64_t poll_paths(qp_path *paths, uint32_t count);
 
     void counters(qp_counters *out) const;
     int64_t plane_figures(int64_t plane, qp_plane_figures *out) const;
@@ -75,7 +76,9 @@ class Pump final : public ChannelHost {
     void enter(double now);
     void read_clock();
     void dispatch(uint8_t *data, uint32_t size, const Address &from);
-    void dispatch_bulk(Plane &plane, uint32_t epoch, uint8_t *data, uint32_t size);
+    void dispatch_bulk(Plane &plane, uint32_t epoch, uint8_t *data, uint32_t size,
+                       const Address &from);
+    void note_path(Plane &plane, const Address &from);
     void packet_for_nobody(Plane &plane, uint32_t number, const uint8_t *packet, size_t size);
     void keep_control(const uint8_t *data, uint32_t size, const Address &from);
     void accept(Plane &plane, uint32_t number, const uint8_t *packet, size_t size);
@@ -126,6 +129,7 @@ class Pump final : public ChannelHost {
     std::unordered_map<uint64_t, Route> routes_;
     std::unordered_map<Address, uint32_t, AddressHash> bare_;
     std::vector<uint32_t> retiring_;
+    std::vector<uint32_t> moved_;  // planes whose path is to be polled
 
     std::vector<Slot> slots_;
     std::vector<uint32_t> free_slots_;

@@ -23,6 +23,11 @@
 // Nothing heard for this long while something is unacknowledged: the peer has vanished.
 #define UTP_VANISHED_MS 30000
 #define UTP_SYN_RETRIES 4
+// An idle connection says so often that it is there. Who waits for data gives up when nothing has
+// come for three times as long, and some more; a stock libutp says it every 29 s.
+#define UTP_KEEPALIVE_MS 10000
+#define UTP_SILENT_MS 35000
+#define UTP_SILENT_STOCK_MS 95000
 // An accepted connection whose initiator shows no sign of having received the SYN-ACK.
 #define UTP_HALF_OPEN_MS 15000
 #define UTP_ZERO_WINDOW_PROBE_MS 1000
@@ -77,6 +82,8 @@ uint64_t utp_socket_next_timeout(UTPSocket *s, bool pending);
 // Sends what was marked lost, as the window allows, and the last packet if `push` even if short.
 void utp_socket_flush(UTPSocket *s, bool push);
 bool utp_socket_connected(UTPSocket *s);
+// When a packet of the peer was last taken.
+uint64_t utp_socket_heard_ms(UTPSocket *s);
 bool utp_socket_fin_acked(UTPSocket *s);
 // Tells the peer that the connection is over; the socket is destroyed with the context.
 void utp_socket_send_reset(UTPSocket *s);

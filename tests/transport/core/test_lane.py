@@ -197,7 +197,7 @@ def test_an_ask_costs_one_packet_each_way_and_no_acknowledgement() -> None:
     wire.check()
     assert wire.sent == [5, 5]
     assert wire.lanes[1].sender.quiet
-    assert not wire.lanes[1].sender.empty, "the last answer is kept until something acknowledges it"
+    assert not wire.lanes[1].sender.idle, "the last answer is kept until something acknowledges it"
 
 
 def test_a_lost_lazy_answer_is_sent_again_when_the_ask_is() -> None:
