@@ -20,13 +20,15 @@ MADE := $(VENV)/made
 NATIVE := $(wildcard utp_native/build.py utp_native/source.py utp_native/patch.py \
     utp_native/src/* utp_native/patches/*)
 
-.PHONY: help setup setup-dev setup-bench demo test check bench fuzz clean tools
+.PHONY: help setup setup-dev setup-bench demo test check soak bench fuzz clean tools
 
 help:
 	@echo "make demo    a group of processes decides, shares a blob and removes a dead member"
 	@echo "make test    lint, types and all tests"
 	@echo "make check   lint and types only"
+	@echo "make soak    twenty runs of processes that are stopped, killed and cut off from each other"
 	@echo "make bench   measure this project and its peers (ARGS=--quick for a smoke run)"
+	@echo "make fuzz    fuzz what reads from the network (ARGS='--seconds 600')"
 	@echo "make clean   remove what these targets made"
 
 tools:
@@ -83,16 +85,25 @@ check: setup-dev
 
 test: check
 	$(RUN) -m pytest $(ARGS)
-	@for name in ask handshake decide bulk; do \
+	@for name in ask handshake decide outage bulk; do \
 	    echo "benchmarks.$$name --quick"; \
 	    $(RUN) -m benchmarks.$$name --quick || exit 1; \
 	done
+
+soak: setup-dev
+	$(RUN) -m tests.e2e.nemesis --runs 20 --seconds 30 --cuts alternate $(ARGS)
 
 bench: setup-bench
 	@for script in benchmarks/[a-z]*.py; do \
 	    name=$$(basename $$script .py); \
 	    grep -q '__main__' $$script || continue; \
 	    $(RUN) -m benchmarks.$$name $(ARGS) || exit 1; \
+	done
+
+# Each script keeps its corpus beside it and writes what it finds to fuzz/found.
+fuzz: setup-dev
+	@for script in fuzz/[a-z]*_fuzz.py; do \
+	    $(RUN) -m fuzz.$$(basename $$script .py) $(ARGS) || exit 1; \
 	done
 
 clean:

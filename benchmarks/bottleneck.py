@@ -51,7 +51,7 @@ def _shared(stock: bool, path: Path, flows: int) -> Figures:
 def _beside_tcp(stock: bool, path: Path) -> Figures:
     result = simulate(path, [Flow(), Flow(30, cubic=True, stop_s=90)], 120, stock=stock)
     recovered = next(
-        (s / 10 for s in range(0, 290) if result.rate(0, 90 + s / 10, 91 + s / 10)
+        (s / 10 for s in range(290) if result.rate(0, 90 + s / 10, 91 + s / 10)
          >= 0.9 * path.rate_bps), None,
     )  # fmt: skip
     return {

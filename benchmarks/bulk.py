@@ -1,22 +1,25 @@
-"""Bulk data over one channel between two processes.
+"""Bulk data over one channel between two processes, and what others need for the same.
 
 Bytes go from the server to this process, which reads and drops them; what is timed is from the
-request to the last byte. Processor seconds are of both processes together.
+request to the last byte. Processor seconds are of both processes together, per GiB; on a machine
+that has other work to do they say more than the speed does. Peers: stock libutp in a C++ driver,
+npm's utp-native, TLS 1.3 and plain TCP over asyncio, aioquic. Rounds of all of them alternate.
 """
 
 import os
-import resource
 import sys
 import time
 
 import anyio
 
+from benchmarks import bulk_peers
 from benchmarks.children import Child, child, say
 from benchmarks.report import options, row
 from consensus import Node
 from transport.channel import Channel
 
 PIECE = bytes(1 << 18)
+CHANNELS = 16
 
 
 def quorate_server() -> None:
@@ -42,14 +45,9 @@ def quorate_server() -> None:
             say({"key": node.key.hex(), "address": list(node.address)})
             lines = anyio.wrap_file(sys.stdin)
             async for _ in lines:
-                say(_processor_s())
+                say(bulk_peers.processor_s())
 
     anyio.run(main)
-
-
-def _processor_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 async def _fetch(node: Node, key: bytes, size: int) -> tuple[float, float]:
@@ -69,7 +67,7 @@ async def _fetch(node: Node, key: bytes, size: int) -> tuple[float, float]:
 
 def _both(server: Child) -> float:
     server.tell("processor")
-    return float(server.hear()) + _processor_s()
+    return float(server.hear()) + bulk_peers.processor_s()
 
 
 async def quorate(rounds: int, size: int) -> None:
@@ -88,6 +86,14 @@ async def quorate(rounds: int, size: int) -> None:
                 costs.append((_both(server) - before) * (1 << 30) / size)
             row("bulk", "quorate", f"{size >> 20} MiB", speeds, "MB/s")
             row("bulk", "quorate", "processor, both sides", costs, "s/GiB")
+            together = []
+            for _ in range(rounds):
+                started = time.perf_counter()
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(CHANNELS):
+                        tasks.start_soon(_fetch, node, key, size // CHANNELS)
+                together.append(size / (time.perf_counter() - started) / 1e6)
+            row("bulk", "quorate", f"{size >> 20} MiB over {CHANNELS} channels", together, "MB/s")
             for small in (1 << 10, 1 << 14, 1 << 20):
                 firsts, lasts = [], []
                 for _ in range(4 * rounds):
@@ -98,11 +104,35 @@ async def quorate(rounds: int, size: int) -> None:
                 row("bulk", "quorate", f"{small >> 10} KiB, last byte", lasts, "ms")
 
 
+def peers(rounds: int, size: int) -> None:
+    """The channel without the node above it, and everybody else."""
+    found: dict[str, bulk_peers.Peer | None] = {
+        "utp_native, XChaCha20-Poly1305": bulk_peers.utp_native(1, offload=True),
+        "utp_native, AEGIS-256": bulk_peers.utp_native(2, offload=True),
+        "utp_native, XChaCha20-Poly1305, no offload": bulk_peers.utp_native(1, offload=False),
+        "stock libutp in C, not sealed, no offload": bulk_peers.stock_libutp(),
+        "npm utp-native, not sealed": bulk_peers.npm_utp_native(),
+        "asyncio TLS 1.3": bulk_peers.tcp(tls=True),
+        "asyncio TCP": bulk_peers.tcp(tls=False),
+        "aioquic": bulk_peers.aioquic(),
+    }
+    measured: dict[str, list[tuple[float, float]]] = {}
+    for _ in range(rounds):
+        for name, peer in found.items():
+            if peer is not None:
+                measured.setdefault(name, []).append(peer(size))
+    for name, rates in measured.items():
+        row("bulk", name, f"{size >> 20} MiB", [speed / 1e6 for speed, _ in rates], "MB/s")
+        costs = [cost * (1 << 30) / size for _, cost in rates]
+        row("bulk", name, "processor, both sides", costs, "s/GiB")
+
+
 def main() -> None:
     """Measure."""
     chosen = options(__doc__)
     size = (32 << 20) if chosen.quick else int(os.environ.get("BULK_MIB", "512")) << 20
     anyio.run(quorate, chosen.rounds, size)
+    peers(chosen.rounds, size)
 
 
 if __name__ == "__main__":

@@ -46,26 +46,39 @@ def quorate_member() -> None:
                         group = await node.join(command["token"])
                         say(len(group.view.members))
                     case "propose":
-                        await _propose(group, command["read"])
+                        await _propose(group)
+                    case "read":
+                        await _read(group, command["seconds"])
 
     anyio.run(main)
 
 
-async def _propose(group: Any, read: bool) -> None:
-    """Propose (or read) until nothing came for a while and then something did; say when what
-    came before and after the gap did."""
+async def _propose(group: Any) -> None:
+    """Propose until nothing came for a while and then something did; say when what came before
+    and after the gap did."""
     say("proposing")
     before = time.monotonic()
     began = before
     while True:
-        await (group.read() if read else group.propose("work", b"x" * 64))
+        await group.propose("work", b"x" * 64)
         now = time.monotonic()
         if now - before > GAP_S or now - began > PATIENCE_S:
             say([before, now])
             return
         before = now
-        if read:
-            await anyio.sleep(0.001)
+
+
+async def _read(group: Any, seconds: float) -> None:
+    """Read for a while; say how long the longest read took."""
+    await group.read()
+    say("reading")
+    longest = 0.0
+    end = time.monotonic() + seconds
+    while (before := time.monotonic()) < end:
+        await group.read()
+        longest = max(longest, time.monotonic() - before)
+        await anyio.sleep(0.001)
+    say(longest)
 
 
 GAP_S = 0.2
@@ -86,26 +99,49 @@ def _kill(victim: Child, told: Callable[[], list[float]]) -> float:
     return 1e3 * (after - killed)
 
 
+@contextmanager
+def _members() -> Iterator[list[Child]]:
+    """Three members of a group, by seniority."""
+    with ExitStack() as stack:
+        members = [
+            stack.enter_context(child("benchmarks.outage", "quorate_member")) for _ in range(3)
+        ]
+        _do(members[0], do="found")
+        for joiner in members[1:]:
+            token = _do(members[0], do="invite", key=joiner.ready["key"])
+            _do(joiner, do="join", token=token)
+        yield members
+
+
 def quorate(rounds: int, victim: int, proposer: int) -> list[float]:
     """Outages in ms; members are counted by seniority from 0."""
     taken = []
     for _ in range(rounds):
-        with ExitStack() as stack:
-            members = [
-                stack.enter_context(child("benchmarks.outage", "quorate_member")) for _ in range(3)
-            ]
-            _do(members[0], do="found")
-            for joiner in members[1:]:
-                token = _do(members[0], do="invite", key=joiner.ready["key"])
-                _do(joiner, do="join", token=token)
-            _do(members[proposer], do="propose", read=False)
+        with _members() as members:
+            _do(members[proposer], do="propose")
             taken.append(_kill(members[victim], members[proposer].hear))
+    return taken
+
+
+def quorate_reads(rounds: int, victim: int, reader: int) -> list[float]:
+    """The longest read in ms, from before a kill to well after the dead member is out."""
+    taken = []
+    for _ in range(rounds):
+        with _members() as members:
+            _do(members[reader], do="read", seconds=WARM_S + 3.0)
+            time.sleep(WARM_S)
+            os.kill(members[victim].process.pid, signal.SIGKILL)
+            taken.append(1e3 * members[reader].hear())
     return taken
 
 
 def pysyncobj_member(own: int, others: Sequence[int]) -> None:
     """Child: a Raft node that proposes as told, as shipped but for a short tick."""
+    import logging
+
     from pysyncobj import SyncObj, SyncObjConf, replicated
+
+    logging.disable(logging.WARNING)  # It warns of every entry a new leader sends once more.
 
     class Counter(SyncObj):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -184,6 +220,9 @@ def main() -> None:
     for name, victim, proposer in cases:
         taken = quorate(chosen.rounds, victim, proposer)
         row("outage", "quorate", f"after SIGKILL of {name}", taken, "ms", members=3)
+    taken = quorate_reads(chosen.rounds, 0, 1)
+    row("outage", "quorate", "longest read around SIGKILL of the senior member", taken, "ms",
+        members=3)  # fmt: skip
     if available("pysyncobj", "PySyncObj") and not chosen.quick:
         row("outage", "PySyncObj tuned", "after SIGKILL of the leader",
             pysyncobj(chosen.rounds), "ms", members=3)  # fmt: skip

@@ -91,6 +91,7 @@ class FetchRun:
         self.dropped: list[DroppedSource] = []
         self._conversations: dict[int, _Conversation] = {}
         self._live_sources = 0
+        self._opening = 0
         self._rearm = anyio.Event()
         self._over = anyio.Event()
         self._error: BlobError | None = None
@@ -98,7 +99,7 @@ class FetchRun:
     async def run(self, sources: Sequence[Source]) -> None:
         """Fetch. Raises BlobUnavailable, BlobDiskFull, BlobError."""
         chosen = sources[:SOURCES_MAX]
-        self._live_sources = len(chosen)
+        self._live_sources = self._opening = len(chosen)
         async with anyio.create_task_group() as tasks:
             for source in chosen:
                 tasks.start_soon(self._use, source)
@@ -134,13 +135,20 @@ class FetchRun:
             await anyio.sleep(REOPEN_DELAYS_S[attempt])
             attempt += 1
         self._live_sources -= 1
+        self._opens(-1)
         if self._live_sources == 0:
             self.core.no_more_sources(anyio.current_time())
             await self._process()
 
+    def _opens(self, more: int) -> None:
+        self._opening += more
+        self.core.opening(self._opening > 0, anyio.current_time())
+        self._rearm.set()
+
     async def _converse(self, source: Source, channel: ByteChannel) -> SourceDropped | None:
         """Until the source is dropped or the fetch is over; the channel is closed then."""
         number = self.core.add_source(anyio.current_time())
+        self._opens(-1)
         conversation = self._conversations[number] = _Conversation()
         try:
             with conversation.scope:
@@ -150,6 +158,7 @@ class FetchRun:
                     await self._receive(number, channel)
         finally:
             del self._conversations[number]
+            self._opens(+1)
             with anyio.move_on_after(1.0, shield=True), suppress(*CHANNEL_ERRORS):
                 await channel.aclose()
         dropped = conversation.dropped

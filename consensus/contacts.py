@@ -58,12 +58,23 @@ class Contacts:
         if addresses and (status is None or not status.up):
             self._peers.connect(peer, addresses, now)
 
-    def attempt(self, peer: bytes, addresses: tuple[Address, ...], now: float) -> bool:
-        """Begin to connect to what another member named: key and addresses may be anything."""
+    def renew(self, peer: bytes, now: float) -> None:
+        """Try for a presence beside one that is silent."""
+        addresses = self.addresses(peer)
+        if addresses:
+            self._peers.connect(peer, addresses, now)
+
+    def attempt(self, member: Member, addresses: tuple[Address, ...], now: float) -> bool:
+        """Begin to connect to what another member named: key and addresses may be anything.
+
+        A presence with an earlier life of the peer may still look well: nobody may have said
+        anything in it for a while.
+        """
         if not addresses:
             return False
+        anew = self.lives.get(member.key) not in (None, member.incarnation)
         try:
-            self._peers.connect(peer, addresses, now)
+            self._peers.connect(member.key, addresses, now, anew=anew)
         except LocalError:
             return False
         return True

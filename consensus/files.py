@@ -13,7 +13,7 @@ from pathlib import Path
 from anyio import CancelScope, to_thread
 
 from consensus.core.token import Invitation
-from consensus.store import KnownPeer, NodeStore, StoreError
+from consensus.store import GroupRecord, KnownPeer, NodeStore, StoreError
 from transport.core.keys import Identity
 from transport.core.types import Address
 from transport.identity import decode_identity, encode_identity
@@ -82,6 +82,23 @@ class NodeFiles:
             await to_thread.run_sync(self._store.remember_peer, record)
         except StoreError:
             return
+
+    @property
+    def store(self) -> NodeStore:
+        """The node's file. Raises StoreError when there is none."""
+        if self._store is None:
+            raise StoreError("a durable group needs a file: open the node with a path")
+        return self._store
+
+    def stored_groups(self) -> list[GroupRecord]:
+        """The durable groups that live on, and, as long as there are any, those this life was in
+        and is out of. With none alive the latter are forgotten."""
+        rows = self._store.groups() if self._store is not None else []
+        if not any(row.origin for row in rows):
+            for row in rows:
+                self.store.forget_group(row.id)
+            return []
+        return rows
 
     def check(self, invitation: Invitation) -> None:
         """Raise TokenError if this node cannot use the invitation now."""

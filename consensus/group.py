@@ -258,6 +258,13 @@ class Group:
             raise CertificateError("not a decision of this group")
         return await self._node.certificates.gather(self, decision.source[1], timeout_s)
 
+    async def recorded(self, after: int = 0, limit: int = 1000) -> list[Decision]:
+        """Of a durable group, up to `limit` of the decisions on this node's disk with an index
+        above `after`, in order: what was reported here is among them, and after a crash perhaps
+        more. Their view names its number only. Raises StoreError."""
+        decisions = await self._node.recorded(self.id, after, limit)
+        return [describe(decision, None, self) for decision in decisions]
+
     # For the node.
 
     async def changed(self) -> None:

@@ -7,7 +7,7 @@ is answered when the group has decided. Both are ordinary `ask`s.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from consensus.addresses import is_address
@@ -38,6 +38,10 @@ class _Issued:
     group: Group
     invitation: Invitation
     uses: int
+    """Admissions it is still good for."""
+    taken_by: set[bytes] = field(default_factory=set)
+    """Who took a use whose outcome is not known yet. Such a use is his alone: he may try again
+    with it, and nobody else gets in by it, since he may have got in already."""
 
 
 class Invitations:
@@ -85,8 +89,11 @@ class Invitations:
         issued = self._issued.get(shown.invitation_id)
         # The signature covers all but a bearer secret, and over that its commitment: a token
         # that parses and was signed here is the one that was given out.
-        mine = issued is not None and shown == issued.invitation and issued.uses > 0
-        if issued is None or not mine:
+        if (
+            issued is None
+            or shown != issued.invitation
+            or (issued.uses < 1 and proposal.proposer not in issued.taken_by)
+        ):
             raise TokenError("the invitation was not given out here, or is used up or revoked")
         shown.check(proposal.proposer, time.time())
         return issued
@@ -105,24 +112,32 @@ class Invitations:
             issued = self._find(proposal)
         except TokenError as error:
             return reject(str(error))
-        # Taken while the group decides, so that a text for one is not used by two at once; given
-        # back if nobody came in by it.
-        issued.uses -= 1
-        outcome, reasons = Outcome.UNKNOWN, list[str]()
+        joiner = proposal.proposer
+        if joiner not in issued.taken_by:
+            issued.uses -= 1
+            issued.taken_by.add(joiner)
         try:
             outcome, reasons = await self._node.sponsor(
-                issued.group, proposal.proposer, _addresses(proposal.body)
+                issued.group, joiner, _addresses(proposal.body)
             )
+        except GroupError as error:  # Not proposed, or abandoned: nobody came in by it.
+            self._give_back(issued, joiner)
+            return reject(str(error))
         except (ConsensusError, TimeoutError) as error:
             return reject(str(error))
-        finally:
-            if outcome is not Outcome.COMMITTED:
-                issued.uses += 1
-            elif issued.uses == 0:
-                self._issued.pop(issued.invitation.invitation_id, None)
         if outcome is Outcome.COMMITTED:
+            issued.taken_by.discard(joiner)
+            if issued.uses < 1 and not issued.taken_by:
+                self._issued.pop(issued.invitation.invitation_id, None)
             return accept()
+        self._give_back(issued, joiner)
         return reject("the group said no: " + ("; ".join(reasons) or outcome.name.lower()))
+
+    @staticmethod
+    def _give_back(issued: _Issued, joiner: bytes) -> None:
+        if joiner in issued.taken_by:
+            issued.taken_by.discard(joiner)
+            issued.uses += 1
 
 
 def rules(config: GroupConfig) -> dict[str, Any]:
@@ -131,6 +146,7 @@ def rules(config: GroupConfig) -> dict[str, Any]:
         "casting_vote": config.casting_vote,
         "window_total": config.window_total,
         "replicated": config.asks_for_snapshots,
+        "durable": config.durable,
     }
 
 
@@ -141,10 +157,14 @@ def config_untrusted(answer: Any) -> GroupConfig:
             "casting_vote": bool() as casting,
             "window_total": int() as window,
             "replicated": bool() as replicated,
+            "durable": bool() as durable,
         }:
             try:
                 return GroupConfig(
-                    casting_vote=casting, window_total=window, asks_for_snapshots=replicated
+                    casting_vote=casting,
+                    window_total=window,
+                    asks_for_snapshots=replicated,
+                    durable=durable,
                 )
             except Exception as error:
                 raise TokenError(f"the sponsor's rules are out of bounds: {error}") from error

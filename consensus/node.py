@@ -18,14 +18,16 @@ from consensus.asking import Asking
 from consensus.blobservice import BlobService, OnProgress
 from consensus.certificates import SIGN, Certificates
 from consensus.core import outputs
+from consensus.core import types as core
 from consensus.core.blobtree import BlobRef
 from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
 from consensus.core.founding import NONCE_SIZE, Founding, group_id
 from consensus.core.notary import Notary
-from consensus.core.token import parse_untrusted
+from consensus.core.token import TokenError, parse_untrusted
 from consensus.core.types import Content, Member, Outcome
 from consensus.decision import Decision
+from consensus.durable import DurableGroups
 from consensus.files import NodeFiles
 from consensus.group import Group, Handler
 from consensus.invitations import ENQUIRE, JOIN, Invitations, config_untrusted
@@ -71,7 +73,10 @@ class Node:
         self.key = identity.key
         self.sign = identity.sign
         self.on_progress: OnProgress | None = None
-        incarnation = int.from_bytes(os.urandom(8), "big")
+        stored = files.stored_groups()
+        incarnation = (
+            stored[0].incarnation if stored else int.from_bytes(os.urandom(8), "big")
+        )
         clock = anyio.current_time
         self._machine = Machine(identity, config.machine, os.urandom, clock(), incarnation)
         self._endpoint = Endpoint(
@@ -88,11 +93,13 @@ class Node:
         self._blobs = BlobService(
             files.blobs, config.blob_limit_bytes, self._services, self._shares_group
         )
+        self._durables = DurableGroups(self, files)
         self.invitations = Invitations(self)
         self._handlers[ENQUIRE] = self.invitations.enquire
         self._handlers[JOIN] = self.invitations.join
         self.certificates = Certificates(self)
         self._handlers[SIGN] = self.certificates.sign
+        self._machine.absent = {group_number(row.id) for row in stored if row.origin}
         for peer, addresses in files.known_peers():
             self._machine.contacts.know(peer, addresses)
 
@@ -176,27 +183,46 @@ class Node:
         return await self._asking.ask(peer, kind, pack(body), deadline_s, timeout_s)
 
     async def found(
-        self, name: str, *, config: GroupConfig | None = None, replica: Replica | None = None
+        self,
+        name: str,
+        *,
+        config: GroupConfig | None = None,
+        replica: Replica | None = None,
+        durable: bool = False,
     ) -> Group:
         """Found a group: a view of one, this node; `replica`: the state its members keep, see
-        `Replica.found`. Raises GroupError."""
+        `Replica.found`; `durable`: it outlives its members' processes, see `resume`. Raises
+        GroupError, StoreError."""
         config = replace(config or GroupConfig(), asks_for_snapshots=replica is not None)
+        config = replace(config, durable=durable or config.durable)
+        if config.durable and replica is not None:
+            raise GroupError("a durable group keeps no replica: see Group.recorded")
         founding = Founding(
             name, self.random(NONCE_SIZE), self.me, config.casting_vote, config.window_total
         ).encode()
         return await self._enter(name, group_id(founding), config, None, founding, replica)
 
     async def join(
-        self, token: str, *, timeout_s: float = JOIN_TIMEOUT_S, replica: Replica | None = None
+        self,
+        token: str,
+        *,
+        sponsor: bytes | None = None,
+        timeout_s: float = JOIN_TIMEOUT_S,
+        replica: Replica | None = None,
     ) -> Group:
         """Join the group that an invitation is for; returns once this node is in its view.
-        `replica`: the state its members keep, see `Replica.join`.
+
+        `sponsor`: the key of whom the invitation is expected from; give it where the text came by
+        a way on which it could have been exchanged for another. `replica`: the state its members
+        keep, see `Replica.join`.
 
         Raises TokenError when the invitation is no good here, Rejected when the group or the
         sponsor says no, TimeoutError, OutcomeUnknown.
         """
         invitation = parse_untrusted(token, verify)
         self._files.check(invitation)
+        if sponsor not in (None, invitation.sponsor):
+            raise TokenError("the invitation is from another sponsor than the one expected")
         sponsor = invitation.sponsor
         number = group_number(invitation.group)
         if number in self._groups and self._groups[number].ended is None:
@@ -252,6 +278,14 @@ class Node:
         await self._blobs.fetch(ref, peers, to, on_progress)
 
     # For the parts of a node.
+
+    async def recorded(self, group_id: bytes, after: int, limit: int) -> list[core.Decision]:
+        """Decisions of a durable group from the disk."""
+        return await self._durables.recorded(group_id, after, limit)
+
+    def member(self, peer: bytes) -> Member:
+        """A peer in its present life. Raises GroupError without a presence."""
+        return self._machine.contacts.member(peer)
 
     @property
     def me(self) -> Member:
@@ -335,6 +369,8 @@ class Node:
         replica: Replica | None = None,
     ) -> Group:
         number = group_number(group_id)
+        if config.durable:
+            await self._durables.begin(name, group_id, config, founding, sponsor)
         self._drop(number, "entered anew")
         notary = Notary(self.me, group_id, founding, self.sign, verify)
         group = Group(self, number, group_id, name, config, notary)
@@ -346,6 +382,7 @@ class Node:
             if sponsor is None:
                 self.machine_do(lambda m, now: m.found(number, config, now, notary))
                 self._endpoint.flush()
+                await group.installed.wait()
             else:
                 self.machine_do(lambda m, now: m.join(number, sponsor, config, now, notary))
         except GroupError:
@@ -353,9 +390,23 @@ class Node:
             raise
         return group
 
+    async def resume(self) -> tuple[Group, ...]:
+        """Go on with the durable groups that are in the node's file, as the same life. Register
+        handlers first: votes that were not given are asked for again. Raises StoreError when a
+        log is damaged."""
+        resumed = []
+        for number, stored in await self._durables.rebuild():
+            group = Group(self, number, stored.id, stored.name, stored.config, stored.notary)
+            self._groups[number] = group
+            self._machine.resume(number, stored.durable, self._endpoint.clock())
+            self._endpoint.touch()
+            resumed.append(group)
+        return tuple(resumed)
+
     def _drop(self, number: int, reason: str) -> None:
         group = self._groups.pop(number, None)
         if group is not None:
+            self._durables.over(group.id)
             group.close(reason)
             self.machine_do(lambda m, now: m.drop(number, now))
 
@@ -376,17 +427,22 @@ class Node:
             elif type(output) is outputs.Accused:
                 who = output.member.key.hex()[:16]
                 log.warning("%s: %s broke the protocol: %s", group.name, who, output.what)
+            elif type(output) is outputs.Persist:
+                self._durables.write(group.id, number, output)
+            elif type(output) is outputs.Ended:
+                self._durables.over(group.id)
             else:
                 group.take(output)
         elif isinstance(event, PresenceUp):
             self._connected(event.peer)
-            self._remember(event.peer)
+            self._remember(event.peer, event.address)
         elif isinstance(event, ConnectFailed):
             self._connected(event.peer)
 
-    def _remember(self, peer: bytes) -> None:
+    def _remember(self, peer: bytes, *newest: Address) -> None:
         if self._durable and self._tasks is not None:
-            addresses = self._machine.contacts.addresses(peer)
+            found = (*newest, *self._machine.contacts.addresses(peer))
+            addresses = tuple(dict.fromkeys(found))
             self._tasks.start_soon(self._files.remember, peer, addresses)
 
     def _connected(self, peer: bytes) -> None:
@@ -406,6 +462,7 @@ class Node:
         with self._endpoint.opened():
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._endpoint.run)
+                self._tasks.start_soon(self._durables.run)
                 try:
                     yield self
                 except Exception as error:  # Outside of the task group it is not wrapped.

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from consensus.core.durable import DurableGroup
 from consensus.core.errors import MessageError
 from consensus.core.group import Group
 from consensus.core.kinds import VOUCH
@@ -38,20 +39,29 @@ class Slot:
     """One group of a node. `peer` is set for the view of two of `ask`."""
 
     __slots__ = (
-        "armed", "assemblers", "awaited", "candidates", "group", "joining", "lease", "lost_because",
-        "members", "notary", "number", "peer",
+        "armed", "assemblers", "awaited", "candidates", "durable", "group", "joining", "lease",
+        "lost_because", "members", "notary", "number", "peer",
     )  # fmt: skip
 
     def __init__(
         self,
-        group: Group,
+        group: Group | DurableGroup,
         number: int,
         peer: bytes | None = None,
         sponsor: Member | None = None,
         notary: Notary | None = None,
     ) -> None:
-        self.group = group
         self.notary = notary
+        self.durable: DurableGroup | None = None
+        """What stands between the group and everything else, if it is to outlive the process."""
+        if isinstance(group, DurableGroup):
+            self.durable = group
+        elif group.config.durable:
+            self.durable = DurableGroup(group, notary)
+        else:
+            self.group = group
+        if self.durable is not None:
+            self.group = self.durable.as_group()
         self.number = number
         self.peer = peer
         self.joining = sponsor is not None
@@ -71,7 +81,7 @@ class Slot:
             if entry[:1] != _PART:
                 self._take(sender, decode_untrusted(entry))
                 return
-            if self.peer is None and sender not in self.members:
+            if self.peer is None and not self._knows(sender):
                 return  # Only members, and a joiner's sponsor, send what does not fit one entry.
             assembler = self.assemblers.get(sender)
             if assembler is None:
@@ -84,8 +94,11 @@ class Slot:
             if message is not None:
                 self._take(sender, message)
 
+    def _knows(self, sender: Member) -> bool:
+        return sender in self.members or sender in self.group.view.members
+
     def _take(self, sender: Member, message: Message) -> None:
-        if message[0] < VOUCH:
+        if message[0] < VOUCH or self.durable is not None:
             self.group.receive(sender, message)
         elif self.notary is not None:
             self.notary.receive(sender, message)
@@ -93,7 +106,17 @@ class Slot:
     def poll(self) -> list[Output]:
         """What the group asks for, with what its notary adds."""
         outputs = self.group.poll()
-        return outputs if self.notary is None else self.notary.accompany(outputs)
+        if self.notary is None or self.durable is not None:
+            return outputs
+        return self.notary.accompany(outputs)
+
+    def lane_began(self, member: Member) -> bool:
+        """The lane to this life of a member began anew. Whether that is no matter to the group."""
+        self.assemblers.pop(member, None)
+        if self.durable is None:
+            return False
+        self.durable.lane_began(member)
+        return True
 
     def renew(self, members: tuple[Member, ...]) -> None:
         """These are the other members now; pieces of messages from others are void."""

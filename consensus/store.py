@@ -51,7 +51,7 @@ CREATE TABLE groups (
     id BLOB PRIMARY KEY CHECK (length(id) = 32),
     name TEXT NOT NULL,
     incarnation BLOB NOT NULL CHECK (length(incarnation) = 8),
-    view BLOB NOT NULL,
+    origin BLOB NOT NULL,
     mark INTEGER NOT NULL CHECK (mark >= 0)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE decisions (
@@ -59,6 +59,10 @@ CREATE TABLE decisions (
     place INTEGER NOT NULL CHECK (place >= 0),
     data BLOB NOT NULL,
     PRIMARY KEY (group_id, place)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE checkpoints (
+    group_id BLOB PRIMARY KEY REFERENCES groups (id) ON DELETE CASCADE,
+    data BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE log (
     group_id BLOB NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
@@ -104,8 +108,8 @@ class GroupRecord:
     name: str
     incarnation: int
     """This node's incarnation in it, 64 bits."""
-    view: bytes
-    """The last view installed, as the engine encodes it."""
+    origin: bytes
+    """What the group was made with, as `consensus.durable` encodes it."""
     mark: int
     """Index of the last decision delivered to the application; 0 before the first."""
 
@@ -239,11 +243,11 @@ class NodeStore:
         self._run(
             "INSERT INTO groups VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
             " name = excluded.name, incarnation = excluded.incarnation,"
-            " view = excluded.view, mark = excluded.mark",
+            " origin = excluded.origin, mark = excluded.mark",
             group.id,
             group.name,
             group.incarnation.to_bytes(8, "big"),
-            group.view,
+            group.origin,
             group.mark,
         )
 
@@ -253,12 +257,13 @@ class NodeStore:
 
     def group(self, group: bytes) -> GroupRecord | None:
         """The record of a group, if there is one."""
-        row = self._one("SELECT id, name, incarnation, view, mark FROM groups WHERE id = ?", group)
+        query = "SELECT id, name, incarnation, origin, mark FROM groups WHERE id = ?"
+        row = self._one(query, group)
         return None if row is None else _group(row)
 
     def groups(self) -> list[GroupRecord]:
         """All groups, by name."""
-        query = "SELECT id, name, incarnation, view, mark FROM groups ORDER BY name, id"
+        query = "SELECT id, name, incarnation, origin, mark FROM groups ORDER BY name, id"
         return [_group(row) for row in self._all(query)]
 
     def forget_group(self, group: bytes) -> None:
@@ -316,6 +321,15 @@ class NodeStore:
             group,
             through,
         )
+
+    def save_checkpoint(self, group: bytes, data: bytes) -> None:
+        """Keep the whole state of a durable group; replaces the one before."""
+        self._run("INSERT OR REPLACE INTO checkpoints VALUES (?, ?)", group, data)
+
+    def checkpoint(self, group: bytes) -> bytes | None:
+        """The last checkpoint of a group, if there is one."""
+        row = self._one("SELECT data FROM checkpoints WHERE group_id = ?", group)
+        return None if row is None else bytes(row[0])
 
     def _run(self, statement: str, *values: Any) -> None:
         with self._mutex:

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from consensus.core.blobtree import BlobRef
 from consensus.core.config import ANSWER_SIZE_MAX, REASON_SIZE_MAX
 from consensus.core.errors import ConsensusError
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("quorate")
 RESERVED_PREFIX = "quorate."
+BLOBS_SHARE = 0.9
+"""Of a proposal's deadline: after so much of it the reason for a reject is that blobs are not here,
+and not that a program did not answer."""
 Answer = Callable[[ProposalId, Vote], None]
 
 
@@ -91,8 +96,13 @@ class Voting:
     ) -> None:
         peers = (proposal.proposer,) if group is None else group.peers()
         try:
-            for ref in proposal.blobs:
-                await self._node.fetch(ref, peers, None, self._node.on_progress)
+            with anyio.move_on_after(BLOBS_SHARE * proposal.deadline_s) as scope:
+                for ref in proposal.blobs:
+                    await self._node.fetch(ref, peers, None, self._node.on_progress)
+            if scope.cancelled_caught:
+                # What has come is kept: another proposal of it will find it further on.
+                answer(proposal_id, _no("could not get the blob: it did not come in time"))
+                return
         except (ConsensusError, TransportError, OSError) as error:
             answer(proposal_id, _no(f"could not get the blob: {error}"))
             return

@@ -12,6 +12,11 @@ from transport.core.types import Address
 from utp_native import ChannelClosed, ChannelEvent, EventKind, NativeError, Pump, TooMany
 
 READ_SIZE_MAX = 1 << 18
+SPENT_MAX = 8
+"""Keys remembered for a peer: a quarter of an hour of renewals, where a presence drains for
+seconds."""
+SPENT_PEERS_MAX = 131_072
+"""Peers whose keys are remembered: as many as the table of peers holds."""
 
 
 class ChannelBroken(RemoteError):
@@ -138,20 +143,42 @@ class ChannelTable:
         """Peers whose presence is up and has no plane yet: it waits to be confirmed."""
         self._planes: dict[bytes, tuple[int, int, int]] = {}
         """Handle, incarnation and suite, by peer."""
+        self._spent: dict[bytes, tuple[bytes, ...]] = {}
+        """The ids of the keys last installed for a peer, the newest last; peers in the order in
+        which they last came."""
         self._peers: dict[int, bytes] = {}
 
     def add_plane(self, event: BulkPlane) -> None:
         """Keys for bulk to and from a peer. Channels go on under them if it is the same life of
-        the peer with the same suite; otherwise they fail."""
+        the peer with the same suite; otherwise they fail.
+
+        Keys that were installed before are never installed again: the pump would count from 0
+        under them once more, and use a nonce twice. The present ones are left as they are; with
+        earlier ones there is no bulk until the presence is renewed.
+        """
         peer, plane = event.peer, event.plane
+        spent = self._spent.pop(peer, ())
         there = self._planes.get(peer)
-        if there is not None and there[1:] == (event.incarnation, plane.suite):
-            self._pump.rekey_plane(there[0], plane, send_now=plane.initiator)
+        if plane.receive_cid in spent:
+            self._spent[peer] = spent
+            if plane.receive_cid != spent[-1]:
+                self.remove_plane(peer)
             return
-        self.remove_plane(peer)
-        # Which side numbers its channels evenly must outlast the presence, and who began that
-        # may differ between two presences that crossed: the keys settle it.
-        handle = self._pump.add_plane(replace(plane, initiator=self._own_key < peer))
+        if len(self._spent) >= SPENT_PEERS_MAX:
+            del self._spent[next(iter(self._spent))]
+        self._spent[peer] = (*spent, plane.receive_cid)[-SPENT_MAX:]
+        try:
+            if there is not None and there[1:] == (event.incarnation, plane.suite):
+                self._pump.rekey_plane(there[0], plane, send_now=plane.initiator)
+                return
+            self.remove_plane(peer)
+            # Which side numbers its channels evenly must outlast the presence, and who began that
+            # may differ between two presences that crossed: the keys settle it.
+            handle = self._pump.add_plane(replace(plane, initiator=self._own_key < peer))
+        except NativeError:
+            # Nothing a peer can bring about may end the node: it has no bulk with us, that is all.
+            self.remove_plane(peer)
+            return
         self._planes[peer] = (handle, event.incarnation, plane.suite)
         self._peers[handle] = peer
         self.expect(peer, False)

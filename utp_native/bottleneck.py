@@ -72,9 +72,7 @@ class Result:
 
     def queue_median_s(self, start_s: float, end_s: float) -> float:
         """The queue's median length between two instants."""
-        return statistics.median(
-            self.queue_s[round(start_s / _SLOT_S) : round(end_s / _SLOT_S)]
-        )
+        return statistics.median(self.queue_s[round(start_s / _SLOT_S) : round(end_s / _SLOT_S)])
 
 
 def jain(rates: Sequence[float]) -> float:

@@ -162,7 +162,9 @@ class GroupBase:
     def _deliver(self) -> None:
         raise NotImplementedError
 
-    def _propose_soon(self, content: Content, *, resubmit: bool = True) -> Ticket:
+    def _propose_soon(
+        self, content: Content, *, resubmit: bool = True, ticket: Ticket | None = None
+    ) -> Ticket:
         raise NotImplementedError
 
     def _reconsider(self) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -131,6 +131,21 @@ class Chain:
         places = list(self._places)
         before = places[first - 1].head if first else self._base
         return before, tuple(p.leaf for p in places[first + 1 : last + 1])
+
+    def remembered(self) -> list[Any]:
+        """All that `recalled` needs, made of plain values."""
+        self._hash()
+        places = [list(place) for place in self._places]
+        return [self._view, self._index, self._head, self._base, places]
+
+    @classmethod
+    def recalled(cls, remembered: list[Any]) -> Chain:
+        """The chain whose `remembered` this is."""
+        view, index, head, base, places = remembered
+        chain = cls(view, index, head)
+        chain._base = base
+        chain._places.extend(Place(*place) for place in places)
+        return chain
 
     def _number_of(self, view: int, index: int) -> int | None:
         """Where in the list, from the newest back: what is asked for is mostly new."""

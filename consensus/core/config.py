@@ -76,6 +76,9 @@ class GroupConfig:
     """A member that broke the protocol is answered with a kick."""
     on_silence_kick: bool = False
     """A program that does not answer in time is answered with the kick of its member."""
+    durable: bool = False
+    """What members are given is on their disks before anything that depends on it is said or
+    reported, so that they go on after their processes died. Costs a disk's commit a step."""
     window_total: int = WINDOW_TOTAL_MAX
     """Proposals in flight in the whole view (1 to 256, at least one a member)."""
     takeover_s: float = 0.5

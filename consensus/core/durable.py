@@ -1,4 +1,4 @@
-"""A group that outlives its process: rebuilt from what it was given, with lanes that outlive it too.
+"""A group that outlives its process: rebuilt from what it was given, with lanes that outlive it.
 
 A group is a function of what it is given, so what it was given is all that has to be on disk. A
 `DurableGroup` stands in a group's place and writes down every input. A **turn** is what came in
@@ -12,9 +12,10 @@ first in, first out, exactly once, between the two lives (`Line`). A lane of the
 a process. What one end had sent and the other has not on disk is sent again on the next lane:
 
 1. Messages are counted, on either side, for each pair of lives. RESUME and SEEN are not.
-2. On a lane that began anew each end first says RESUME(n): how many it has received. Nothing else is
-   sent, and what comes is dropped, until the other's RESUME is here; then what is beyond the other's
-   n is sent again. Whoever is told RESUME without having said it on that lane, says it.
+2. On a lane that began anew each end first says RESUME(n): how many it has received. Nothing else
+   is sent, and what comes is dropped, until a RESUME of the other is here; then what is beyond the
+   other's n is sent again. A RESUME is answered with one that says it is an answer and needs none,
+   so it does not matter if one end was not there when the lane began, or sees no new lane.
 3. SEEN(n): n are received *and on disk*; only those are forgotten by their sender.
 4. Who is told that more was received than it ever sent has been started from an old copy of its
    file. It has forgotten votes it gave, so it stops for good. Whoever is asked for what was
@@ -27,7 +28,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from .base import Phase
 from .config import GroupConfig
@@ -36,11 +37,25 @@ from .frozen import FrozenError, freeze, thaw
 from .group import Group
 from .kinds import RESUME, SEEN, VOUCH
 from .notary import Notary
-from .outputs import Arm, Decided, Disarm, Ended, Installed, Lost, Output, Send
-from .types import Decision, Member, Message, Timer
+from .outputs import (
+    Arm,
+    Decided,
+    Disarm,
+    Ended,
+    Expelled,
+    Installed,
+    Lost,
+    Output,
+    Persist,
+    Send,
+    SnapshotReceived,
+)
+from .types import Member, Message, Timer
 
 SEEN_EVERY = 64
 """Messages of one member that are on disk here before it is told so."""
+LINES_MAX = 4096
+"""Lives of members, joiners and strangers whose messages are counted."""
 UNSEEN_MAX = 65_536
 """Messages kept for one member until it has them on disk; beyond, it counts as lost."""
 CHECKPOINT_EVERY = 2048
@@ -50,9 +65,9 @@ _PERSON = b"quorate log 1"
 
 INPUTS = (
     "propose", "answer", "receive", "accuse", "fire", "sponsor", "kick", "leave", "reached",
-    "snapshot", "link", "lost", "read", "renew_lease", "cancel_read", "evidence",
+    "snapshot", "link", "lost", "read", "renew_lease", "cancel_read",
 )  # fmt: skip
-"""The inputs of a group, and of its notary (`evidence`); the position stands in the records."""
+"""The inputs of a group and its notary; the position stands in the records: add at the end."""
 _CODES = {name: code for code, name in enumerate(INPUTS)}
 
 
@@ -60,21 +75,10 @@ class LogDamaged(ConsensusError):
     """The log of a group cannot be replayed: it was altered, torn, or written by something else."""
 
 
-class Persist(NamedTuple):
-    """Write this down, after everything before it, then call `persisted(seq)`."""
-
-    seq: int
-    record: bytes
-    decisions: tuple[Decision, ...]
-    """Those of this turn: they are reported once it is on disk."""
-    checkpoint: bytes | None
-    """The whole state after this record; with it on disk, records up to `seq` are void."""
-
-
 class Line:
     """The messages between this life and another member's, over all lanes."""
 
-    __slots__ = ("base", "kept", "open", "received", "released", "said", "seen", "stored")
+    __slots__ = ("base", "kept", "open", "received", "released", "seen", "stored")
 
     def __init__(self) -> None:
         self.kept: deque[Message] = deque()
@@ -90,8 +94,11 @@ class Line:
         """How many it was last told are on disk."""
         self.open = True
         """Both ends know what the other has: messages may go, and count when they come."""
-        self.said = True
-        """RESUME was said on the present lane."""
+
+    def drop(self) -> None:
+        """Forget what is kept; what the other end lacks of it, it will never have."""
+        self.base += len(self.kept)
+        self.kept.clear()
 
 
 class _Turn(NamedTuple):
@@ -117,10 +124,23 @@ class DurableGroup:
         self._touched: dict[Member, None] = {}
         """Members heard in the open turn."""
         self._timers: dict[Timer, float] = {}
+        self._snapshot: SnapshotReceived | None = None
+        """What a joiner began with: its application may have to, again."""
+        self._before: tuple[Member, ...] = ()
+        """The members of the view installed last."""
         self._control: list[Output] = []
         """What may leave at once: it depends on nothing that is not on disk."""
         self._fresh = True
         """Nothing was polled in this life of the object."""
+
+    def as_group(self) -> Group:
+        """This, as what it stands in the place of."""
+        return cast(Group, self)
+
+    @property
+    def sponsor_awaited(self) -> Member | None:
+        """A joiner's sponsor, until it is installed."""
+        return self.group._sponsor if self.group.phase == Phase.JOINING else None
 
     # -- inputs ------------------------------------------------------------------------------
 
@@ -132,30 +152,39 @@ class DurableGroup:
 
         def given(*arguments: Any) -> Any:
             self._inputs.append((code, arguments))
-            return getattr(self.group, name)(*arguments)
+            return self._apply(name, arguments)
 
         return given
+
+    def _apply(self, name: str, arguments: tuple[Any, ...]) -> Any:
+        if name == "fire":
+            self._timers.pop(arguments[0], None)
+        elif name == "receive":
+            sender, message = arguments
+            self._line(sender).received += 1
+            if message[0] < VOUCH:
+                self.group.receive(sender, message)
+            elif self.notary is not None:
+                self.notary.receive(sender, message)
+            return None
+        return getattr(self.group, name)(*arguments)
 
     def receive(self, sender: Member, message: Message) -> None:
         """The next message on the lane from `sender`, of its group or its notary."""
         kind = message[0]
-        line = self._line(sender)
+        line = self._lines.get(sender)
+        if line is None:
+            if len(self._lines) >= LINES_MAX:
+                return
+            line = self._line(sender)
         if kind == RESUME:
-            self._on_resume(sender, line, message[4])
+            self._on_resume(sender, line, *message[4:])
         elif kind == SEEN:
             self._on_seen(sender, line, message[4])
         elif line.open:
-            line.received += 1
             self._touched[sender] = None
-            self._inputs.append((_CODES["evidence" if kind >= VOUCH else "receive"],
-                                 (sender, message)))  # fmt: skip
-            self._give(sender, message)
-
-    def _give(self, sender: Member, message: Message) -> None:
-        if message[0] < VOUCH:
-            self.group.receive(sender, message)
-        elif self.notary is not None:
-            self.notary.receive(sender, message)
+            self._inputs.append((_CODES["receive"], (sender, message)))
+            self._apply("receive", (sender, message))
 
     @property
     def caught_up(self) -> bool:
@@ -168,10 +197,10 @@ class DurableGroup:
         """What may be done now, in order: what is on disk, and what is to be written down."""
         outputs: list[Output] = self._control
         self._control = []
-        if self._inputs or self._fresh:
-            outputs.append(self._end_turn())  # type: ignore[arg-type]
         while self._turns and self._turns[0].seq <= self._stored:
             self._release(self._turns.popleft(), outputs)
+        if self._inputs or self._fresh:
+            outputs.append(self._end_turn())
         return outputs
 
     def persisted(self, seq: int) -> None:
@@ -190,7 +219,10 @@ class DurableGroup:
         self._turns.append(_Turn(self.seq, outputs, received))
         decisions = tuple(o.decision for o in outputs if type(o) is Decided and o.decision.index)
         due = self.seq % CHECKPOINT_EVERY == 0 or any(type(o) is Installed for o in outputs)
-        return Persist(self.seq, record, decisions, self._checkpoint() if due else None)
+        restored = next(((o.index, o.data) for o in reversed(outputs)
+                         if type(o) is SnapshotReceived), None)  # fmt: skip
+        checkpoint = self._checkpoint() if due else None
+        return Persist(self.seq, record, decisions, restored, checkpoint)
 
     def _poll_group(self) -> list[Output]:
         """Poll the group, and take note of what a later life of this object must know."""
@@ -207,13 +239,26 @@ class DurableGroup:
                 self._timers.pop(output.timer, None)
             elif type(output) is Ended:
                 self._timers.clear()
+            elif type(output) is SnapshotReceived:
+                self._snapshot = output
+            elif type(output) is Installed:
+                self._renew(output.view.members)
         return outputs
+
+    def _renew(self, members: tuple[Member, ...]) -> None:
+        """Who is neither in this view nor in the one before is not waited for any more."""
+        for member, line in self._lines.items():
+            if member not in members and member not in self._before:
+                line.drop()
+        self._before = members
 
     def _release(self, turn: _Turn, into: list[Output]) -> None:
         for output in turn.outputs:
             if type(output) is Send:
                 line = self._lines[output.to]
                 line.released += 1
+                if len(line.kept) > UNSEEN_MAX:
+                    self._give_up(output.to)
                 if not line.open:
                     continue
             into.append(output)
@@ -223,8 +268,6 @@ class DurableGroup:
             if line.open and count - line.seen >= SEEN_EVERY:
                 line.seen = count
                 into.append(Send(member, (SEEN, *self._head(), count)))
-            if len(line.kept) > UNSEEN_MAX:
-                self._give_up(member)
 
     # -- lanes -------------------------------------------------------------------------------
 
@@ -241,18 +284,20 @@ class DurableGroup:
         """The transport has a lane to this life of a member that is not the one there was."""
         line = self._lines.get(member)
         if line is not None:
-            line.open = line.said = False
-            self._say_resume(member, line)
+            line.open = False
+            self._say_resume(member, line, answer=False)
 
-    def _say_resume(self, member: Member, line: Line) -> None:
-        line.said = True
-        self._control.append(Send(member, (RESUME, *self._head(), line.received)))
+    def _say_resume(self, member: Member, line: Line, *, answer: bool) -> None:
+        message = (RESUME, *self._head(), line.received, int(answer))
+        self._control.append(Send(member, message))
 
-    def _on_resume(self, member: Member, line: Line, count: int) -> None:
-        if not line.said:
-            self._say_resume(member, line)
+    def _on_resume(self, member: Member, line: Line, count: int, answer: int) -> None:
+        if answer and line.open:
+            return  # Both asked at once: its question has said it already.
+        if not answer:
+            self._say_resume(member, line, answer=True)
         if count > line.released:
-            self._forgotten()
+            self._forgotten(member)
         elif count < line.base:
             self._give_up(member)
         else:
@@ -262,7 +307,7 @@ class DurableGroup:
 
     def _on_seen(self, member: Member, line: Line, count: int) -> None:
         if count > line.released:
-            self._forgotten()
+            self._forgotten(member)
             return
         while line.base < count:
             line.kept.popleft()
@@ -270,13 +315,13 @@ class DurableGroup:
 
     def _give_up(self, member: Member) -> None:
         """What it lacks is not here any more: it cannot be in step again."""
-        line = self._lines[member]
-        line.kept.clear()
-        line.base = line.released
+        self._lines[member].drop()
         self.lost(member)
 
-    def _forgotten(self) -> None:
-        """Others have more of this life than this life knows of itself."""
+    def _forgotten(self, member: Member) -> None:
+        """A member has more of this life than this life knows of itself."""
+        if member not in self.group.view.members:
+            return  # Nobody whose word counts.
         self._control += [Lost("this member's file is older than what it has said"), Ended()]
         self._turns.clear()
         self.group._end()
@@ -292,7 +337,10 @@ class DurableGroup:
         state = {k: v for k, v in self.group.__dict__.items() if k not in ("config", "_out")}
         lines = {m: (list(li.kept), li.base, li.received) for m, li in self._lines.items()}
         evidence = None if self.notary is None else self.notary.remembered()
-        payload = freeze([self.seq, self._digest, state, lines, self._timers, evidence])
+        snapshot = None if self._snapshot is None else tuple(self._snapshot)
+        payload = freeze(
+            [self.seq, self._digest, state, lines, self._timers, self._before, snapshot, evidence]
+        )
         return _digest(b"", 0, payload) + payload
 
     @classmethod
@@ -330,7 +378,8 @@ class DurableGroup:
         if _digest(b"", 0, payload) != checkpoint[:DIGEST_SIZE]:
             raise LogDamaged("the checkpoint is damaged")
         try:
-            self.seq, self._digest, state, lines, self._timers, evidence = thaw(payload)
+            self.seq, self._digest, state, lines, *rest = thaw(payload)
+            self._timers, self._before, snapshot, evidence = rest
         except (FrozenError, ValueError) as error:
             raise LogDamaged(f"the checkpoint is of another version: {error}") from error
         expected = set(self.group.__dict__) - {"config", "_out"}
@@ -341,6 +390,8 @@ class DurableGroup:
         for member, (kept, base, received) in lines.items():
             line = self._line(member)
             line.kept, line.base, line.received = deque(kept), base, received
+        if snapshot is not None:
+            self._snapshot = SnapshotReceived(*snapshot)
         if self.notary is not None and evidence is not None:
             self.notary.recall(evidence)
 
@@ -356,13 +407,8 @@ class DurableGroup:
         except FrozenError as error:
             raise LogDamaged(f"record {seq} is of another version: {error}") from error
         for code, arguments in inputs:
-            name = INPUTS[code]
-            if name in ("receive", "evidence"):
-                self._line(arguments[0]).received += 1
-                self._give(*arguments)
-            else:
-                with suppress(GroupError):  # Then it was refused the first time, too.
-                    getattr(self.group, name)(*arguments)
+            with suppress(GroupError):  # Then it was refused the first time, too.
+                self._apply(INPUTS[code], arguments)
         self._poll_group()
 
     def _wake(self) -> None:
@@ -373,11 +419,15 @@ class DurableGroup:
         for line in self._lines.values():
             line.released = line.base + len(line.kept)
             line.stored = line.received
-            line.open = line.said = False
+            line.open = False
         if self._fresh:
             return
+        if self._snapshot is not None:
+            self._control.append(self._snapshot)
         if self.group.phase == Phase.MEMBER:
             self._control.append(Installed(self.group.view))
+        elif self.group.phase == Phase.OUT:
+            self._control.append(Expelled("not in the view that followed"))
         elif self.group.phase == Phase.ENDED:
             self._control.append(Ended())
         self._control += [Arm(timer, delay_s) for timer, delay_s in self._timers.items()]

@@ -18,7 +18,6 @@ import msgpack
 from .ballot import Ballot
 from .base import Phase
 from .certificate import Link
-from .chain import Chain, Place
 from .errors import ConsensusError
 from .leases import Leases, Read
 from .membership import Sponsorship
@@ -43,9 +42,9 @@ _TUPLE, _DEQUE, _ENUM_FIRST, _NAMED_FIRST, _SLOTS_FIRST = 1, 2, 10, 20, 60
 # The position in each list is part of the format: add at the end.
 _ENUMS: tuple[type[IntEnum], ...] = (Phase, Outcome)
 _NAMED: tuple[Any, ...] = (
-    Member, ProposalId, Content, Vote, Proposal, Decision, Candidate, Timer, View, Link, Place,
+    Member, ProposalId, Content, Vote, Proposal, Decision, Candidate, Timer, View, Link,
 )  # fmt: skip
-_OBJECTS: tuple[type, ...] = (Ballot, Order, Matrix, Synod, Sponsorship, Leases, Read, Chain)
+_OBJECTS: tuple[type, ...] = (Ballot, Order, Matrix, Synod, Sponsorship, Leases, Read)
 
 _CODES: dict[type, int] = {
     tuple: _TUPLE,
@@ -64,8 +63,8 @@ class FrozenError(ConsensusError):
 
 def attributes(value: object) -> tuple[str, ...]:
     """The names of what an object consists of, in the order in which it is stored."""
-    slots: tuple[str, ...] | None = getattr(type(value), "__slots__", None)
-    return tuple(sorted(value.__dict__ if slots is None else slots))
+    slots: tuple[str, ...] = type(value).__slots__  # type: ignore[attr-defined]
+    return tuple(sorted(slots))
 
 
 def _default(value: Any) -> msgpack.ExtType:
@@ -101,7 +100,7 @@ def _thawed(code: int, data: bytes) -> Any:
 
 
 def _object(kind: type, fields: dict[str, Any]) -> Any:
-    made = object.__new__(kind)
+    made: Any = object.__new__(kind)
     for name, value in fields.items():
         setattr(made, name, value)
     if attributes(made) != tuple(sorted(fields)):
@@ -117,9 +116,7 @@ _MAKERS: tuple[tuple[int, tuple[Any, ...], Callable[[Any, Any], Any]], ...] = (
 
 
 def _unpack(data: bytes) -> Any:
-    return msgpack.unpackb(
-        data, ext_hook=_thawed, strict_map_key=False, raw=False, use_list=True
-    )
+    return msgpack.unpackb(data, ext_hook=_thawed, strict_map_key=False, raw=False, use_list=True)
 
 
 def thaw(data: bytes) -> Any:

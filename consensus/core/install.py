@@ -119,7 +119,8 @@ class Installing(ViewChange):
             self._disarm("ready")
         self._enter(view, view.members.index(self.me), index)
         self._phase = Phase.MEMBER
-        self._gone = tuple(m for m in self._gone if m in view.members)
+        known = (*view.members, *self._sponsored)
+        self._gone = tuple(m for m in self._gone if m in known)
         self._out.append(Installed(view))
         for member in out_of_it + newcomer:
             self._tell(member, (HERE, self._number, *self._head()))

@@ -10,7 +10,15 @@ from .install import Installing
 from .kinds import EXPELLED, READY, SNAPSHOT
 from .membership import Sponsorship, reason_text
 from .ordinary import ACCEPT, UNREACHABLE, check_content
-from .outputs import Decided, ReachWanted, SnapshotReceived, SnapshotWanted
+from .outputs import (
+    Abandoned,
+    Decided,
+    Output,
+    ReachWanted,
+    SnapshotReceived,
+    SnapshotWanted,
+    VoteWanted,
+)
 from .types import (
     JOIN,
     KICK,
@@ -20,6 +28,7 @@ from .types import (
     Member,
     Message,
     Outcome,
+    Proposal,
     Ticket,
     Vote,
 )
@@ -112,6 +121,27 @@ class Joining(Installing):
         self._feeds[joiner] = index
         for ballot in log:
             self._feed(joiner, self._feeds[joiner], ballot)
+
+    def unanswered(self) -> list[Output]:
+        """What was asked of the shell and the application and is still to be answered, again: for
+        those who have forgotten it."""
+        asked: list[Output] = []
+        for key in sorted(self._ballots):
+            ballot = self._ballots[key]
+            content = ballot.content
+            if content is None:
+                continue
+            if ballot.waits & WAITS_APPLICATION:
+                asked.append(VoteWanted(Proposal(self._proposal_id(key), content)))
+            if ballot.waits & WAITS_REACH and content.subject is not None:
+                asked.append(ReachWanted(Candidate(content.subject, content.where)))
+        for _, kind, subject, _, index in self._committed_changes:
+            if kind == JOIN and subject in self._sponsored and subject not in self._feeds:
+                asked.append(SnapshotWanted(subject, index))
+        if self._phase == Phase.JOINING:
+            missing = [m for m in self._view.members if m not in self._reached]
+            asked += [ReachWanted(Candidate(member, b"")) for member in missing]
+        return asked
 
     # -- voting on membership ----------------------------------------------------------------
 
@@ -211,6 +241,8 @@ class Joining(Installing):
         joiner = content.subject
         if content.kind != JOIN or key & RANK_MASK != self._rank or joiner is None:
             return
+        if outcome == Outcome.COMMITTED and joiner in self._sponsored:
+            self._sponsored[joiner].settled = True
         if outcome == Outcome.REJECTED and joiner in self._sponsored:
             reason = next((text for _, text in why if text), "rejected")
             del self._sponsored[joiner]
@@ -232,10 +264,15 @@ class Joining(Installing):
                 or joiner in self._gone
                 or len(self._view.members) >= VIEW_SIZE_MAX
             ):
+                if not sponsorship.settled:
+                    self._out.append(Abandoned(sponsorship.ticket, None))
                 self._give_up(joiner, "the join lapsed")
             else:
                 sponsorship.attempts += 1
-                sponsorship.ticket = self._propose_soon(sponsorship.content, resubmit=False)
+                # Under the ticket that somebody still waits with, or else under a new one.
+                ticket = None if sponsorship.settled else sponsorship.ticket
+                content = sponsorship.content
+                sponsorship.ticket = self._propose_soon(content, resubmit=False, ticket=ticket)
 
     def _give_up(self, joiner: Member, reason: str) -> None:
         del self._sponsored[joiner]

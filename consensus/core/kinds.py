@@ -35,7 +35,7 @@ LINK = 31  # a view change with its signatures
 CHAIN = 32  # founding, links, index, head of the chain there
 
 # Between the lines of durable groups (see `durable`); they are not counted.
-RESUME = 40  # messages received
+RESUME = 40  # messages received, 1 for an answer
 SEEN = 41  # messages received and on disk
 
 NAMES = {

@@ -21,7 +21,6 @@ read is done (`Readable`).
 from __future__ import annotations
 
 from .base import Phase
-from .config import LEASE_MS_MAX
 from .errors import GroupBusy, GroupClosed, GroupSuspended
 from .joining import Joining
 from .kinds import LEASE, LEASE_ASK, LEASES
@@ -187,12 +186,6 @@ class Leasing(Joining):
         if self._synod.wedged:
             self._broadcast((LEASES, self._number, *self._head(), leases.granted))
             self._reconsider()
-
-    def assume_granted(self) -> None:
-        """After a restart with what was on disk: grants were not, so everybody may hold one."""
-        for rank in range(len(self._view.members)):
-            if rank != self._rank:
-                self._grant(rank, LEASE_MS_MAX)
 
     # -- the synod ---------------------------------------------------------------------------
 

@@ -12,18 +12,22 @@ from .view import View
 class Sponsorship:
     """A joiner this member proposed: what to propose again if the join lapses."""
 
-    __slots__ = ("attempts", "content", "ticket")
+    __slots__ = ("attempts", "content", "settled", "ticket")
 
-    def __init__(self, content: Content, ticket: Ticket, attempts: int) -> None:
+    def __init__(
+        self, content: Content, ticket: Ticket, attempts: int, settled: bool = False
+    ) -> None:
         self.content = content
         self.ticket = ticket
         self.attempts = attempts
+        self.settled = settled
+        """Whoever asked for it has been told an outcome."""
 
     def fork(self) -> Sponsorship:
-        return Sponsorship(self.content, self.ticket, self.attempts)
+        return Sponsorship(self.content, self.ticket, self.attempts, self.settled)
 
     def state(self) -> tuple[Any, ...]:
-        return self.content, self.ticket, self.attempts
+        return self.content, self.ticket, self.attempts, self.settled
 
 
 class Change(NamedTuple):

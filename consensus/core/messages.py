@@ -318,6 +318,6 @@ _FIELDS: dict[int, tuple[Check, ...]] = {
     kinds.VOUCH: (_ballot, _exactly(64)),
     kinds.LINK: (link_untrusted,),
     kinds.CHAIN: (_bytes(FOUNDING_SIZE_MAX), _many(link_untrusted, LINKS_MAX), _count, _hash),
-    kinds.RESUME: (_count,),
+    kinds.RESUME: (_count, _number(0, 2)),
     kinds.SEEN: (_count,),
 }

@@ -16,7 +16,7 @@ on as before; it is certificates that this member then cannot give, and it says 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from .certificate import (
     HEAD_LABEL,
@@ -241,6 +241,22 @@ class Notary:
             return chain.at(view.number, decision.index)
         latest = chain.latest()
         return latest if latest is not None and latest.view == view.number else None
+
+    # -- across a restart --------------------------------------------------------------------
+
+    def remembered(self) -> list[Any]:
+        """All that `recall` needs, made of plain values."""
+        chain = None if self._chain is None else self._chain.remembered()
+        links = [list(link) for link in self._links]
+        others = [self._vouches, self._offered, self._start]
+        return [chain, links, self._founding, self._view, self._lost, self._since, others]
+
+    def recall(self, remembered: list[Any]) -> None:
+        """Be as the notary was whose `remembered` this is."""
+        chain, links, self._founding, self._view, self._lost, self._since, others = remembered
+        self._chain = None if chain is None else Chain.recalled(chain)
+        self._links = [Link(*link) for link in links]
+        self._vouches, self._offered, self._start = others
 
     # -- the membership ----------------------------------------------------------------------
 

@@ -98,9 +98,12 @@ class Ordinary(Delivery):
 
     # -- proposing ---------------------------------------------------------------------------
 
-    def _propose_soon(self, content: Content, *, resubmit: bool = True) -> Ticket:
-        ticket = self._next_ticket
-        self._next_ticket = ticket + 1
+    def _propose_soon(
+        self, content: Content, *, resubmit: bool = True, ticket: Ticket | None = None
+    ) -> Ticket:
+        if ticket is None:
+            ticket = self._next_ticket
+            self._next_ticket = ticket + 1
         if self._backlog or not self._may_propose(content):
             self._backlog.append((ticket, content, resubmit))
         else:

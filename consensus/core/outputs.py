@@ -150,6 +150,19 @@ class Readable(NamedTuple):
     lease: int
 
 
+class Persist(NamedTuple):
+    """Write this down, after everything before it, then call `persisted(seq)`."""
+
+    seq: int
+    record: bytes
+    decisions: tuple[Decision, ...]
+    """Those of this turn: they are reported once it is on disk."""
+    restored: tuple[int, bytes] | None
+    """The snapshot a joiner got in this turn: index and data."""
+    checkpoint: bytes | None
+    """The whole state after this record; with it on disk, records up to `seq` are void."""
+
+
 Output: TypeAlias = (
     Send
     | Arm
@@ -167,6 +180,7 @@ Output: TypeAlias = (
     | SnapshotWanted
     | SnapshotReceived
     | Accused
+    | Persist
     | LeaseAsked
     | LeaseGranted
     | Readable

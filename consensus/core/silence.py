@@ -154,8 +154,8 @@ class Silence(Ordinary):
 
     @property
     def awaited(self) -> frozenset[Member]:
-        """Whom to probe quickly: those whose vote, lane, promise or INSTALL is waited for, and
-        those somebody else does not hear."""
+        """Whom to probe quickly: those whose vote, lane, lease, promise or INSTALL is waited for,
+        and those somebody else does not hear."""
         if self._phase != Phase.MEMBER:
             return frozenset(m for m in (self._sponsor,) if m is not None and not self._phase)
         mask = 0
@@ -172,6 +172,8 @@ class Silence(Ordinary):
             mask |= sum(1 << r for r in range(len(heard)) if heard[r] < ballot.clock)
         elif self._ballots and not self.config.ordered:
             mask = self._full
+        if self._leases.granters:
+            mask |= self._full & ~self._leases.granters
         for cut in self._matrix.down:
             mask |= cut
         mask &= ~self._bit

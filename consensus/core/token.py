@@ -11,11 +11,13 @@ Layout: `quorate1:` and then RFC 4648 base32 of
 An address is `4 | IPv4 (4) | port (2)` or `6 | IPv6 (16) | port (2)`. Numbers are big-endian. The
 alphabet is the one that QR codes store densely; case, spaces and line breaks do not matter.
 
-Threat: somebody on the way alters an invitation, so that the joiner meets another sponsor or
-another group. Construction: the sponsor's Ed25519 signature over a label and the content; it is
-checked before anything of the content is shown. The signature covers a commitment to the bearer
-secret and not the secret itself, so an invitation can be shown to the group without giving it
-away. A bearer secret admits whoever holds the text: treat such a text as a password.
+What the signature shows: the sponsor named in the invitation made all of it, so damage and changes
+by anybody who does not sign anew are noticed before anything of the content is shown. What it does
+not show: that this sponsor is the one the joiner expects. Whoever carries the text can put another
+in its place, of a group and a sponsor of his own; where the way is not trusted, compare the
+sponsor's key by another one (`Node.join(token, sponsor=...)`). The signature covers a commitment
+to the bearer secret and not the secret itself, so an invitation can be shown to the group without
+giving it away. A bearer secret admits whoever holds the text: treat such a text as a password.
 """
 
 import base64

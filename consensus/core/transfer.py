@@ -101,6 +101,7 @@ class Fetch:
         self._sources: dict[int, _Source] = {}
         self._next_number = 0
         self._more_sources = True
+        self._opening = True
         self._rarity = Rarity()
         self._given = 0
         self._idle_since = now
@@ -120,6 +121,11 @@ class Fetch:
         source.writes.append(wire.frame(wire.OPEN, body))
         self._idle_since = now
         return number
+
+    def opening(self, under_way: bool, now: float) -> None:
+        """Whether sources are being opened that have not said yet what they hold."""
+        self._opening = under_way
+        self._check_starved(now)
 
     def no_more_sources(self, now: float) -> None:
         """There will be no other sources: failing is allowed when these are spent."""
@@ -392,11 +398,10 @@ class Fetch:
 
     def _patience_s(self) -> float:
         """How long to wait from now on while nothing is under way."""
-        if self._more_sources:
-            return self._config.starved_s
         if not self._sources:
-            return 0.0
-        if all(source.absent and source.have is None for source in self._sources.values()):
+            return self._config.starved_s if self._more_sources else 0.0
+        absent = all(source.absent and source.have is None for source in self._sources.values())
+        if absent and not (self._opening and self._more_sources):
             return self._config.absent_grace_s
         return self._config.starved_s
 

@@ -342,9 +342,12 @@ async def test_a_fault_in_the_machine_ends_the_node_and_is_not_just_logged(
     def fail(*_: object) -> None:
         raise RuntimeError("a fault of ours")
 
-    with pytest.raises(ExceptionGroup) as caught:
+    async def run() -> None:
         async with Node.open(None) as node, Node.open(None) as other:
             monkeypatch.setattr(Machine, "receive_datagrams", fail)
             node.know(other.key, [other.address])
             await node.ask(other.key, "anything", timeout_s=5.0)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await run()
     assert caught.group_contains(RuntimeError, match="a fault of ours")

@@ -34,6 +34,8 @@ class Child:
         self.killed = False
         self.errors: list[str] = []
         self.ready = anyio.Event()
+        self.silent = anyio.Event()
+        """Its standard error has ended."""
         self._process = process
         self._replies: dict[int, tuple[anyio.Event, dict[str, Any]]] = {}
         self._number = 0
@@ -61,6 +63,7 @@ class Child:
         async for chunk in self._process.stderr:
             text = chunk.decode("utf-8", "replace")
             self.errors = (self.errors + text.splitlines())[-STDERR_KEPT:]
+        self.silent.set()
 
     def _take(self, event: dict[str, Any]) -> None:
         match event["event"]:
@@ -152,7 +155,9 @@ class Fleet:
         self.past.append(child)
         await child.ready.wait()
         if not child.key:
-            raise Refused(f"member {member} did not start: {child.errors}")
+            await child.silent.wait()
+            status = await process.wait()
+            raise Refused(f"member {member} did not start ({status}): {child.errors}")
         return child
 
     def standing(self) -> list[Child]:

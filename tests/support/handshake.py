@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from nacl import bindings
 
+from transport.core import keys
 from transport.core.handshake import (
     Admitted,
     Established,
@@ -137,27 +138,23 @@ class Counted:
 def counted_primitives() -> Iterator[Counted]:
     """Count X25519 and signing through the one module that all of the core calls them by."""
     counts = Counted()
-    scalarmult, base, sign = (
-        bindings.crypto_scalarmult,
-        bindings.crypto_scalarmult_base,
-        bindings.crypto_sign,
-    )
+    multiply, base, sign = keys._multiply, keys._multiply_base, bindings.crypto_sign
 
-    def counting_scalarmult(secret: bytes, public: bytes) -> bytes:
+    def counting_multiply(point: object, secret: bytes, public: bytes) -> int:
         counts.diffie_hellman += 1
-        return scalarmult(secret, public)
+        return int(multiply(point, secret, public))
 
-    def counting_base(secret: bytes) -> bytes:
+    def counting_base(point: object, secret: bytes) -> int:
         counts.base += 1
-        return base(secret)
+        return int(base(point, secret))
 
     def counting_sign(message: bytes, secret: bytes) -> bytes:
         counts.signatures += 1
         return sign(message, secret)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bindings, "crypto_scalarmult", counting_scalarmult)
-        patch.setattr(bindings, "crypto_scalarmult_base", counting_base)
+        patch.setattr(keys, "_multiply", counting_multiply)
+        patch.setattr(keys, "_multiply_base", counting_base)
         patch.setattr(bindings, "crypto_sign", counting_sign)
         yield counts
 

@@ -5,7 +5,7 @@ It drives real groups over ideal lanes, one queue for each ordered pair of membe
 every delivery and everything a group puts out. Set `REWRITE_SCRIPTS=1` to write the traces anew
 and review the difference.
 
-Commands (members are single letters):
+Commands (members are single letters; `a` is A restarted, under the same key):
 
     group A B C [option=value ...]   a view already in force; options are fields of GroupConfig
     found A [option=value ...]       a new group
@@ -25,6 +25,7 @@ Commands (members are single letters):
     gone A B                         A's shell knows that B's incarnation ended
     fire A name                      A's timer of that name fires
     read A [leased]                  A begins a read; `leased`: its shell says that its lease runs
+    quiet                            deliveries are not printed from here on
     show                             view, index and condition of everybody
 """
 
@@ -70,12 +71,12 @@ DELIVERIES_MAX = 5_000
 
 
 def member(name: str) -> Member:
-    """The member a letter stands for."""
-    return Member(name.encode() * 32, ord(name))
+    """The member a letter stands for; a small letter is the second life of the large one."""
+    return Member(name.upper().encode() * 32, ord(name))
 
 
 def letter(who: Member) -> str:
-    return who.key[:1].decode()
+    return chr(who.incarnation)
 
 
 class World:
@@ -92,6 +93,7 @@ class World:
         self.wanted: dict[str, deque[Proposal]] = {}
         self.unreachable: set[str] = set()
         self.lines: list[str] = []
+        self.quiet = False
 
     def say(self, line: str) -> None:
         self.lines.append(line)
@@ -219,6 +221,9 @@ class World:
         ticket = self.groups[name].read(bool(leased))
         self.say(f"{name}: reads with ticket {ticket}")
 
+    def do_quiet(self) -> None:
+        self.quiet = True
+
     def do_gone(self, a: str, b: str) -> None:
         self.groups[a].lost(member(b))
 
@@ -253,7 +258,8 @@ class World:
         message = lane.popleft()
         sender, receiver = pair
         if receiver in self.groups:
-            self.say(f"{sender} -> {receiver} {show_message(message)}")
+            if not self.quiet:
+                self.say(f"{sender} -> {receiver} {show_message(message)}")
             self.groups[receiver].receive(member(sender), message)
             self.drain(receiver)
         return True

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.utp_native.helpers import MIB, Link, Transfer, key_pair
+from tests.utp_native.helpers import MIB, A, Link, Transfer, key_pair
 from tests.utp_native.raw import FIN, RESET, STATE, SYN, RawPeer
 from utp_native import (
     SUITE_AEGIS256,
@@ -321,3 +321,33 @@ def test_a_last_packet_repeated_after_the_end_does_not_fail_the_peer() -> None:
     assert [p.type for p in again] == [STATE]
     peer.wait(3)
     assert peer.pump.counters()["channels"] == 0
+
+
+def test_a_reader_whose_peer_vanishes_is_told() -> None:
+    link = Link()
+    a, b = link.connect()
+    link.a.write(a, b"the last that is heard")
+    link.run(lambda: link.b.read(b, 100))
+    link.run_for(1)
+    link.drop = lambda source, data: source == A
+    vanished = link.now
+    link.run(lambda: EventKind.FAILED in kinds(link.events[link.b], b))
+    assert 30 < link.now - vanished <= 36
+    (failed,) = [e for e in link.of(link.b, EventKind.FAILED) if e.channel == b]
+    assert failed.reason is Reason.TIMED_OUT
+
+
+def test_a_reader_whose_peer_only_thinks_is_left_alone() -> None:
+    # A request, its end, and an answer ten minutes later: signs of life are enough meanwhile.
+    link = Link()
+    a, b = link.connect()
+    link.a.write(a, b"request")
+    link.a.finish(a)
+    link.run(lambda: link.b.read(b, 100))
+    link.run_for(600)
+    assert link.b.write(b, b"answer") == 6
+    link.b.finish(b)
+    link.run(lambda: link.a.read(a, 100))
+    link.run(lambda: EventKind.CLOSED in kinds(link.events[link.a], a))
+    assert not link.of(link.a, EventKind.FAILED)
+    assert not link.of(link.b, EventKind.FAILED)

@@ -188,3 +188,60 @@ def test_secrets_do_not_show() -> None:
     for text in (repr(link.a), repr(link.a.counters()), repr(link.a.plane_figures(link.plane_a))):
         assert link.keys[0].send_key.hex() not in text
         assert repr(link.keys[0].send_key) not in text
+
+
+def deliver(link: Link, source: tuple[str, int]) -> None:
+    """Everything `a` has sent, to `b`, as if from `source`."""
+    link.b.inject([(data, source) for data, _ in link.a.collect()], link.now)
+
+
+def test_a_new_address_of_the_peer_is_reported_once() -> None:
+    link = Link()
+    a, _ = link.connect()
+    link.run_for(0.5)
+    link.a.write(a, b"from the old address")
+    deliver(link, A)
+    assert link.b.poll_paths() == []
+    held_up = [link.a.write(a, b"held up"), *link.a.collect()][1:]
+    new = ("192.0.2.7", 4321)
+    for _ in range(3):
+        link.now += 0.01
+        link.b.handle_timeout(link.now)
+        link.a.write(a, b"from the new address")
+        deliver(link, new)
+    assert link.b.poll_paths() == [(link.plane_b, new)]
+    assert link.b.poll_paths() == []
+    # What was held up on the old path opens late and does not lead back.
+    link.b.inject([(t.data, A) for t in held_up], link.now)
+    assert link.b.poll_paths() == []
+    # Nothing goes there until the address has been validated and the plane moved.
+    assert {address for _, address in link.b.collect()} == {A}
+    link.b.move_plane(link.plane_b, new)
+    link.a.write(a, b"again")
+    deliver(link, new)
+    assert link.b.poll_paths() == []
+    assert {address for _, address in link.b.collect()} == {new}
+
+
+def test_a_forged_or_repeated_datagram_moves_nothing() -> None:
+    link = Link()
+    a, _ = link.connect()
+    link.a.write(a, b"x")
+    (sealed,) = link.a.collect()
+    link.b.inject([(sealed.data, A)], link.now)
+    forged = sealed.data[:-1] + bytes([sealed.data[-1] ^ 1])
+    link.b.inject([(sealed.data, ("192.0.2.1", 1)), (forged, ("192.0.2.1", 1))], link.now)
+    assert link.b.poll_paths() == []
+
+
+def test_reported_paths_are_one_for_each_plane_and_go_with_it() -> None:
+    link = Link()
+    a, _ = link.connect()
+    for port in range(1, 6):
+        link.a.write(a, b"x")
+        deliver(link, ("192.0.2.1", port))
+    assert link.b.poll_paths() == [(link.plane_b, ("192.0.2.1", 5))]
+    link.a.write(a, b"x")
+    deliver(link, ("192.0.2.1", 6))
+    link.b.remove_plane(link.plane_b)
+    assert link.b.poll_paths() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 
 from transport.core.closed import GroupSecret
@@ -98,6 +99,7 @@ class HandshakeConfig:
         return ((VERSION,), self.handshakes)
 
 
+@lru_cache(64)
 def encode_lists(lists: Lists) -> bytes:
     """Count, then for each list its length and its ids, a byte each.
 
@@ -140,6 +142,7 @@ def best_common(ours: tuple[int, ...], theirs: tuple[int, ...]) -> int | None:
     return max(set(ours).intersection(theirs), default=None)
 
 
+@lru_cache(1024)
 def agree_untrusted(ours: Lists, theirs: Lists, handshake: int) -> tuple[int, int]:
     """Suite and frames of both sealed lists.
 
@@ -216,11 +219,17 @@ def epoch_keys(
     )
 
 
-def _direction_keys(split: bytes, direction: int, suite: int) -> list[bytes]:
-    return [
-        blake2b(
-            _KEY_LABEL + bytes((direction, plane, suite, use)), digest_size=KEY_SIZE, key=split
-        ).digest()
+@lru_cache(8)
+def _labels(direction: int, suite: int) -> tuple[bytes, ...]:
+    return tuple(
+        _KEY_LABEL + bytes((direction, plane, suite, use))
         for plane in (PLANE_MESSAGE, PLANE_BULK)
         for use in (_USE_PAYLOAD, _USE_HEADER)
+    )
+
+
+def _direction_keys(split: bytes, direction: int, suite: int) -> list[bytes]:
+    return [
+        blake2b(label, digest_size=KEY_SIZE, key=split).digest()
+        for label in _labels(direction, suite)
     ]

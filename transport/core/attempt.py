@@ -37,6 +37,7 @@ class Attempt:
         "addresses",
         "bulk_cid",
         "deadline",
+        "echo",
         "first_data",
         "initiator",
         "message_cid",
@@ -71,6 +72,8 @@ class Attempt:
         self.bulk_cid = bulk_cid
         self.started_at = now
         self.deadline = deadline
+        self.echo = b""
+        """By which its answers are found in the table; "" before the first datagram."""
         self.next_at = now
         self.first_data: bytes | None = None
         """What P3 carries; the same in every P3 of this attempt."""

@@ -7,6 +7,7 @@ has all of its addresses.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
 
@@ -25,7 +26,11 @@ Range = tuple[int, int, int]
 
 def ranges_of(address: Address) -> tuple[Range, ...]:
     """The ranges of a numeric address, narrowest first; none for what is no such address."""
-    host = address[0]
+    return _ranges_of_host(address[0])
+
+
+@lru_cache(1024)
+def _ranges_of_host(host: str) -> tuple[Range, ...]:
     try:
         if ":" in host:
             number = int(IPv6Address(host))

@@ -46,6 +46,16 @@ class TransportConfig:
     idle_timeout_s: float = 60.0
     """A presence nobody keeps closes after so long without traffic."""
 
+    # Relays: cost is the traffic of others that a node carries.
+    relay_bytes_per_s: float = 262_144.0
+    """Passed on for one peer, in bytes of sealed datagrams."""
+    relay_burst_bytes: float = 131_072.0
+    """The same at once, after a pause."""
+    relay_grace_s: float = 10.0
+    """A link cut this long is told of as lasting."""
+    punch_s: float = 0.5
+    """How often a cut link is tried directly."""
+
     # Presences.
     accept_delay_s: float = 0.025
     """How long P4 may wait for a reply to carry."""

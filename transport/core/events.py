@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
+from transport.core.message import Delivery, Message, Outcome
 from transport.core.types import Address
 
 __all__ = [
@@ -13,10 +14,14 @@ __all__ = [
     "BulkClosed",
     "BulkPlane",
     "ConnectFailed",
+    "DeliveryKnown",
     "EntriesReceived",
     "Event",
     "Heard",
     "LaneRelieved",
+    "LinkCut",
+    "LinkHealed",
+    "MessageReceived",
     "PathMoved",
     "PeerStatus",
     "PlaneKeys",
@@ -116,6 +121,44 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """A message of the presence, handed up once."""
+
+    peer: bytes
+    incarnation: int
+    name: bytes
+    """What a reply names in `in_reply_to`."""
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryKnown:
+    """What became of a message: told for each change, the last one is final."""
+
+    peer: bytes
+    delivery: Delivery
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCut:
+    """The peer is reached by way of a relay only; it is not silent."""
+
+    peer: bytes
+    incarnation: int
+    lasting: bool
+    """Told a second time, `relay_grace_s` after the first; relaying goes on all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkHealed:
+    """The peer is reached directly again, or no relay may be used any more."""
+
+    peer: bytes
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
 class LaneRelieved:
     """After `LaneFull`: the backlog has fallen below half its bounds."""
 
@@ -169,6 +212,10 @@ Event = (
     | EntriesReceived
     | Silent
     | Heard
+    | MessageReceived
+    | DeliveryKnown
+    | LinkCut
+    | LinkHealed
     | LaneRelieved
     | BulkPlane
     | PathMoved
@@ -187,6 +234,8 @@ class PeerStatus:
     rtt_s: float | None
     """Smoothed round trip; None before the first measurement."""
     silent: bool
+    relayed: bool
+    """It is reached by way of a relay only."""
     backlog_bytes: int
     """Entries not acknowledged, in bytes."""
     backlog_entries: int

@@ -11,6 +11,8 @@ from struct import Struct
 from struct import error as struct_error
 from typing import Final
 
+from transport.core.constants import CID_SIZE as CID_SIZE
+from transport.core.constants import KEY_SIZE as KEY_SIZE
 from transport.core.errors import WireError
 
 __all__ = [
@@ -21,6 +23,8 @@ __all__ = [
     "LANE_ACK",
     "LANE_KIND_MASK",
     "LANE_OPEN",
+    "MESSAGE",
+    "MESSAGE_ACK",
     "PADDING",
     "PING",
     "PONG",
@@ -28,14 +32,18 @@ __all__ = [
     "REKEY_FIRST",
     "REKEY_SECOND",
     "RELAY",
+    "RELAYED",
     "challenge",
     "close",
     "control_untrusted",
     "echo",
     "lane_open",
+    "message_ack",
     "ping",
     "pong",
     "rekey",
+    "relay",
+    "relayed",
 ]
 
 PADDING: Final = 0x00
@@ -53,13 +61,19 @@ CLOSE: Final = 0x05
 LANE_OPEN: Final = 0x06
 """the sender's lane id (8), the receiver's lane id as the sender knows it, or 0 (8)."""
 RELAY: Final = 0x07
-"""key (32), then a sealed datagram to the payload's end. Reserved: see the protocol's page."""
+"""key (32), then a sealed datagram to the payload's end: pass it on to the peer of that key."""
 REKEY_ASK: Final = 0x08
 """The handshake's responder asks its initiator for new keys."""
 REKEY_FIRST: Final = 0x09
 """size (2), message 1 of a rekeying."""
 REKEY_SECOND: Final = 0x0A
 """size (2), message 2 of a rekeying."""
+RELAYED: Final = 0x0B
+"""key (32), then a sealed datagram to the payload's end: it came from the peer of that key."""
+MESSAGE: Final = 0x10
+"""A message of the presence: `transport.core.message`."""
+MESSAGE_ACK: Final = 0x11
+"""number (4): all messages below it have arrived."""
 LANE: Final = 0x40
 """0x40 | flags: a lane packet, to the payload's end (`transport.core.lane`)."""
 LANE_ACK: Final = 0x50
@@ -107,15 +121,31 @@ def rekey(kind: int, message: bytes) -> bytes:
     return _U16.pack(kind, len(message)) + message
 
 
+def message_ack(number: int) -> bytes:
+    """All messages below `number` have arrived."""
+    return _U32.pack(MESSAGE_ACK, number)
+
+
+def relay(key: bytes, datagram: bytes) -> bytes:
+    """Ask to pass `datagram` on to the peer of `key`."""
+    return b"%c%b%b" % (RELAY, key, datagram)
+
+
+def relayed(key: bytes, datagram: bytes) -> bytes:
+    """Pass on `datagram`, which came from the peer of `key`."""
+    return b"%c%b%b" % (RELAYED, key, datagram)
+
+
 def control_untrusted(payload: bytes, offset: int) -> tuple[int, int, int, int]:
     """Decode the frame at `offset` that is not a lane's: kind, two values, where the next begins.
 
-    The values of a rekeying's message are where it begins and ends. An unknown kind is returned
-    as `PADDING` that ends the payload. Raises `WireError` if the frame is cut short.
+    The values of a rekeying's message, and of a relay's datagram, are where it begins and ends.
+    An unknown kind is returned as `PADDING` that ends the payload. Raises `WireError` if the frame
+    is cut short.
     """
     kind = payload[offset]
     try:
-        if kind in (PING, PONG):
+        if kind in (PING, PONG, MESSAGE_ACK):
             return kind, _U32.unpack_from(payload, offset)[1], 0, offset + 5
         if kind in (CHALLENGE, ECHO):
             return kind, _U64.unpack_from(payload, offset)[1], 0, offset + 9
@@ -124,6 +154,11 @@ def control_untrusted(payload: bytes, offset: int) -> tuple[int, int, int, int]:
         if kind == LANE_OPEN:
             _, ours, theirs = _U64_TWICE.unpack_from(payload, offset)
             return kind, ours, theirs, offset + 17
+        if kind in (RELAY, RELAYED):
+            start = offset + 1 + KEY_SIZE
+            if start > len(payload):
+                raise WireError("a relay's frame is cut short")
+            return kind, start, len(payload), len(payload)
         if kind == REKEY_ASK:
             return kind, 0, 0, offset + 1
         if kind in (REKEY_FIRST, REKEY_SECOND):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from transport.core import frames
+from transport.core import frames, handling
 from transport.core.agreement import Established
 from transport.core.attempt import Attempt
 from transport.core.constants import FIRST_DATA_SIZE_MAX
@@ -101,19 +101,19 @@ def attempt_failed(table: Table, relation: Relation, reason: int) -> None:
 
 def _end_attempt(table: Table, relation: Relation) -> None:
     if relation.attempt is not None:
-        table.by_echo.pop(relation.echo, None)
-        relation.echo = b""
+        table.by_echo.pop(relation.attempt.echo, None)
         relation.attempt = None
         table.attempts -= 1
 
 
 def _register_echo(table: Table, relation: Relation) -> None:
-    assert relation.attempt is not None
-    echo = relation.attempt.initiator.echo
-    if echo != relation.echo:
-        table.by_echo.pop(relation.echo, None)
+    attempt = relation.attempt
+    assert attempt is not None
+    echo = attempt.initiator.echo
+    if echo != attempt.echo:
+        table.by_echo.pop(attempt.echo, None)
         table.by_echo[echo] = relation
-        relation.echo = echo
+        attempt.echo = echo
 
 
 def _first_data(relation: Relation, now: float) -> bytes:
@@ -162,6 +162,8 @@ def _established(
         # With the very next flush, not by a timer: bulk that the user sends at once would be
         # refused if it came before anything that confirms the presence.
         presence.probe(now)
-    relation.take_frames_untrusted(presence, established.reply, offset, address, now)
+    handling.take_frames_untrusted(
+        table, relation, presence, established.reply, offset, address, now
+    )
     # What P3 carried has arrived, or P4 would not be there.
     relation.lane.sender.resume(attempt.started_at)

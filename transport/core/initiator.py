@@ -75,6 +75,10 @@ class _Candidate(NamedTuple):
     received_at: float
 
 
+def _by_effort(candidate: _Candidate) -> int:
+    return candidate.challenge.effort
+
+
 class _Sent(NamedTuple):
     """A P3 under way: what it takes to open its P4."""
 
@@ -236,7 +240,7 @@ class Initiator:
         answers = self._is_answer(challenge)
         self._course.take(On.CHALLENGE)
         self._candidates.append(_Candidate(challenge, part, data, now))
-        self._candidates.sort(key=lambda candidate: candidate.challenge.effort)
+        self._candidates.sort(key=_by_effort)
         if self._hellos == 1 and self._hello_at is not None and self._hello_rtt_s is None:
             self._hello_rtt_s = max(0.0, now - self._hello_at)
         return answers

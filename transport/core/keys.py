@@ -13,12 +13,19 @@ from functools import lru_cache
 
 import nacl.exceptions
 from nacl import bindings
+from nacl._sodium import ffi, lib
 
 from transport.core.constants import KEY_SIZE, SIGNATURE_SIZE
 from transport.core.errors import LocalError, WireError
 from transport.core.types import RandomBytes
 
 FIELD_PRIME = 2**255 - 19
+# libsodium's own functions and one allocation: `nacl.bindings` checks and copies again.
+_multiply = lib.crypto_scalarmult
+_multiply_base = lib.crypto_scalarmult_base
+_new = ffi.new
+_buffer = ffi.buffer
+_POINT = ffi.typeof("unsigned char[32]")
 _CONVERSIONS_CACHED = 4096
 
 
@@ -43,7 +50,7 @@ class Identity:
         self._secret = secret
         self._static_secret = bindings.crypto_sign_ed25519_sk_to_curve25519(secret)
         self.key = key
-        self.static = bindings.crypto_scalarmult_base(self._static_secret)
+        self.static = _public_of(self._static_secret)
 
     @classmethod
     def generate(cls, random: RandomBytes) -> Identity:
@@ -87,7 +94,7 @@ class KeyPair:
         if len(secret) != KEY_SIZE:
             raise LocalError("a secret key has 32 bytes")
         self.secret = secret
-        self.public = bindings.crypto_scalarmult_base(secret) if public is None else public
+        self.public = _public_of(secret) if public is None else public
 
     @classmethod
     def generate(cls, random: RandomBytes) -> KeyPair:
@@ -100,15 +107,25 @@ class KeyPair:
 def diffie_hellman_untrusted(secret: bytes, public: bytes) -> bytes:
     """X25519. Raises `WireError` if `public` is not 32 bytes or the result is all zero.
 
-    All zero is what every point of low order gives, whatever the secret (RFC 7748, 6.1).
+    All zero is what every point of low order gives, whatever the secret (RFC 7748, 6.1). Raises
+    `LocalError` if the secret has not 32 bytes.
     """
+    # The function would read behind the end of either.
     if len(public) != KEY_SIZE:
-        # The binding would read behind the end.
         raise WireError("a public key has 32 bytes")
-    try:
-        return bindings.crypto_scalarmult(secret, public)
-    except nacl.exceptions.CryptoError:
-        raise WireError("degenerate Diffie-Hellman") from None
+    if len(secret) != KEY_SIZE:
+        raise LocalError("a secret key has 32 bytes")
+    point = _new(_POINT)
+    if _multiply(point, secret, public):
+        raise WireError("degenerate Diffie-Hellman")
+    return bytes(_buffer(point))
+
+
+def _public_of(secret: bytes) -> bytes:
+    point = _new(_POINT)
+    if _multiply_base(point, secret):
+        raise LocalError("a secret key whose public key is degenerate")
+    return bytes(_buffer(point))
 
 
 def verify(key: bytes, label: bytes, content: bytes, signature: bytes) -> bool:

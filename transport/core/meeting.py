@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transport.core import frames
+from transport.core import frames, mailbox
 from transport.core.errors import WireError
 from transport.core.events import (
     BulkClosed,
@@ -59,6 +59,7 @@ def is_other_life(relation: Relation, incarnation: int, lane_id: int) -> bool:
 
 def begin_anew(table: Table, relation: Relation, lane: Lane, now: float) -> None:
     """The lane's old life is over: what it still held is gone."""
+    mailbox.end(table, relation, Reason.RESTARTED)
     for presence in [*relation.former, *([relation.current] if relation.current else [])]:
         relation.discard(presence)
     if relation.reported:

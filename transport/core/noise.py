@@ -34,6 +34,9 @@ _NONCE_MAX = 2**64 - 2
 
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
+# Chaining keys and digests fill half a block; the other half is zeros under the pads.
+_INNER_TAIL = b"\x36" * (_BLOCK_SIZE - HASH_SIZE)
+_OUTER_TAIL = b"\x5c" * (_BLOCK_SIZE - HASH_SIZE)
 _NONCE = struct.Struct("<4xQ")
 _NONCES = tuple(_NONCE.pack(number) for number in range(8))
 
@@ -136,13 +139,14 @@ def _lines(text: str) -> list[str]:
 def hkdf(chaining_key: bytes, material: bytes, outputs: int) -> tuple[bytes, ...]:
     """HKDF of section 4.3 over HMAC-BLAKE2b: two or three outputs of 64 bytes.
 
+    `chaining_key` has 64 bytes.
+
     HMAC is spelled out with its two pads because `hmac.digest` costs twice as much here.
     """
-    padded = chaining_key.ljust(_BLOCK_SIZE, b"\0")
-    inner = blake2b(padded.translate(_INNER) + material).digest()
-    padded = blake2b(padded.translate(_OUTER) + inner).digest().ljust(_BLOCK_SIZE, b"\0")
-    inner_pad = padded.translate(_INNER)
-    outer_pad = padded.translate(_OUTER)
+    inner = blake2b(chaining_key.translate(_INNER) + _INNER_TAIL + material).digest()
+    key = blake2b(chaining_key.translate(_OUTER) + _OUTER_TAIL + inner).digest()
+    inner_pad = key.translate(_INNER) + _INNER_TAIL
+    outer_pad = key.translate(_OUTER) + _OUTER_TAIL
     first = blake2b(outer_pad + blake2b(inner_pad + b"\1").digest()).digest()
     second = blake2b(outer_pad + blake2b(inner_pad + first + b"\2").digest()).digest()
     if outputs == 2:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transport.core import admitting, initiating, upkeep
+from transport.core import admitting, initiating, mailbox, relaying, upkeep
 from transport.core.admitted import Admitted
 from transport.core.config import TransportConfig
 from transport.core.constants import CID_SIZE, KEY_SIZE, PAYLOAD_SIZE_MAX
 from transport.core.errors import LocalError, UnknownPeer
 from transport.core.events import APPLICATION_REASON_MAX, Event, PeerStatus, Reason
 from transport.core.keys import Identity
+from transport.core.message import Delivery, Message
 from transport.core.relation import Relation
 from transport.core.responder import Reply, Responder
 from transport.core.table import Table
@@ -126,12 +127,19 @@ class Peers:
     # -- actions
 
     def connect(
-        self, peer: bytes, addresses: Sequence[Address], now: float, timeout_s: float = 5.0
+        self,
+        peer: bytes,
+        addresses: Sequence[Address],
+        now: float,
+        timeout_s: float = 5.0,
+        *,
+        anew: bool = False,
     ) -> None:
         """Bring about a presence, trying `addresses` side by side.
 
         Ends in `PresenceUp` or `ConnectFailed`. A peer that is up and heard needs nothing, and
-        nothing is said; an attempt under way takes the addresses as well. Raises `LocalError` for
+        nothing is said, unless the presence is wanted `anew` because the peer is said to live
+        another life; an attempt under way takes the addresses as well. Raises `LocalError` for
         a key that is none or this node's own, for no address, and if a table is full.
         """
         self._now = now
@@ -146,7 +154,7 @@ class Peers:
             attempt.add(addresses)
             attempt.deadline = max(attempt.deadline, now + timeout_s)
             attempt.next_at = now
-        elif relation.current is None or relation.liveness.silent_at is not None:
+        elif anew or relation.current is None or relation.liveness.silent_at is not None:
             try:
                 if table.attempts >= table.config.attempts_max:
                     raise LocalError("too many attempts at once")
@@ -171,6 +179,30 @@ class Peers:
         if not relation.dirty:
             relation.dirty = True
             table.dirty.append(relation)
+
+    def send_message(
+        self,
+        peer: bytes,
+        message: Message,
+        now: float,
+        *,
+        timeout_s: float | None = 5.0,
+        reply_timeout_s: float | None = None,
+    ) -> Delivery:
+        """Send a message of one datagram; `DeliveryKnown` tells what became of it.
+
+        `timeout_s` is for its arrival, `reply_timeout_s` for an answer; None for no limit and for
+        no answer awaited. Raises `UnknownPeer`, `LaneFull`, or `LocalError` for a body above 1,024
+        bytes (fewer with references).
+        """
+        self._now = now
+        table = self._table
+        relation = table.relations.get(peer)
+        if relation is None:
+            raise UnknownPeer("there is no presence with this peer")
+        delivery = mailbox.send(table, relation, message, now, timeout_s, reply_timeout_s)
+        table.mark(relation)
+        return delivery
 
     def watch(self, peer: bytes, quick: bool, now: float) -> None:
         """Something is awaited from the peer, or no longer: probe it quickly. Unknown: nothing."""
@@ -197,6 +229,18 @@ class Peers:
         if not relation.dropped:
             self._table.mark(relation)
 
+    def relays(self, peer: bytes, via: Sequence[bytes]) -> None:
+        """Who may pass on sealed datagrams to and from the peer while the direct link is quiet,
+        at most 16: peers that both sides keep. Replaces what was said before; unknown: nothing.
+
+        The peer is `Silent` only when relays do not reach it either; `LinkCut` and `LinkHealed`
+        tell when it is reached by relay only. Raises `LocalError` for keys that cannot relay.
+        """
+        relation = self._table.relations.get(peer)
+        if relation is not None:
+            relaying.configure(self._table, relation, via, self._now)
+            self._table.mark(relation)
+
     def bulk_passed(self, peer: bytes, size: int, now: float) -> None:
         """The bulk path has sent or received `size` bytes with the peer since the last call.
 
@@ -213,7 +257,7 @@ class Peers:
             due = presence.sealed >= limit
             if due and presence.renewal is None and presence.renew_tries == 0:
                 presence.renew_at = now
-                self._table.mark(relation)
+            self._table.mark(relation)
 
     def close(self, peer: bytes, reason: int, now: float) -> None:
         """End the presence and any attempt; `reason`, at most 127, is told to the peer."""
@@ -243,6 +287,7 @@ class Peers:
             incarnation=relation.incarnation,
             address=current.address if current is not None else None,
             rtt_s=relation.rtt.smoothed_s,
+            relayed=relation.detour is not None and relation.detour.cut,
             silent=relation.liveness.silent_at is not None,
             backlog_bytes=sender.backlog_bytes if sender is not None else 0,
             backlog_entries=sender.backlog_entries if sender is not None else 0,

@@ -90,6 +90,7 @@ class Presence:
         "renew_at",
         "renew_tries",
         "renewal",
+        "renewing_at",
         "renewed",
         "responder_key",
         "sealer",
@@ -163,13 +164,15 @@ class Presence:
         self.renew_at: float | None = now + config.rekey_s
         """When its age is looked at, or message 1 is sent again."""
         self.renew_tries = 0
+        self.renewing_at: float | None = None
+        """When new keys were wanted first."""
         self.control = b""
         """Frames for the next datagram."""
         self.directed: tuple[tuple[Address, bytes], ...] = ()
         """Frames that must go to one address, each in a datagram of its own."""
         self.watched: tuple[int, int] | None = None
         """A lane packet under way, and the counter of its datagram."""
-        self._pings: dict[int, tuple[float, int]] | None = None
+        self._pings: dict[int, tuple[float, int, bool]] | None = None
         self._pinged = 0
         self._said = 0
 
@@ -246,14 +249,21 @@ class Presence:
 
     def ping(self, now: float) -> None:
         """Probe with the next datagram."""
+        self.say(self._ping(now, False))
+
+    def direct_ping(self, now: float) -> bytes:
+        """A probe whose answer shows that the direct path is open both ways."""
+        return self._ping(now, True)
+
+    def _ping(self, now: float, direct: bool) -> bytes:
         self._pinged = number = (self._pinged + 1) & 0xFFFFFFFF
         pings = self._pings
         if pings is None:
             pings = self._pings = {}
         while len(pings) >= _PINGS_MAX:
             del pings[next(iter(pings))]
-        pings[number] = (now, self.sealer.next_counter)
-        self.say(frames.ping(number))
+        pings[number] = (now, self.sealer.next_counter, direct)
+        return frames.ping(number)
 
     def probe(self, now: float) -> None:
         """Probe so that the responder sees its keys used, and plan to do it again."""
@@ -261,14 +271,19 @@ class Presence:
         self.probe_tries += 1
         self.ping(now)
 
-    def ponged_untrusted(self, number: int, now: float) -> None:
-        """An answer to a probe: a sample of the round trip, and proof of what was opened."""
+    def ponged_untrusted(self, number: int, now: float) -> bool:
+        """An answer to a probe: a sample of the round trip, and proof of what was opened.
+
+        Whether it answers one that went directly and nowhere else.
+        """
         sent = self._pings.pop(number, None) if self._pings else None
         if sent is not None:
             self.lane.rtt.sample(now - sent[0])
             self.sealer.acknowledge(sent[1])
             if not self._pings:
                 self._pings = None
+            return sent[2]
+        return False
 
     def say(self, frame: bytes) -> None:
         """Put a control frame into the next datagram, unless too many wait."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from math import inf
 
-from transport.core import admitting, frames, initiating, renewal
+from transport.core import admitting, frames, handling, initiating, mailbox, relaying
 from transport.core.admitting import Admission
 from transport.core.attempt import Attempt
 from transport.core.errors import WireError
@@ -16,16 +16,15 @@ from transport.core.events import (
     BulkClosed,
     EntriesReceived,
     Heard,
-    LaneRelieved,
-    PathMoved,
     PresenceDown,
     Reason,
 )
-from transport.core.frames import LANE, LANE_ACK, LANE_KIND_MASK
+from transport.core.frames import LANE, LANE_KIND_MASK
 from transport.core.lane import HEADER_SIZE_MAX, Lane
 from transport.core.lane_queue import BODY_SIZE_MAX
 from transport.core.liveness import Liveness
 from transport.core.presence import Presence
+from transport.core.relaying import Detour
 from transport.core.rtt import RoundTrip
 from transport.core.seal import SEALED_PAYLOAD_SIZE_MAX
 from transport.core.table import HalfLane, Table
@@ -33,7 +32,6 @@ from transport.core.types import Address, Transmit
 
 __all__ = ["Relation"]
 
-_REKEYING = (frames.REKEY_ASK, frames.REKEY_FIRST, frames.REKEY_SECOND)
 _transmit = tuple.__new__  # the named tuple's own is a call of Python around this one
 _LANE_ROOM = HEADER_SIZE_MAX + BODY_SIZE_MAX
 
@@ -47,9 +45,9 @@ class Relation:
         "attempt",
         "changed",
         "current",
+        "detour",
         "dirty",
         "dropped",
-        "echo",
         "former",
         "incarnation",
         "kept",
@@ -82,7 +80,6 @@ class Relation:
         self.unconfirmed: tuple[Presence, ...] = ()
         """Made from the peer's P3s; the first datagram that opens makes one current."""
         self.attempt: Attempt | None = None
-        self.echo = b""
         self.admission: Admission | None = None
         self.kept = False
         self.reported = False
@@ -93,6 +90,7 @@ class Relation:
         """When an entry passed last, either way."""
         self.switched_at = now
         """When `current` changed last."""
+        self.detour: Detour | None = None
         self.dirty = False
         """It is in the table's list of those to look at."""
         self.changed = False
@@ -109,16 +107,19 @@ class Relation:
     # -- receiving
 
     def receive_untrusted(
-        self, presence: Presence, datagram: bytes, address: Address, now: float
+        self, presence: Presence, datagram: bytes, address: Address | None, now: float
     ) -> bool:
-        """Take a sealed datagram of `presence`. False: it does not open, nothing has changed."""
+        """Take a sealed datagram of `presence`. False: it does not open, nothing has changed.
+
+        `address` is None if a relay has brought it: that says nothing about the path.
+        """
         opener = presence.opener
         try:
             payload = opener.open_untrusted(datagram)
         except WireError:
             return False
         path = presence.path
-        if address != path.address or path.candidate is not None:
+        if address is not None and (address != path.address or path.candidate is not None):
             path.arrived(address, len(datagram), opener.newest, self.rtt.timeout_s(), now)
             self.changed = True
         if presence is not self.current or not presence.confirmed:
@@ -132,42 +133,13 @@ class Relation:
             self.table.events.append(Heard(self.peer, presence.incarnation))
             self.lane.sender.resume(now)
         if payload and payload[0] & LANE_KIND_MASK == LANE and presence.lane is self.lane:
-            self._take_packet_untrusted(presence, payload, 0, now)
+            self.take_packet_untrusted(presence, payload, 0, now)
         else:
             self.changed = True
-            self.take_frames_untrusted(presence, payload, 0, address, now)
+            handling.take_frames_untrusted(self.table, self, presence, payload, 0, address, now)
         return True
 
-    def take_frames_untrusted(
-        self, presence: Presence, payload: bytes, offset: int, address: Address, now: float
-    ) -> None:
-        """Act on the frames of a payload that opened, or of a handshake's reply."""
-        end = len(payload)
-        lane = presence.lane
-        try:
-            while offset < end:
-                kind = payload[offset]
-                family = kind & LANE_KIND_MASK
-                if family == LANE:
-                    # Of an old life of the lane: its presence only drains.
-                    if lane is self.lane:
-                        self._take_packet_untrusted(presence, payload, offset, now)
-                    return
-                if family == LANE_ACK:
-                    offset = lane.receive_ack_untrusted(payload, offset, now)
-                    continue
-                kind, value, stop, offset = frames.control_untrusted(payload, offset)
-                if kind in _REKEYING:
-                    message = payload[value:stop]
-                    renewal.receive_untrusted(self.table, self, presence, kind, message, now)
-                else:
-                    self._control(presence, kind, value, address, now)
-        except WireError:
-            self._broken(presence, now)
-        if lane is self.lane:
-            self._lane_moved(presence)
-
-    def _take_packet_untrusted(
+    def take_packet_untrusted(
         self, presence: Presence, payload: bytes, offset: int, now: float
     ) -> None:
         """The lane packet from `offset` to the payload's end."""
@@ -183,18 +155,12 @@ class Relation:
             presence.watched = None
             presence.sealer.acknowledge(watched[1])
         if lane.sender.full:
-            self._lane_moved(presence)
+            handling.lane_moved(self.table, self, presence)
         if entries:
             self.active_at = now
             self.table.events.append(EntriesReceived(self.peer, presence.incarnation, entries))
         if broken:
-            self._broken(presence, now)
-
-    def _lane_moved(self, presence: Presence) -> None:
-        sender = self.lane.sender
-        presence.lane_acknowledged(sender.unacknowledged)
-        if sender.full and sender.relieved():
-            self.table.events.append(LaneRelieved(self.peer))
+            handling.broken(self, presence, now)
 
     def take_first_data_untrusted(self, data: bytes, offset: int, now: float) -> None:
         """Act on the lane packet in a P3's first data; nothing else counts there.
@@ -212,44 +178,6 @@ class Relation:
             self.active_at = now
             self.table.events.append(EntriesReceived(self.peer, self.incarnation, entries))
 
-    def _control(
-        self, presence: Presence, kind: int, value: int, address: Address, now: float
-    ) -> None:
-        if kind == frames.PING:
-            presence.say(frames.pong(value))
-        elif kind == frames.PONG:
-            presence.ponged_untrusted(value, now)
-        elif kind == frames.CHALLENGE:
-            presence.direct(address, frames.echo(value))
-        elif kind == frames.ECHO:
-            if presence.path.echoed(value, address, now):
-                self.rtt.reset()
-                if presence is self.current:
-                    self.table.events.append(PathMoved(self.peer, presence.address))
-        elif kind == frames.CLOSE:
-            self._closed_by_peer(presence, value, now)
-
-    def _broken(self, presence: Presence, now: float) -> None:
-        """The peer broke the rules under authentic keys: end it, and say so."""
-        self.changed = True
-        if presence is self.current:
-            self.close(Reason.PROTOCOL, now)
-        else:
-            self.discard(presence)
-
-    def _closed_by_peer(self, presence: Presence, reason: int, now: float) -> None:
-        was_current = presence is self.current
-        self.discard(presence)
-        if not was_current:
-            return
-        for other in self.former:
-            if other.closed_reason is None and other.lane is self.lane:
-                # Crossed handshakes which the two sides judged differently: one is left.
-                self.former = tuple(p for p in self.former if p is not other)
-                self.current = other
-                return
-        self.down(reason, now)
-
     # -- sending
 
     def flush(self, now: float) -> None:
@@ -261,7 +189,7 @@ class Relation:
             admitting.accept_due(table, self, now)
         for each in (*self.former, *self.unconfirmed):
             if each.control:
-                table.out.append(each.seal(each.take_control()))
+                self.send(each, each.take_control())
             if each.directed:
                 each.seal_directed(table.out)
         presence = self.current
@@ -273,6 +201,7 @@ class Relation:
                 presence.direct(address, frames.challenge(token))
         if presence.directed:
             presence.seal_directed(out)
+        mailbox.flush(table, self, presence, now)
         if presence.control:
             self._flush_control(presence, now)
         self.flush_lane(now)
@@ -289,7 +218,7 @@ class Relation:
                 presence.watched = (number, presence.sealer.next_counter)
         elif lane.receiver.ack_at is not None:
             frame = lane.ack_frame(now)
-        self.table.out.append(presence.seal(control + (frame or b"")))
+        self.send(presence, control + (frame or b""))
 
     def flush_lane(self, now: float) -> None:
         """Put what the lane may send now into `out`."""
@@ -298,6 +227,7 @@ class Relation:
             return
         lane = self.lane
         sender = lane.sender
+        detour = self.detour
         while sender.queue.entries or sender.lost:
             number = sender.next_number
             frame = lane.packet_frame(now, _LANE_ROOM)
@@ -307,18 +237,29 @@ class Relation:
             if presence.watched is None and number != sender.next_number:
                 presence.watched = (number, presence.sealer.next_counter)
             path = presence.path
-            if path.use_candidate:
-                self.table.out.append(presence.seal(frame))
+            if path.use_candidate or (detour is not None and detour.cut):
+                self.send(presence, frame)
             else:
                 datagram = presence.sealer.seal(frame)
                 self.table.out.append(_transmit(Transmit, (datagram, path.address)))
         ack_at = lane.receiver.ack_at
         if ack_at is not None and ack_at <= now:
-            self.table.out.append(presence.seal(lane.ack_frame(now)))
+            self.send(presence, lane.ack_frame(now))
+
+    def send(self, presence: Presence, payload: bytes) -> None:
+        """One datagram, to where the peer is reached or by way of a relay."""
+        table = self.table
+        transmit = presence.seal(payload)
+        detour = self.detour
+        if detour is None or not detour.cut or not relaying.through(table, self, transmit.data):
+            table.out.append(transmit)
 
     def active(self) -> bool:
         """The peer is wanted: kept, awaited, or owed something."""
-        return self.kept or self.liveness.quick or not self.lane.quiet
+        if self.kept or self.liveness.quick or not self.lane.quiet:
+            return True
+        mail = mailbox.mailbox_of(self.table, self)
+        return mail is not None and mail.owing
 
     # -- ends
 
@@ -326,7 +267,7 @@ class Relation:
         """Tell the peer, and keep the presence a while to tell it again if it did not hear."""
         for presence in [*self.unconfirmed, *([self.current] if self.current else [])]:
             presence.take_control()
-            self.table.out.append(presence.seal(frames.close(min(reason, 255))))
+            self.send(presence, frames.close(min(reason, 255)))
             if presence is self.current:
                 presence.closed_reason = reason
                 self.retire(presence, now)
@@ -365,14 +306,17 @@ class Relation:
             self.table.events.append(BulkClosed(self.peer))
             self.table.events.append(PresenceDown(self.peer, incarnation, reason))
         self.liveness.heard(now)
+        if self.detour is not None:
+            self.detour.cut = False
         if not self.kept and self.attempt is None:
-            self.forget_lane()
+            self.forget_lane(reason)
             self.incarnation = None
             self.restarted = False
         self.drop_if_unused()
 
-    def forget_lane(self) -> None:
+    def forget_lane(self, reason: int = Reason.FORGOTTEN) -> None:
         """Drop the lane; of one the peer does not know that it was there, keep what arrived."""
+        mailbox.end(self.table, self, reason)
         lane = self.lane
         if not lane.met and lane.receiver.started and self.incarnation is not None:
             half = HalfLane(self.incarnation, lane.peer_id, lane.receiver)

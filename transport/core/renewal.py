@@ -40,14 +40,21 @@ def age(table: Table, relation: Relation, presence: Presence, now: float) -> Non
     if presence.renew_at is None or presence.renew_at > now:
         return
     config = table.config
-    used_s = max(relation.active_at, presence.bulk_at) - presence.made_at
+    used_at = max(relation.active_at, presence.bulk_at)
     sent = presence.sealed
-    if used_s >= _LIMIT_FACTOR * config.rekey_s or sent >= _LIMIT_FACTOR * config.rekey_datagrams:
+    since = presence.renewing_at
+    # From when it was tried: keys that were idle for an hour are not an hour of use old.
+    late = since is not None and used_at - since >= (_LIMIT_FACTOR - 1) * config.rekey_s
+    if late or sent >= _LIMIT_FACTOR * config.rekey_datagrams:
         relation.close(Reason.LIMIT, now)
         return
-    if not presence.confirmed or (used_s <= 0 and sent < config.rekey_datagrams):
+    if used_at <= presence.made_at and sent < config.rekey_datagrams:
+        return
+    if not presence.confirmed:
         presence.renew_at = now + config.rekey_s
         return
+    if since is None:
+        presence.renewing_at = now
     presence.renew_at = now + relation.rtt.timeout_s(presence.renew_tries)
     presence.renew_tries += 1
     if not presence.initiator:

@@ -20,6 +20,7 @@ from transport.core.constants import (
     CID_SIZE,
     COUNTER_MAX,
     COUNTER_SIZE_MAX,
+    DATAGRAM_SIZE_MAX,
     KEY_SIZE,
     REPLAY_WINDOW_MESSAGES,
     SEALED_SIZE_MAX,
@@ -27,8 +28,9 @@ from transport.core.constants import (
     SUITE_XCHACHA20,
 )
 from transport.core.errors import LocalError, WireError
+from transport.core.frames import RELAY, RELAYED
 
-__all__ = ["SEALED_PAYLOAD_SIZE_MAX", "Opener", "Sealer"]
+__all__ = ["RELAY_PAYLOAD_SIZE_MAX", "SEALED_PAYLOAD_SIZE_MAX", "Opener", "Sealer"]
 
 _MASK_SAMPLE_SIZE = 16  # the datagram's last bytes, whatever the suite's tag is
 _MASK_SIZE = 16
@@ -37,6 +39,15 @@ _TAG_SIZE_MAX = 32
 SEALED_PAYLOAD_SIZE_MAX = SEALED_SIZE_MAX - CID_SIZE - COUNTER_SIZE_MAX - _TAG_SIZE_MAX
 """Bytes of frames that fit whatever the counter's length and the suite are."""
 
+RELAY_PAYLOAD_SIZE_MAX = 1 + KEY_SIZE + SEALED_SIZE_MAX
+"""The one payload that may be longer: a relay's frame, with a sealed datagram in it."""
+
+_RELAY_COUNTER_SIZE_MAX = 7
+"""A wrapped datagram is in flight with fewer than 2^43 others: keys are renewed long before."""
+assert (
+    CID_SIZE + _RELAY_COUNTER_SIZE_MAX + RELAY_PAYLOAD_SIZE_MAX + _TAG_SIZE_MAX <= DATAGRAM_SIZE_MAX
+)
+
 if lib.sodium_init() < 0:  # picks the fastest implementations; harmless when done before
     raise RuntimeError("libsodium cannot be initialised")
 
@@ -44,8 +55,12 @@ _NULL = ffi.NULL
 _BYTE = tuple(bytes([value]) for value in range(256))
 _HEAD_SIZE_MIN = CID_SIZE + 1
 # Shared by every sealer: the cores are single-threaded and nothing stays in it between calls.
-_scratch = ffi.new("unsigned char[]", SEALED_SIZE_MAX)
+_scratch = ffi.new("unsigned char[]", DATAGRAM_SIZE_MAX)
 _scratch_view = ffi.buffer(_scratch)
+
+
+def _is_relay(payload: bytes) -> bool:
+    return len(payload) <= RELAY_PAYLOAD_SIZE_MAX and payload[0] in (RELAY, RELAYED)
 
 
 class _Suite:
@@ -120,9 +135,11 @@ class Sealer(_Direction):
         self._counter.acknowledge(number)
 
     def seal(self, payload: bytes) -> bytes:
-        """The datagram that carries `payload`, at most `SEALED_PAYLOAD_SIZE_MAX` bytes."""
+        """The datagram that carries `payload`, at most `SEALED_PAYLOAD_SIZE_MAX` bytes; a relay's
+        frame may have `RELAY_PAYLOAD_SIZE_MAX`. Raises `LocalError` for a longer one.
+        """
         size = len(payload)
-        if size > SEALED_PAYLOAD_SIZE_MAX:
+        if size > SEALED_PAYLOAD_SIZE_MAX and not _is_relay(payload):
             raise LocalError("the payload does not fit in a datagram")
         number, head = self._counter.take()
         cid = self.cid
@@ -182,7 +199,7 @@ class Opener(_Direction):
     def open_untrusted(self, datagram: bytes) -> bytes:
         """The payload. Raises `WireError` for anything forged, altered, cut, or seen before."""
         size = len(datagram)
-        if not self._size_min <= size <= SEALED_SIZE_MAX:
+        if not self._size_min <= size <= DATAGRAM_SIZE_MAX:
             raise WireError("not the size of a sealed datagram")
         mac = self._mac.copy()
         mac.update(datagram[-_MASK_SAMPLE_SIZE:])

@@ -15,6 +15,7 @@ from transport.core.types import RandomBytes, Transmit
 from transport.core.wire import is_handshake
 
 if TYPE_CHECKING:
+    from transport.core.mailbox import Mailbox
     from transport.core.presence import Presence
     from transport.core.relation import Relation
 
@@ -43,6 +44,7 @@ class Table:
         "identity",
         "incarnation",
         "known",
+        "mail",
         "out",
         "random",
         "relations",
@@ -72,6 +74,8 @@ class Table:
         """Nothing that passes on a lane makes anything due before so much time is over."""
         self.known: dict[bytes, KnownTransient] = {}
         """Transients learned from peers, by peer: what makes 0-RTT possible."""
+        self.mail: dict[bytes, Mailbox] = {}
+        """Of the peers with whom messages were exchanged in this life of the lane."""
         self.attempts = 0
         """Attempts under way."""
         self.halves: dict[bytes, HalfLane] = {}

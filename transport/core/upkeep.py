@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transport.core import frames, initiating, renewal
+from transport.core import frames, initiating, mailbox, relaying, renewal
 from transport.core.events import Reason, Silent
 from transport.core.liveness import Verdict
 from transport.core.presence import Presence
@@ -26,6 +26,9 @@ def next_timeout(table: Table, relation: Relation, now: float) -> float | None:
         due.append(min(relation.attempt.next_at, relation.attempt.deadline))
     if relation.admission is not None:
         due.append(relation.admission.deadline)
+    mail_at = mailbox.next_timeout(table, relation)
+    if mail_at is not None:
+        due.append(mail_at)
     for presence in (*relation.former, *relation.unconfirmed):
         due.append(presence.expires_at)
     current = relation.current
@@ -37,14 +40,16 @@ def next_timeout(table: Table, relation: Relation, now: float) -> float | None:
         if not active:
             due.append(_idle_at(table, relation))
             rest_at = max(relation.active_at, relation.liveness.heard_at) + _REST_S
-            if rest_at > now:
-                due.append(rest_at)
+            # What keeps it from resting, a path that is looked at for instance, does not last.
+            due.append(rest_at if rest_at > now else now + _REST_S)
         if relation.liveness.silent_at is None:
             lane = relation.lane.next_timeout()
             if lane is not None:
                 due.append(lane)
         if current.path.next_at is not None:
             due.append(current.path.next_at)
+        if relation.detour is not None and relation.detour.cut:
+            due.append(relation.detour.next_at)
         renew_at = renewal.due_at(relation, current)
         if renew_at is not None:
             due.append(renew_at)
@@ -62,6 +67,7 @@ def handle_timeout(table: Table, relation: Relation, now: float) -> None:
             _expired(table, relation, presence, now)
     if relation.attempt is not None and relation.attempt.deadline <= now:
         initiating.attempt_failed(table, relation, Reason.NO_ANSWER)
+    mailbox.handle_timeout(table, relation, now)
     current = relation.current
     if current is None:
         return
@@ -82,7 +88,10 @@ def handle_timeout(table: Table, relation: Relation, now: float) -> None:
     if verdict is Verdict.SILENT:
         table.events.append(Silent(relation.peer, current.incarnation))
     if verdict is not Verdict.NOTHING:
+        if relation.liveness.probed_since != now:
+            relaying.unanswered(table, relation, now)
         current.ping(now)
+    relaying.handle_timeout(table, relation, current, now)
     if not active and _idle_at(table, relation) <= now:
         relation.close(Reason.IDLE, now)
         return
@@ -99,6 +108,7 @@ def rest(table: Table, relation: Relation, now: float) -> bool:
         or relation.attempt is not None
         or relation.admission is not None
         or relation.former
+        or mailbox.next_timeout(table, relation) is not None
         or relation.unconfirmed
         or not presence.confirmed
         or relation.active()

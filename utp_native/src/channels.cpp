@@ -309,12 +309,14 @@ int64_t Pump::poll_events(qp_event *events, uint32_t count) {
 
 int64_t Pump::poll_paths(qp_path *paths, uint32_t count) {
     uint32_t filled = 0;
-    for (; filled < count && !moved_.empty(); filled++) {
+    while (filled < count && !moved_.empty()) {
         Plane &plane = *planes_[moved_.back()];
         moved_.pop_back();
         plane.moving = false;
-        paths[filled].plane = handle_of(plane.index, plane.generation);
-        std::memcpy(paths[filled].address, plane.reported.bytes, sizeof plane.reported.bytes);
+        if (plane.reported == plane.address) continue;  // it has come back
+        qp_path &path = paths[filled++];
+        path.plane = handle_of(plane.index, plane.generation);
+        std::memcpy(path.address, plane.reported.bytes, sizeof plane.reported.bytes);
     }
     return filled;
 }

@@ -350,6 +350,6 @@ def test_state_covers_every_attribute():
                "_window_bytes", "_mark_every"}  # fmt: skip
     own = {"_out", "_accepts", "_committed_changes", "_ready", "_feeds", "_backlog", "_ballots",
            "_sponsored", "_stopped", "_order", "_matrix", "_synod", "_open",
-           "_open_bytes"}  # fmt: skip
+           "_open_bytes", "_leases", "_reads"}  # fmt: skip
     assert set(group._APART) == derived | own
     assert set(group._APART) <= set(group.__dict__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,12 +31,16 @@ SECRET = b"s" * 32
 UNIX_OFFSET_S = 1.7e9
 
 
-def member(secret: bytes = SECRET, offset_s: float = UNIX_OFFSET_S, **more: int) -> HandshakeConfig:
-    return HandshakeConfig(groups=(GroupSecret(secret),), unix_offset_s=offset_s, **more)
+def member(
+    secret: bytes = SECRET, offset_s: float = UNIX_OFFSET_S, effort_min: int = 0
+) -> HandshakeConfig:
+    return HandshakeConfig(
+        groups=(GroupSecret(secret),), unix_offset_s=offset_s, effort_min=effort_min
+    )
 
 
-def closed_pair(seed: int = 1, **more: int) -> Pair:
-    return Pair(seed=seed, config=member(**more))
+def closed_pair(seed: int = 1, effort_min: int = 0) -> Pair:
+    return Pair(seed=seed, config=member(effort_min=effort_min))
 
 
 @pytest.mark.parametrize("effort", [0, 40])
@@ -130,7 +136,7 @@ def test_a_clue_is_never_good_again_once_it_is_forgotten(monkeypatch: pytest.Mon
     monkeypatch.setattr(
         GroupSecret,
         "clue",
-        lambda self, nonce, time: closed.blake2b(
+        lambda self, nonce, time: blake2b(
             nonce + (time & (2**32 - 1)).to_bytes(8, "big"), digest_size=8, key=self._clue_key
         ).digest(),
     )

@@ -229,6 +229,49 @@ def test_an_idle_presence_keeps_its_keys() -> None:
     assert len(a.of(BulkPlane)) == 1
 
 
+def test_keys_that_were_idle_for_long_are_renewed_and_not_given_up() -> None:
+    world = World()
+    a, b = world.add("a"), world.add("b")
+    for one, other in ((a, b), (b, a)):
+        one.peers.keep(other.key, True)
+    world.up(a, b)
+    world.run(4_000.0)
+    assert len(a.of(BulkPlane)) == 1
+    for number in range(20):
+        (a if number % 2 else b).peers.send((b if number % 2 else a).key, 1, b"x", world.now)
+        world.run(0.5)
+    assert len(a.of(BulkPlane)) == len(b.of(BulkPlane)) == 2
+    assert len(a.entries) == len(b.entries) == 10
+    assert not a.of(PresenceDown)
+
+
+def test_bulk_counts_toward_the_age_and_the_limit_of_keys_and_against_idling() -> None:
+    world = World()
+    a, b = world.add("a", rekey_datagrams=1_000), world.add("b", rekey_datagrams=1_000)
+    world.up(a, b)
+    for side, other in ((a, b), (b, a)):
+        side.peers.bulk_passed(b"?" * 32, 1, world.now)
+        side.peers.bulk_passed(other.key, 0, world.now)
+    for _ in range(5):
+        world.run(50.0)
+        for side, other in ((a, b), (b, a)):
+            side.peers.bulk_passed(other.key, 1, world.now)
+    assert len(a.of(BulkPlane)) == len(b.of(BulkPlane)) >= 2, "by age"
+    epochs = len(a.of(BulkPlane))
+    b.peers.bulk_passed(a.key, 900 * 1_024, world.now)
+    world.run(1.0)
+    assert len(a.of(BulkPlane)) == epochs
+    b.peers.bulk_passed(a.key, 200 * 1_024, world.now)
+    world.run(1.0)
+    assert len(a.of(BulkPlane)) == len(b.of(BulkPlane)) == epochs + 1, "by volume: B asked for it"
+    a.peers.bulk_passed(b.key, 1_100 * 1_024, world.now)
+    world.run(1.0)
+    assert len(a.of(BulkPlane)) == len(b.of(BulkPlane)) == epochs + 2
+    assert not a.of(PresenceDown)
+    world.run(70.0)
+    assert {event.reason for event in a.of(PresenceDown)} == {Reason.IDLE}
+
+
 def test_keys_that_cannot_be_renewed_are_given_up_at_three_times_the_limit() -> None:
     world = World()
     a, b = world.add("a", rekey_s=5.0), world.add("b", rekey_s=5.0)

@@ -36,7 +36,7 @@ def test_layouts(encoded: bytes, expected: tuple[int, int, int], layout: str) ->
             frames.control_untrusted(encoded[:size], 0)
 
 
-@pytest.mark.parametrize("kind", [frames.PADDING, frames.RELAY, 0x0B, 0x3F, 0x80, 0xFF])
+@pytest.mark.parametrize("kind", [frames.PADDING, 0x3E, 0x3F, 0x80, 0xFF])
 def test_unknown_and_reserved_kinds_end_the_row(kind: int) -> None:
     payload = bytes([kind]) + frames.ping(1)
     assert frames.control_untrusted(payload, 0) == (frames.PADDING, 0, 0, len(payload))

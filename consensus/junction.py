@@ -1,0 +1,324 @@
+"""Where one node's groups and its table of peers meet. Pure; `machine` adds what a node is asked.
+
+What passes between the two: a group's `Send` becomes an entry of the lane to that member, an
+entry becomes `receive`, the presence's liveness becomes `link`, a group's timers become part of
+`next_timeout`. Entries of group number 0 belong to the view of two of `ask`; every other group
+has a number made of its id. A message is meant for one incarnation and never reaches another.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from consensus.addresses import decode_addresses_untrusted
+from consensus.contacts import Contacts
+from consensus.core.config import GroupConfig
+from consensus.core.group import Group
+from consensus.core.messages import encode
+from consensus.core.outputs import (
+    Arm,
+    Decided,
+    Disarm,
+    Ended,
+    Installed,
+    LeaseAsked,
+    LeaseGranted,
+    Lost,
+    Output,
+    ReachWanted,
+    Readable,
+    Send,
+)
+from consensus.core.types import (
+    Candidate,
+    Member,
+    Message,
+    Ticket,
+    Timer,
+)
+from consensus.interest import Interest
+from consensus.leasing import ReadReady
+from consensus.outbox import Outbox
+from consensus.slot import GroupEvent, PairEvent, Slot, TimedOut
+from consensus.timers import Timers
+from transport.core.config import TransportConfig
+from transport.core.events import (
+    ConnectFailed,
+    EntriesReceived,
+    Event,
+    Heard,
+    LaneRelieved,
+    PresenceDown,
+    PresenceUp,
+    Silent,
+)
+from transport.core.keys import Identity
+from transport.core.peers import Peers
+from transport.core.types import RandomBytes
+
+PAIR_NUMBER = 0
+RECONNECT_S = 1.0
+"""How long after a failed attempt a member of a view is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineConfig:
+    """Tuning of a node."""
+
+    transport: TransportConfig = field(default_factory=TransportConfig)
+    pair: GroupConfig = field(default_factory=GroupConfig)
+    """For the views of two of `ask`."""
+
+
+class Junction:
+    """Carries events up and outputs down. `me` is this life of the node."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        config: MachineConfig,
+        random: RandomBytes,
+        now: float,
+        incarnation: int,
+    ) -> None:
+        self._config = config
+        self.me = Member(identity.key, incarnation)
+        self.peers = Peers(identity, config.transport, random, now, incarnation)
+        self._slots: dict[int, Slot] = {}
+        self._pairs: dict[bytes, Slot] = {}
+        self._dirty: dict[Slot, None] = {}
+        """Groups that were given something since their outputs were carried out. That is put off
+        to the next poll, so that what was asked for together travels together."""
+        self._now = now
+        self._events: list[object] = []
+        self._timers = Timers[tuple[Slot | None, Timer | bytes | Ticket]]()
+        self.contacts = Contacts(self.peers)
+        self._outbox = Outbox(self.peers)
+        self.absent: set[int] = set()
+        """Groups that are on the disk and not resumed yet: what comes for them will come again."""
+        self._interest = Interest(self.peers)
+
+    def _pair(self, peer: bytes) -> Slot:
+        slot = self._pairs.get(peer)
+        if slot is None:
+            # A lane serves one pair of lives, and this group lives as long as the lane does: it
+            # needs no incarnations, and can exist before the peer's is known.
+            group = Group.pair(Member(self.me.key, 0), Member(peer, 0), self._config.pair)
+            slot = self._pairs[peer] = Slot(group, PAIR_NUMBER, peer=peer)
+        return slot
+
+    def _tell(self, slot: Slot, output: Output | TimedOut | ReadReady) -> None:
+        if slot.peer is not None:
+            self._events.append(PairEvent(slot.peer, output))
+        else:
+            self._events.append(GroupEvent(slot.number, output))
+
+    def _work(self, now: float) -> None:
+        """Carry events up and outputs down until there are none."""
+        while True:
+            events = self.peers.poll_events()
+            for event in events:
+                self._take(event, now)
+            if not self._dirty:
+                if not events:
+                    return
+                continue
+            dirty, self._dirty = self._dirty, {}
+            for slot in dirty:
+                self._carry_out(slot, now)
+
+    def _take(self, event: Event, now: float) -> None:
+        if type(event) is EntriesReceived:
+            self._receive(event.peer, event.incarnation, event.entries, now)
+            return
+        match event:
+            case Silent(peer, incarnation):
+                self._link(Member(peer, incarnation), up=False)
+                if peer in self._pairs and not self._interest.needs(peer):
+                    # Whoever lives another life does not answer in this one: ask for a presence
+                    # with it, or every question until the silence is given up would be lost.
+                    self.contacts.renew(peer, now)
+            case Heard(peer, incarnation):
+                self._link(Member(peer, incarnation), up=True)
+            case PresenceUp():
+                self._presence_up(event)
+            case PresenceDown(peer, incarnation):
+                self._presence_down(peer, incarnation, now)
+            case ConnectFailed(peer):
+                self._connect_failed(peer, now)
+            case LaneRelieved(peer):
+                self._outbox.relieve(peer, now)
+        self._events.append(event)
+
+    def _receive(
+        self, peer: bytes, life: int, entries: Sequence[tuple[int, bytes]], now: float
+    ) -> None:
+        for number, entry in entries:
+            if number == PAIR_NUMBER:
+                slot, sender = self._pair(peer), Member(peer, 0)
+            elif number in self._slots:
+                slot, sender = self._slots[number], Member(peer, life)
+            else:
+                if number not in self.absent:
+                    self._outbox.tell_gone(peer, number, entry, now)
+                continue
+            slot.receive_untrusted(sender, entry)
+            self._dirty[slot] = None
+
+    def _link(self, member: Member, *, up: bool) -> None:
+        pair = self._pairs.get(member.key)
+        if pair is not None:
+            pair.group.link(Member(member.key, 0), up)
+            self._dirty[pair] = None
+        for slot in self._slots.values():
+            if member in slot.members or slot.joining:
+                slot.group.link(member, up)
+                self._dirty[slot] = None
+
+    def _presence_up(self, event: PresenceUp) -> None:
+        peer, life = event.peer, event.incarnation
+        before = self.contacts.lives.get(peer)
+        if event.restarted or before not in (None, life):
+            # What the lane held is gone: whoever was behind it cannot be in step any more.
+            self._outbox.drop(peer)
+            self._lose_pair(peer, "the peer has started anew")
+            for slot in self._slots.values():
+                for member in slot.members:
+                    over = member.incarnation != life or (event.restarted and not slot.durable)
+                    if member.key == peer and over:
+                        slot.group.lost(member)
+                        self._dirty[slot] = None
+        self.contacts.lives[peer] = life
+        if event.restarted or before != life:
+            for slot in self._slots.values():
+                if slot.lane_began(Member(peer, life)):
+                    self._dirty[slot] = None
+        self._link(Member(peer, life), up=True)
+        for slot in self._slots.values():
+            for candidate in [c for c in slot.candidates if c.key == peer]:
+                del slot.candidates[candidate]
+                slot.group.reached(candidate, candidate.incarnation == life)
+                self._dirty[slot] = None
+
+    def _presence_down(self, peer: bytes, life: int, now: float) -> None:
+        if self.contacts.lives.get(peer) != life:
+            return
+        self._link(Member(peer, life), up=False)
+        if self._interest.needs(peer):
+            self._retry(peer, now)
+        else:
+            del self.contacts.lives[peer]
+            self._outbox.drop(peer)
+            self._lose_pair(peer, "the presence has ended")
+
+    def _connect_failed(self, peer: bytes, now: float) -> None:
+        for slot in self._slots.values():
+            for candidate in [c for c in slot.candidates if c.key == peer]:
+                del slot.candidates[candidate]
+                slot.group.reached(candidate, False)
+                self._dirty[slot] = None
+            for member in slot.members:
+                if slot.durable and member.key == peer and not self.contacts.is_up(member):
+                    slot.group.link(member, False)  # It may come back; until then it is silent.
+                    self._dirty[slot] = None
+        if self._interest.needs(peer):
+            self._retry(peer, now)
+        elif peer not in self.contacts.lives:
+            self._outbox.drop(peer)
+            self._lose_pair(peer, "the peer could not be reached")
+
+    def _lose_pair(self, peer: bytes, reason: str) -> None:
+        pair = self._pairs.pop(peer, None)
+        if pair is not None:
+            pair.lost_because = reason
+            pair.group.lost(Member(peer, 0))
+            self._dirty[pair] = None
+
+    def _retry(self, peer: bytes, now: float) -> None:
+        self._timers.arm((None, peer), now + RECONNECT_S)
+
+    def _carry_out(self, slot: Slot, now: float) -> None:
+        message: Message | None = None
+        entries: list[bytes] = []
+        for output in slot.poll():
+            if type(output) is Send:
+                if output.message is not message:
+                    message = output.message
+                    entries = encode(message)
+                for entry in entries:
+                    self._send(slot, output.to, entry, now)
+            elif type(output) is Arm:
+                slot.armed.add(output.timer)
+                self._timers.arm((slot, output.timer), now + output.delay_s)
+            elif type(output) is Disarm:
+                slot.armed.discard(output.timer)
+                self._timers.disarm((slot, output.timer))
+            elif type(output) is Decided:
+                if output.ticket is not None:
+                    self._timers.disarm((slot, output.ticket))
+                self._tell(slot, output)
+            elif type(output) is LeaseAsked:
+                slot.lease.asked(output.number, now)
+            elif type(output) is LeaseGranted:
+                slot.lease.granted(output.number, output.lease_s)
+            elif type(output) is Readable:
+                self._tell(slot, slot.lease.ready(output.ticket, output.lease))
+            elif type(output) is ReachWanted:
+                self._reach(slot, output.candidate, now)
+            else:
+                if type(output) is Installed and slot.peer is None:
+                    self._install(slot, output.view.members)
+                elif type(output) is Lost and slot.lost_because:
+                    output = Lost(slot.lost_because)
+                self._tell(slot, output)
+                if type(output) is Ended and slot.peer is None:
+                    self._slots.pop(slot.number, None)
+                    self._retire(slot, now)
+        awaited = slot.group.awaited
+        if awaited != slot.awaited:
+            self._await(slot, awaited, now)
+
+    def _send(self, slot: Slot, to: Member, entry: bytes, now: float) -> None:
+        peer = to.key
+        if slot.peer is None and self.contacts.lives.get(peer) != to.incarnation:
+            return  # The lane to that life of it is gone; the group learns of it by `link`.
+        if not self._outbox.send(peer, slot.number, entry, now) and slot.peer is not None:
+            self._lose_pair(peer, "the presence has ended")
+
+    def _reach(self, slot: Slot, candidate: Candidate, now: float) -> None:
+        member = candidate.member
+        if self.contacts.is_up(member):
+            slot.group.reached(member, True)
+        elif self.contacts.attempt(member, decode_addresses_untrusted(candidate.where), now):
+            slot.candidates[member] = candidate
+        else:
+            slot.group.reached(member, False)
+        self._dirty[slot] = None
+
+    def _install(self, slot: Slot, members: Sequence[Member]) -> None:
+        before = slot.members
+        slot.renew(tuple(m for m in members if m != self.me))
+        self._interest.need([m.key for m in slot.members], +1)
+        self._interest.need([m.key for m in before], -1)
+        for member in slot.members:
+            # Until now nobody kept the presence with a joiner: it may have gone meanwhile, and
+            # what was said to it then has gone with it.
+            if self.contacts.lives.get(member.key) != member.incarnation:
+                if slot.durable is None:
+                    slot.group.lost(member)
+                elif self.contacts.addresses(member.key):
+                    self.contacts.reconnect(member.key, self._now)
+                else:
+                    slot.group.link(member, False)
+            elif not self.contacts.is_up(member):
+                slot.group.link(member, False)
+
+    def _await(self, slot: Slot, awaited: frozenset[Member], now: float) -> None:
+        self._interest.await_instead(slot.awaited, awaited, now)
+        slot.awaited = awaited
+
+    def _retire(self, slot: Slot, now: float) -> None:
+        self._install(slot, ())
+        self._await(slot, frozenset(), now)
+        for timer in slot.armed:
+            self._timers.disarm((slot, timer))
+        slot.armed.clear()

@@ -1,0 +1,40 @@
+"""The invariant of reads: none returns less than was committed when it began.
+
+Stronger than linearizability asks for: what counts as committed is what any member reported, not
+only what a proposer was told.
+"""
+
+from __future__ import annotations
+
+from scenarios.checkers import Violation
+from scenarios.history import Name
+
+__all__ = ["ReadChecker"]
+
+
+class ReadChecker:
+    """Sees every committed decision where it is first reported, and both ends of every read."""
+
+    name = "10 reads"
+
+    def __init__(self) -> None:
+        self.committed = 0
+        """The highest index that anybody reported as committed."""
+        self.reads = 0
+        """How many reads were seen to end."""
+
+    def reported(self, index: int) -> None:
+        """Somebody reported a committed decision."""
+        self.committed = max(self.committed, index)
+
+    def began(self) -> int:
+        """A read begins: what it must contain."""
+        return self.committed
+
+    def ended(self, member: Name, floor: int, index: int) -> None:
+        """It returned the state after `index`. Raises Violation."""
+        self.reads += 1
+        if index < floor:
+            raise Violation(
+                self.name, (member,), f"{member} read up to {index}; {floor} had been committed"
+            )

@@ -1,0 +1,80 @@
+"""Reads are linearizable whatever stops, cuts off or skews their members; and what makes them so
+is needed."""
+
+from typing import Any
+
+import pytest
+
+from consensus.core.lease import Leasing
+from consensus.leasing import CLOCK_RATE_BOUND, LeaseClock
+from scenarios.checkers import Violation
+from scenarios.reads import ReadChecker
+from tests.support.reading import LEASE_S, Readers
+
+SEEDS = 30
+SECONDS = 8.0
+SKEW = 0.49 * CLOCK_RATE_BOUND
+"""Of each clock against the true time: between two of them it is less than the bound."""
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_reads_return_all_that_was_committed(seed: int) -> None:
+    readers = Readers(seed, SKEW)
+    readers.go(SECONDS)
+    assert readers.checker.reads > 50
+    assert readers.checker.committed > 20
+
+
+def test_most_reads_need_no_message() -> None:
+    readers = Readers(3, SKEW)
+    world, host = readers.world, readers.hosts[1]
+    passed: list[int] = []
+    world.network.trace = lambda *_: passed.append(1)
+    world.run(for_s=10.0)
+    idle = len(passed)
+    passed.clear()
+    for _ in range(1000):
+        readers.read(host)
+        world.run(for_s=0.01)
+    assert readers.checker.reads >= 999
+    renewals = 10.0 / (LEASE_S / 2)
+    assert len(passed) < idle + 8 * renewals, "two questions, two answers, and what acknowledges"
+
+
+def caught(**options: Any) -> bool:
+    for seed in range(SEEDS):
+        try:
+            Readers(seed, SKEW, **options).go(SECONDS)
+        except Violation as violation:
+            if violation.invariant != ReadChecker.name:
+                raise
+            return True
+    return False
+
+
+def test_without_the_second_look_at_the_clock_it_is_caught() -> None:
+    assert caught(second_look=False)
+
+
+def test_a_coordinator_that_does_not_wait_for_leases_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Leasing, "_leases_over", lambda self, promisers: True)
+    assert caught()
+
+
+def test_a_read_that_does_not_wait_for_what_was_accepted_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Leasing, "_fence", lambda self: -1)
+    assert caught()
+
+
+def test_a_lease_of_which_the_holder_counts_twice_the_time_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    granted = LeaseClock.granted
+    monkeypatch.setattr(
+        LeaseClock, "granted", lambda self, number, lease_s: granted(self, number, 2 * lease_s)
+    )
+    assert caught()

@@ -1,0 +1,199 @@
+"""Fuzzes what reads bytes natively: packets of real transfers, altered, in any order.
+
+    python -m tests.utp_native.fuzz --seconds 3600
+
+builds with AddressSanitizer, UBSan and assertions and runs itself under them; every session is a
+function of its seed, which is printed when something breaks: `--seed N` runs that one again. Bare
+planes let altered packets through to libutp; sealed ones try the opening of datagrams.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from tests.utp_native.helpers import A, B, key_pair, seeded
+from utp_native import SUITE_AEGIS256, SUITE_XCHACHA20, Address, ChannelClosed, Pump, PumpConfig
+
+STEPS = 300
+CONFIG = PumpConfig(
+    send_buffer=64 * 1024, receive_buffer=64 * 1024, receive_budget=256 * 1024, incoming_max=8
+)
+INTERESTING = (0, 1, 2, 3, 4, 0x7F, 0x80, 0xFE, 0xFF)
+FIELDS = ((0, 1), (1, 1), (2, 2), (4, 4), (8, 4), (12, 4), (16, 2), (18, 2))
+"""Offset and size of each field of a µTP header (BEP 29)."""
+
+
+def mutated(data: bytes, choose: random.Random) -> bytes:
+    """`data` with one to four alterations."""
+    changed = bytearray(data)
+    for _ in range(choose.randint(1, 4)):
+        match choose.randrange(7):
+            case 0 if changed:
+                changed[choose.randrange(len(changed))] ^= 1 << choose.randrange(8)
+            case 1 if changed:
+                changed[choose.randrange(len(changed))] = choose.choice(INTERESTING)
+            case 2:
+                del changed[choose.randint(0, len(changed)) :]
+            case 3:
+                changed += choose.randbytes(choose.randint(1, 40))
+            case 4 if len(changed) >= 20:
+                offset, size = choose.choice(FIELDS)
+                changed[offset : offset + size] = bytes([choose.choice(INTERESTING)]) * size
+            case 5 if len(changed) >= 20:
+                # A sequence or acknowledgement number near to what it was.
+                offset = choose.choice((16, 18))
+                number = int.from_bytes(changed[offset : offset + 2], "big")
+                number += choose.randint(-2000, 2000)
+                changed[offset : offset + 2] = (number & 0xFFFF).to_bytes(2, "big")
+            case _ if len(changed) >= 20:
+                # A chain of extensions before the payload.
+                chain = bytearray()
+                for _ in range(choose.randint(1, 4)):
+                    length = choose.choice((0, 1, 4, 8, 128, 255))
+                    chain += bytes([choose.randrange(4), length]) + choose.randbytes(length)
+                changed[1] = choose.choice((1, 2, 3))
+                changed[20:20] = chain
+    return bytes(changed[:1400])
+
+
+class Session:
+    """Two pumps that talk over a network that alters, repeats and reorders."""
+
+    def __init__(self, seed: int) -> None:
+        self.choose = choose = random.Random(seed)
+        self.now = choose.choice((1.0, 4293.0, 1e6))  # the second is near 2^32 microseconds
+        self.pumps = {
+            A: Pump(None, random=seeded((seed, "a")), now=self.now, config=CONFIG),
+            B: Pump(None, random=seeded((seed, "b")), now=self.now, config=CONFIG),
+        }
+        self.bare = choose.random() < 0.8
+        if self.bare:
+            self.planes = {
+                A: self.pumps[A].add_bare_plane(B),
+                B: self.pumps[B].add_bare_plane(A),
+            }
+        else:
+            keys = key_pair(choose.choice((SUITE_XCHACHA20, SUITE_AEGIS256)))
+            self.planes = {A: self.pumps[A].add_plane(keys[0]), B: self.pumps[B].add_plane(keys[1])}
+        self.channels: dict[Address, list[int]] = {A: [], B: []}
+        self.seen: list[tuple[Address, bytes]] = []
+        self.damage = choose.choice((0.0, 0.02, 0.3))
+
+    def run(self) -> None:
+        """The whole session. Raises what is a defect."""
+        for _ in range(STEPS):
+            address = self.choose.choice((A, B))
+            self.act(address)
+            self.exchange()
+            self.now += self.choose.choice((0, 0.0001, 0.01, 0.05, 0.3, 2.0))
+            for side, pump in self.pumps.items():
+                pump.handle_timeout(self.now)
+                for event in pump.poll_events():
+                    if event.channel not in self.channels[side]:
+                        self.channels[side].append(event.channel)
+                pump.poll_paths()
+                self.check(pump)
+        for pump in self.pumps.values():
+            pump.close()
+
+    def act(self, side: Address) -> None:
+        pump, choose = self.pumps[side], self.choose
+        channels = self.channels[side]
+        if not channels or choose.random() < 0.03:
+            if len(channels) < 8:
+                channels.append(pump.open_channel(self.planes[side]))
+            return
+        channel = choose.choice(channels)
+        try:
+            match choose.randrange(12):
+                case 0:
+                    pump.finish(channel)
+                case 1 if choose.random() < 0.2:
+                    channels.remove(channel)
+                    pump.close_channel(channel, abort=choose.random() < 0.3)
+                case 2:
+                    pump.channel_figures(channel)
+                case 3 | 4 | 5 | 6:
+                    pump.read(channel, choose.choice((1, 1000, 100_000)))
+                case _:
+                    pump.write(channel, bytes(choose.choice((1, 100, 5000, 50_000))))
+        except ChannelClosed:
+            pass
+
+    def exchange(self) -> None:
+        for source, target in ((A, B), (B, A)):
+            batch = [datagram.data for datagram in self.pumps[source].collect()]
+            delivered = []
+            for data in batch:
+                self.seen.append((source, data))
+                fate = self.choose.random()
+                if fate < self.damage:
+                    delivered.append(mutated(data, self.choose))
+                if fate < 0.95:
+                    delivered.append(data)
+            if self.seen and self.choose.random() < 0.3:
+                _, old = self.choose.choice(self.seen)  # of either side
+                delivered.append(mutated(old, self.choose) if self.damage else old)
+            if self.choose.random() < 0.2:
+                self.choose.shuffle(delivered)
+            self.pumps[target].inject([(data, source) for data in delivered], self.now)
+        del self.seen[:-200]
+
+    def check(self, pump: Pump) -> None:
+        counters = pump.counters()
+        # One batch and one packet for each channel may exceed the budget.
+        assert counters["buffered_max"] <= CONFIG.receive_budget + 256 * 2048
+        assert counters["channels"] <= 64 + 16
+
+
+def _under_sanitizers(arguments: Sequence[str]) -> int:
+    from utp_native import build
+
+    built = build.build_variant(sanitize=True)
+    libraries = [
+        subprocess.run(
+            ["gcc", f"-print-file-name={name}"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        for name in ("libasan.so", "libstdc++.so")
+    ]
+    environment = {
+        **os.environ,
+        "UTP_NATIVE_MODULE": str(built),
+        "LD_PRELOAD": " ".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
+        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    }
+    command = [sys.executable, "-m", "tests.utp_native.fuzz", *arguments]
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, help="run one session again")
+    options = parser.parse_args(arguments)
+    if "UTP_NATIVE_MODULE" not in os.environ:
+        return _under_sanitizers(sys.argv[1:] if arguments is None else arguments)
+    if options.seed is not None:
+        Session(options.seed).run()
+        return 0
+    end = time.monotonic() + options.seconds
+    seed = first = int.from_bytes(os.urandom(6), "big")
+    while time.monotonic() < end:
+        # Said beforehand: a sanitizer ends the process where it stands.
+        print(f"\rsession --seed {seed}", end="", file=sys.stderr, flush=True)
+        Session(seed).run()
+        seed += 1
+    print(f"\n{seed - first} sessions of {STEPS} steps, nothing found", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""What the frames of a payload that opened do to the relation they belong to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transport.core import frames, mailbox, relaying, renewal
+from transport.core.errors import WireError
+from transport.core.events import LaneRelieved, PathMoved, Reason
+from transport.core.frames import LANE, LANE_ACK, LANE_KIND_MASK
+from transport.core.presence import Presence
+from transport.core.table import Table
+from transport.core.types import Address
+
+if TYPE_CHECKING:
+    from transport.core.relation import Relation
+
+__all__ = ["broken", "lane_moved", "take_frames_untrusted"]
+
+_REKEYING = (frames.REKEY_ASK, frames.REKEY_FIRST, frames.REKEY_SECOND)
+_RELAYING = (frames.RELAY, frames.RELAYED)
+
+
+def take_frames_untrusted(
+    table: Table,
+    relation: Relation,
+    presence: Presence,
+    payload: bytes,
+    offset: int,
+    address: Address | None,
+    now: float,
+) -> None:
+    """Act on the frames from `offset` on. `address` is None if a relay has brought them."""
+    end = len(payload)
+    lane = presence.lane
+    try:
+        while offset < end:
+            kind = payload[offset]
+            family = kind & LANE_KIND_MASK
+            if family == LANE:
+                # Of an old life of the lane: its presence only drains.
+                if lane is relation.lane:
+                    relation.take_packet_untrusted(presence, payload, offset, now)
+                return
+            if family == LANE_ACK:
+                offset = lane.receive_ack_untrusted(payload, offset, now)
+                continue
+            if kind == frames.MESSAGE:
+                offset = mailbox.receive_untrusted(table, relation, presence, payload, offset, now)
+                continue
+            kind, value, stop, offset = frames.control_untrusted(payload, offset)
+            if kind in _REKEYING:
+                message = payload[value:stop]
+                renewal.receive_untrusted(table, relation, presence, kind, message, now)
+            elif kind in _RELAYING:
+                if address is not None:  # nothing is relayed twice
+                    _relay(table, relation, kind, payload, value, now)
+            else:
+                _control(table, relation, presence, kind, value, address, now)
+    except WireError:
+        broken(relation, presence, now)
+    if lane is relation.lane:
+        lane_moved(table, relation, presence)
+
+
+def lane_moved(table: Table, relation: Relation, presence: Presence) -> None:
+    """Something may have been acknowledged."""
+    sender = relation.lane.sender
+    presence.lane_acknowledged(sender.unacknowledged)
+    if sender.full and sender.relieved():
+        table.events.append(LaneRelieved(relation.peer))
+
+
+def broken(relation: Relation, presence: Presence, now: float) -> None:
+    """The peer broke the rules under authentic keys: end it, and say so."""
+    relation.changed = True
+    if presence is relation.current:
+        relation.close(Reason.PROTOCOL, now)
+    else:
+        relation.discard(presence)
+
+
+def _relay(
+    table: Table, relation: Relation, kind: int, payload: bytes, offset: int, now: float
+) -> None:
+    key, datagram = payload[offset - frames.KEY_SIZE : offset], payload[offset:]
+    if kind == frames.RELAY:
+        relaying.passes_untrusted(table, relation, key, datagram, now)
+    else:
+        relaying.relayed_untrusted(table, relation, key, datagram, now)
+
+
+def _control(
+    table: Table,
+    relation: Relation,
+    presence: Presence,
+    kind: int,
+    value: int,
+    address: Address | None,
+    now: float,
+) -> None:
+    if kind == frames.PING:
+        detour = relation.detour
+        if address is not None and detour is not None and detour.cut:
+            # It tries the direct path: the answer must not take the other one.
+            presence.direct(address, frames.pong(value))
+        else:
+            presence.say(frames.pong(value))
+    elif kind == frames.PONG:
+        if presence.ponged_untrusted(value, now) and address is not None:
+            relaying.direct_answer(table, relation, now)
+    elif kind == frames.CHALLENGE:
+        if address is not None:
+            presence.direct(address, frames.echo(value))
+    elif kind == frames.ECHO:
+        if address is not None and presence.path.echoed(value, address, now):
+            relation.rtt.reset()
+            if presence is relation.current:
+                table.events.append(PathMoved(relation.peer, presence.address))
+    elif kind == frames.MESSAGE_ACK:
+        mailbox.receive_ack_untrusted(table, relation, presence, value, now)
+    elif kind == frames.CLOSE:
+        _closed_by_peer(relation, presence, value, now)
+
+
+def _closed_by_peer(relation: Relation, presence: Presence, reason: int, now: float) -> None:
+    was_current = presence is relation.current
+    relation.discard(presence)
+    if not was_current:
+        return
+    for other in relation.former:
+        if other.closed_reason is None and other.lane is relation.lane:
+            # Crossed handshakes which the two sides judged differently: one is left.
+            relation.former = tuple(p for p in relation.former if p is not other)
+            relation.current = other
+            return
+    relation.down(reason, now)
