@@ -23,13 +23,21 @@ def is_address(host: str, port: int) -> bool:
     return not (ip.is_multicast or ip.is_unspecified)
 
 
+def is_wildcard(host: str) -> bool:
+    """Whether a socket bound there takes what comes to any of the machine's addresses."""
+    return ipaddress.ip_address(host).is_unspecified
+
+
 def checked(addresses: Iterable[Address]) -> tuple[Address, ...]:
     """The addresses a user names, at most ADDRESSES_MAX. Raises GroupError for what is none."""
-    found = tuple((host, port) for host, port in addresses)
-    for host, port in found:
-        if not is_address(host, port):
-            raise GroupError(f"not a numeric address with a port: {host!r}, {port!r}")
-    return found[:ADDRESSES_MAX]
+    found = []
+    for address in addresses:
+        match address:
+            case (str() as host, int() as port) if is_address(host, port):
+                found.append((host, port))
+            case _:
+                raise GroupError(f"not a numeric address and a port: {address!r}")
+    return tuple(found[:ADDRESSES_MAX])
 
 
 def encode_addresses(addresses: Sequence[Address]) -> bytes:

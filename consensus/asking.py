@@ -37,6 +37,7 @@ class Asking:
         self, peer: bytes, kind: str, body: bytes, deadline_s: float, timeout_s: float
     ) -> Any:
         """The peer's answer. Raises Rejected, TimeoutError, OutcomeUnknown, GroupError."""
+        self._endpoint.check_open()
         if len(self._pending) >= ASKS_MAX:
             raise TooManyAsks(f"{ASKS_MAX} questions are open")
         content = Content(kind, body, (), int(1000 * deadline_s))

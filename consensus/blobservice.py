@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 
-from consensus.blobs import BlobStore, DroppedSource, FetchReport, Progress, Source
+from consensus.blobs import BlobError, BlobStore, DroppedSource, FetchReport, Progress, Source
 from consensus.core.blobtree import BlobRef
 from consensus.core.errors import ConsensusError
 from consensus.services import Services
@@ -38,6 +38,7 @@ class BlobService:
         self._trusted = trusted
         self._store: BlobStore | None = None
         self._opening = anyio.Lock()
+        self._closed = False
         services.register(SERVICE, self._serve)
 
     async def share(self, path: str | PathLike[str]) -> BlobRef:
@@ -68,6 +69,7 @@ class BlobService:
 
     def close(self) -> None:
         """Let the directory go."""
+        self._closed = True
         if self._store is not None:
             self._store.close()
             self._store = None
@@ -86,6 +88,8 @@ class BlobService:
 
     async def _opened(self) -> BlobStore:
         async with self._opening:
+            if self._closed:
+                raise BlobError("the node is closed")
             if self._store is None:
                 self._store = await BlobStore.open(self._directory(), self._limit_bytes)
             return self._store

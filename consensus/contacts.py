@@ -20,8 +20,10 @@ class Contacts:
         """The incarnation each peer was last up in; none once its presence is over for good."""
 
     def know(self, peer: bytes, addresses: Iterable[Address]) -> None:
-        """Where a peer may be found. Raises GroupError for what is no address."""
-        self._where[peer] = checked(addresses)
+        """Where a peer may be found, before what was known already. Raises GroupError for what
+        is no address."""
+        found = (*checked(addresses), *self._where.get(peer, ()))
+        self._where[peer] = tuple(dict.fromkeys(found))[:ADDRESSES_MAX]
 
     def addresses(self, peer: bytes) -> tuple[Address, ...]:
         """Where a peer was last reached, or is said to be found; may be empty."""
@@ -44,6 +46,11 @@ class Contacts:
         if life is None:
             raise GroupError(f"no presence with {peer.hex()[:16]}")
         return Member(peer, life)
+
+    def has_presence(self, peer: bytes) -> bool:
+        """There is a presence with some life of the peer."""
+        status = self._peers.status(peer)
+        return peer in self.lives and status is not None and status.up
 
     def is_up(self, member: Member) -> bool:
         """There is a presence with this very life of a peer."""

@@ -167,11 +167,19 @@ class Group:
         )
 
     async def leave(self, *, timeout_s: float = 60.0) -> None:
-        """Leave the group in order; returns once the others go on without this node."""
+        """Leave the group in order; returns once the others go on without this node. Raises
+        GroupSuspended when no quorum is heard (see `abandon`), TimeoutError, GroupError."""
         self._check()
         self._node.machine_do(lambda m, now: m.leave(self._number, now))
-        with anyio.fail_after(timeout_s):
+        with anyio.move_on_after(timeout_s):
             await self._history.ended.wait()
+        if self._ended is None:
+            raise TimeoutError(f"still a member of {self.name} after {timeout_s} s")
+
+    def abandon(self) -> None:
+        """Give the group up at once, without asking anybody: for a member that is suspended for
+        good. The others take this node for silent and remove it."""
+        self._node.abandon(self)
 
     async def read(self, *, timeout_s: float = 60.0) -> None:
         """Wait until this member has delivered every decision that was committed, to the
@@ -217,14 +225,16 @@ class Group:
         """The clock, looked at again: this process may have been stopped meanwhile."""
         return until is None or self._node.clock() < until
 
-    def events(self) -> Events[GroupEventKind]:
-        """All that happens from now on: decisions, views, suspension, and the end, after which
-        it stops. Raises EventsMissed when the reader is more than EVENTS_KEPT behind."""
-        return Events(self._history, None)
+    def events(self, *, from_now: bool = False) -> Events[GroupEventKind]:
+        """All that happens in this group since this node is in it, as far as it is kept (the last
+        EVENTS_KEPT), and then what comes: decisions, views, suspension, and the end, after which
+        it stops. `from_now` leaves out what was. Raises EventsMissed when the reader falls more
+        than that behind."""
+        return Events(self._history, None, from_now=from_now)
 
-    def decisions(self) -> Events[Decision]:
-        """The decisions from now on, in the group's one order. Raises as `events`."""
-        return Events(self._history, Decision)
+    def decisions(self, *, from_now: bool = False) -> Events[Decision]:
+        """The decisions alone, in the group's one order. As `events`."""
+        return Events(self._history, Decision, from_now=from_now)
 
     async def share(self, path: str | PathLike[str]) -> BlobRef:
         """Make a file available to the members; name the result in a proposal."""

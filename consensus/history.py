@@ -6,6 +6,7 @@ from collections import deque
 from typing import Generic, TypeVar, cast
 
 import anyio
+import anyio.lowlevel
 
 from consensus.core.errors import GroupError
 from consensus.decision import Decision, GroupEnded, SuspensionChanged, ViewChanged
@@ -13,12 +14,15 @@ from consensus.decision import Decision, GroupEnded, SuspensionChanged, ViewChan
 EVENTS_KEPT = 4096
 """Events that a slow reader may be behind."""
 
+TURN = 64
+"""Events a reader takes in a row before other tasks get their turn."""
+
 GroupEventKind = Decision | ViewChanged | SuspensionChanged | GroupEnded
 E = TypeVar("E", bound=GroupEventKind)
 
 
 class EventsMissed(GroupError):
-    """The reader fell so far behind that events were dropped."""
+    """The reader fell so far behind that events were dropped. It goes on with the oldest kept."""
 
 
 class History:
@@ -56,12 +60,14 @@ class History:
 
 
 class Events(Generic[E]):
-    """An asynchronous iterator over what happens in a group. It costs nothing to drop one."""
+    """An asynchronous iterator over what happens in a group, from the oldest event kept or from
+    now on. It costs nothing to drop one."""
 
-    def __init__(self, history: History, kind: type[E] | None) -> None:
+    def __init__(self, history: History, kind: type[E] | None, *, from_now: bool) -> None:
         self._history = history
         self._kind = kind
-        self._at = history.number
+        self._at = history.number if from_now else history.number - len(history.events)
+        self._in_a_row = 0
 
     def __aiter__(self) -> Events[E]:
         return self
@@ -72,11 +78,17 @@ class Events(Generic[E]):
             while self._at < history.number:
                 behind = history.number - self._at
                 if behind > len(history.events):
+                    self._at = history.number - len(history.events)
                     raise EventsMissed(f"more than {EVENTS_KEPT} events behind")
                 event = history.events[-behind]
                 self._at += 1
                 if self._kind is None or isinstance(event, self._kind):
+                    # Others get their turn even if there is always another event.
+                    self._in_a_row += 1
+                    if self._in_a_row % TURN == 0:
+                        await anyio.lowlevel.checkpoint()
                     return cast(E, event)
             if history.ended.is_set():
                 raise StopAsyncIteration
+            self._in_a_row = 0
             await history.changed()

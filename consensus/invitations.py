@@ -55,6 +55,12 @@ class Invitations:
         """A new invitation as text. Raises GroupError."""
         if uses < 1 or expires_in_s <= 0:
             raise GroupError("an invitation is good for at least one use and some time")
+        addresses = self._node.advertised()[:ADDRESSES_MAX]
+        if not addresses:
+            raise GroupError(
+                "nobody could reach this node: it listens on all addresses, so say where with"
+                " Node.open(advertise=[(host, port)])"
+            )
         self._drop_expired()
         if len(self._issued) >= INVITATIONS_MAX:
             raise GroupError(f"more than {INVITATIONS_MAX} invitations are open")
@@ -62,7 +68,7 @@ class Invitations:
             group=group.id,
             name=group.name,
             sponsor=self._node.key,
-            addresses=self._node.advertised()[:ADDRESSES_MAX],
+            addresses=addresses,
             invitation_id=self._node.random(INVITATION_ID_SIZE),
             expires_at=int(time.time() + expires_in_s),
             bound_key=key,
@@ -72,8 +78,12 @@ class Invitations:
         return invitation.text(self._node.sign)
 
     def revoke(self, token: str) -> None:
-        """Make an invitation void. Raises TokenError."""
-        self._issued.pop(parse_untrusted(token, verify).invitation_id, None)
+        """Make an invitation void; one that is used up or has expired is so already. Raises
+        TokenError for what is none, or not this node's."""
+        invitation = parse_untrusted(token, verify)
+        if invitation.sponsor != self._node.key:
+            raise TokenError("the invitation was given out by another node")
+        self._issued.pop(invitation.invitation_id, None)
 
     def _drop_expired(self) -> None:
         now = time.time()

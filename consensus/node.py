@@ -7,13 +7,14 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
+from consensus.addresses import checked, is_wildcard
 from consensus.asking import Asking
 from consensus.blobservice import BlobService, OnProgress
 from consensus.certificates import SIGN, Certificates
@@ -22,15 +23,13 @@ from consensus.core import types as core
 from consensus.core.blobtree import BlobRef
 from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
-from consensus.core.founding import NONCE_SIZE, Founding, group_id
-from consensus.core.notary import Notary
-from consensus.core.token import TokenError, parse_untrusted
 from consensus.core.types import Content, Member, Outcome
 from consensus.decision import Decision
 from consensus.durable import DurableGroups
+from consensus.entering import Entering
 from consensus.files import NodeFiles
 from consensus.group import Group, Handler
-from consensus.invitations import ENQUIRE, JOIN, Invitations, config_untrusted
+from consensus.invitations import ENQUIRE, JOIN, Invitations
 from consensus.machine import Machine, MachineConfig, group_number
 from consensus.replica import Replica
 from consensus.services import Service, Services
@@ -39,7 +38,6 @@ from consensus.values import pack
 from consensus.voting import RESERVED_PREFIX, Voting
 from transport.channel import Channel
 from transport.core.events import ConnectFailed, PresenceUp
-from transport.core.keys import verify
 from transport.core.types import Address
 from transport.endpoint import Endpoint, bind
 
@@ -60,11 +58,15 @@ class NodeConfig:
 class Node:
     """An identity on the network. Open with `async with Node.open(...) as node`."""
 
-    def __init__(self, files: NodeFiles, listen: str, config: NodeConfig) -> None:
+    def __init__(
+        self, files: NodeFiles, listen: str, advertise: Sequence[Address], config: NodeConfig
+    ) -> None:
         identity = files.identity
-        sock = bind(listen)
+        stored = files.stored_groups()
+        known = list(files.known_peers())
         self._files = files
         self._durable = files.durable
+        self._advertise = checked(advertise)
         self._groups: dict[int, Group] = {}
         self._handlers: dict[str, Handler] = {}
         self._tasks: TaskGroup | None = None
@@ -73,7 +75,6 @@ class Node:
         self.key = identity.key
         self.sign = identity.sign
         self.on_progress: OnProgress | None = None
-        stored = files.stored_groups()
         incarnation = (
             stored[0].incarnation if stored else int.from_bytes(os.urandom(8), "big")
         )
@@ -82,7 +83,7 @@ class Node:
         self._endpoint = Endpoint(
             self._machine,
             identity.key,
-            sock,
+            bind(listen),
             on_event=self._take,
             on_channel=self._channel_opened,
         )
@@ -94,13 +95,16 @@ class Node:
             files.blobs, config.blob_limit_bytes, self._services, self._shares_group
         )
         self._durables = DurableGroups(self, files)
+        self._entering = Entering(
+            self, self._groups, self._machine, self._endpoint, files, self._asking, self._durables
+        )
         self.invitations = Invitations(self)
         self._handlers[ENQUIRE] = self.invitations.enquire
         self._handlers[JOIN] = self.invitations.join
         self.certificates = Certificates(self)
         self._handlers[SIGN] = self.certificates.sign
         self._machine.absent = {group_number(row.id) for row in stored if row.origin}
-        for peer, addresses in files.known_peers():
+        for peer, addresses in known:
             self._machine.contacts.know(peer, addresses)
 
     @staticmethod
@@ -108,15 +112,18 @@ class Node:
         path: str | PathLike[str] | None = None,
         *,
         listen: str = "127.0.0.1:0",
+        advertise: Sequence[Address] = (),
         passphrase: str | None = None,
         config: NodeConfig | None = None,
     ) -> AbstractAsyncContextManager[Node]:
         """Open the node whose identity, peers and blobs are in the file `path` (made, mode 0600,
         if there is none), or one that is forgotten at the end (None).
 
-        `listen` is `host:port`; port 0 takes any. Raises StoreError, IdentityError, LocalError.
+        `listen` is `host:port`; port 0 takes any. `advertise` is where others reach this node, if
+        that is not where it listens: needed for invitations when it listens on all addresses.
+        Raises StoreError, IdentityError, LocalError.
         """
-        return _opened(path, listen, passphrase, config or NodeConfig())
+        return _opened(path, listen, advertise, passphrase, config or NodeConfig())
 
     @property
     def address(self) -> Address:
@@ -148,17 +155,18 @@ class Node:
         self._remember(peer)
 
     async def connect(self, peer: bytes, *, timeout_s: float = 10.0) -> None:
-        """Have a presence with a peer whose address is known. Raises TimeoutError, LocalError."""
+        """Have a presence with a peer whose address is known. Raises TimeoutError, GroupError when
+        no address is known, LocalError for a key that is none."""
         event = anyio.Event()
         waiting = self._connecting.setdefault(peer, [])
         waiting.append(event)
         try:
-            if self._machine.contacts.lives.get(peer) is None:
+            if not self._machine.contacts.has_presence(peer):
                 self.machine_do(lambda m, now: m.connect(peer, now, timeout_s))
                 with anyio.move_on_after(timeout_s):
                     await event.wait()
-            if self._machine.contacts.lives.get(peer) is None:
-                raise TimeoutError(f"no answer from {peer.hex()[:16]} within {timeout_s} s")
+            if not self._machine.contacts.has_presence(peer):
+                raise TimeoutError(f"no presence with {peer.hex()[:16]} within {timeout_s} s")
         finally:
             waiting.remove(event)
             if not waiting:
@@ -193,14 +201,7 @@ class Node:
         """Found a group: a view of one, this node; `replica`: the state its members keep, see
         `Replica.found`; `durable`: it outlives its members' processes, see `resume`. Raises
         GroupError, StoreError."""
-        config = replace(config or GroupConfig(), asks_for_snapshots=replica is not None)
-        config = replace(config, durable=durable or config.durable)
-        if config.durable and replica is not None:
-            raise GroupError("a durable group keeps no replica: see Group.recorded")
-        founding = Founding(
-            name, self.random(NONCE_SIZE), self.me, config.casting_vote, config.window_total
-        ).encode()
-        return await self._enter(name, group_id(founding), config, None, founding, replica)
+        return await self._entering.found(name, config or GroupConfig(), replica, durable)
 
     async def join(
         self,
@@ -219,36 +220,7 @@ class Node:
         Raises TokenError when the invitation is no good here, Rejected when the group or the
         sponsor says no, TimeoutError, OutcomeUnknown.
         """
-        invitation = parse_untrusted(token, verify)
-        self._files.check(invitation)
-        if sponsor not in (None, invitation.sponsor):
-            raise TokenError("the invitation is from another sponsor than the one expected")
-        sponsor = invitation.sponsor
-        number = group_number(invitation.group)
-        if number in self._groups and self._groups[number].ended is None:
-            raise GroupError(f"this node is in {invitation.name} already")
-        self.know(sponsor, invitation.addresses)
-        with anyio.fail_after(timeout_s):
-            question = {"token": token, "addresses": [list(a) for a in self.advertised()]}
-            answer = await self._asking.ask(sponsor, ENQUIRE, pack(question), timeout_s, timeout_s)
-            config = config_untrusted(answer)
-            if config.asks_for_snapshots != (replica is not None):
-                says = "keeps a state" if config.asks_for_snapshots else "keeps no state"
-                raise GroupError(f"{invitation.name} {says}: see Replica.join and Node.join")
-            group = await self._enter(
-                invitation.name, invitation.group, config, sponsor, replica=replica
-            )
-            admitted = False
-            try:
-                await self._asking.ask(sponsor, JOIN, pack(question), timeout_s, timeout_s)
-                await group.installed.wait()
-                if group.ended is not None:
-                    raise GroupError(f"not admitted to {group.name}: {group.ended.reason}")
-                admitted = True
-            finally:
-                if not admitted:
-                    self._drop(number, "the join was given up")
-        return group
+        return await self._entering.join(token, sponsor, timeout_s, replica)
 
     def serve(self, name: str) -> Callable[[Service], Service]:
         """Decorator: the async function that is given each channel a peer opens to `name`."""
@@ -279,6 +251,10 @@ class Node:
 
     # For the parts of a node.
 
+    def abandon(self, group: Group) -> None:
+        """Give a group up at once."""
+        self._entering.drop(group, "abandoned")
+
     async def recorded(self, group_id: bytes, after: int, limit: int) -> list[core.Decision]:
         """Decisions of a durable group from the disk."""
         return await self._durables.recorded(group_id, after, limit)
@@ -308,11 +284,11 @@ class Node:
         return self._handlers.get(kind)
 
     def advertised(self) -> tuple[Address, ...]:
-        """The addresses to tell others. A socket bound to all addresses names none by itself."""
-        host, port = self.address
-        if host in ("0.0.0.0", "::"):
-            return (("127.0.0.1" if host == "0.0.0.0" else "::1", port),)
-        return (self.address,)
+        """The addresses to tell others; none when nobody said where a socket that is bound to all
+        addresses is reached."""
+        if self._advertise:
+            return self._advertise
+        return () if is_wildcard(self.address[0]) else (self.address,)
 
     def content(
         self, kind: str, body: Any, blobs: Sequence[BlobRef], deadline_s: float
@@ -330,6 +306,7 @@ class Node:
 
     def machine_look(self, action: Callable[[Machine, float], T]) -> T:
         """Do something with the machine that may leave nothing to be carried out."""
+        self._endpoint.check_open()
         return action(self._machine, self._endpoint.clock())
 
     def carry_out(self) -> None:
@@ -340,7 +317,8 @@ class Node:
         self, action: Callable[[Machine, float], T], before: Callable[[T], None] | None = None
     ) -> T:
         """Do something with the machine and have it carried out; `before` that, its result is
-        made known."""
+        made known. Raises EndpointClosed once the node is."""
+        self._endpoint.check_open()
         result = action(self._machine, self._endpoint.clock())
         if before is not None:
             before(result)
@@ -359,56 +337,11 @@ class Node:
         )
         return decision.outcome, list(decision.reasons.values())
 
-    async def _enter(
-        self,
-        name: str,
-        group_id: bytes,
-        config: GroupConfig,
-        sponsor: bytes | None,
-        founding: bytes | None = None,
-        replica: Replica | None = None,
-    ) -> Group:
-        number = group_number(group_id)
-        if config.durable:
-            await self._durables.begin(name, group_id, config, founding, sponsor)
-        self._drop(number, "entered anew")
-        notary = Notary(self.me, group_id, founding, self.sign, verify)
-        group = Group(self, number, group_id, name, config, notary)
-        if replica is not None:
-            replica.attach(self, group)
-            group.observer = replica
-        self._groups[number] = group
-        try:
-            if sponsor is None:
-                self.machine_do(lambda m, now: m.found(number, config, now, notary))
-                self._endpoint.flush()
-                await group.installed.wait()
-            else:
-                self.machine_do(lambda m, now: m.join(number, sponsor, config, now, notary))
-        except GroupError:
-            del self._groups[number]
-            raise
-        return group
-
     async def resume(self) -> tuple[Group, ...]:
         """Go on with the durable groups that are in the node's file, as the same life. Register
         handlers first: votes that were not given are asked for again. Raises StoreError when a
         log is damaged."""
-        resumed = []
-        for number, stored in await self._durables.rebuild():
-            group = Group(self, number, stored.id, stored.name, stored.config, stored.notary)
-            self._groups[number] = group
-            self._machine.resume(number, stored.durable, self._endpoint.clock())
-            self._endpoint.touch()
-            resumed.append(group)
-        return tuple(resumed)
-
-    def _drop(self, number: int, reason: str) -> None:
-        group = self._groups.pop(number, None)
-        if group is not None:
-            self._durables.over(group.id)
-            group.close(reason)
-            self.machine_do(lambda m, now: m.drop(number, now))
+        return await self._entering.resume()
 
     def _take(self, event: object) -> None:
         if type(event) is PairEvent:
@@ -430,7 +363,7 @@ class Node:
             elif type(output) is outputs.Persist:
                 self._durables.write(group.id, number, output)
             elif type(output) is outputs.Ended:
-                self._durables.over(group.id)
+                self._entering.drop(group, "it has ended")
             else:
                 group.take(output)
         elif isinstance(event, PresenceUp):
@@ -471,19 +404,23 @@ class Node:
                     for group in self._groups.values():
                         group.close("the node was closed")
                     self._asking.close()
-                    self._blobs.close()
                     self._tasks.cancel_scope.cancel()
+            self._blobs.close()  # After the tasks: one of them may be about to open it.
         if failure is not None:
             raise failure
 
 
 @asynccontextmanager
 async def _opened(
-    path: str | PathLike[str] | None, listen: str, passphrase: str | None, config: NodeConfig
+    path: str | PathLike[str] | None,
+    listen: str,
+    advertise: Sequence[Address],
+    passphrase: str | None,
+    config: NodeConfig,
 ) -> AsyncIterator[Node]:
     async with (
         NodeFiles.open(path, passphrase) as files,
-        Node(files, listen, config)._running() as node,
+        Node(files, listen, advertise, config)._running() as node,
     ):
         yield node
 

@@ -3,14 +3,17 @@
 The first bytes of a channel are the length of the service's name (1) and the name in ASCII.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 
 import anyio
+import anyio.lowlevel
 
 from consensus.core.errors import GroupError
 from transport.channel import Channel
 from transport.core.errors import RemoteError, TransportError
 
+log = logging.getLogger("quorate")
 NAME_SIZE_MAX = 64
 GREETING_TIMEOUT_S = 10.0
 
@@ -41,18 +44,31 @@ class Services:
         return channel
 
     async def accept(self, channel: Channel) -> None:
-        """Serve a channel that a peer opened, to its end."""
+        """Serve a channel that a peer opened, to its end. Whatever a service raises ends its
+        channel only, and is logged."""
+        try:
+            service = await self._greeted(channel)
+            if service is not None:
+                await service(channel)
+        except TransportError as error:
+            log.info("a channel of %s ended: %s", channel.peer.hex()[:16], error)
+        except Exception:
+            log.exception("a service failed")
+        except anyio.get_cancelled_exc_class():
+            await anyio.lowlevel.checkpoint_if_cancelled()  # By the node; otherwise:
+            log.exception("a service was cancelled from elsewhere")
+        finally:
+            with anyio.CancelScope(shield=True):
+                await channel.aclose()
+
+    async def _greeted(self, channel: Channel) -> Service | None:
         try:
             with anyio.fail_after(GREETING_TIMEOUT_S):
                 (size,) = await _exactly(channel, 1)
                 name = await _exactly(channel, min(size, NAME_SIZE_MAX))
-            service = self._services.get(name.decode("ascii", "replace"))
-            if service is not None:
-                await service(channel)
         except (TransportError, TimeoutError):
-            return  # The peer went away, or never said what it wanted.
-        finally:
-            await channel.aclose()
+            return None  # The peer went away, or never said what it wanted.
+        return self._services.get(name.decode("ascii", "replace"))
 
 
 async def _exactly(channel: Channel, size: int) -> bytes:

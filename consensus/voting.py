@@ -1,4 +1,8 @@
-"""How a node comes to its votes: blobs first, then the handler, whatever it does."""
+"""How a node comes to its votes: blobs first, then the handler, whatever it does.
+
+Handlers are the user's, and what makes them run is a peer's: nothing that one raises, returns or
+fails to return may reach beyond its own vote.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,15 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 
 from consensus.core.blobtree import BlobRef
 from consensus.core.config import ANSWER_SIZE_MAX, REASON_SIZE_MAX
 from consensus.core.errors import ConsensusError
 from consensus.core.types import Proposal as CoreProposal
 from consensus.core.types import ProposalId, Vote
-from consensus.decision import Accept, Proposal, Reject, reject
-from consensus.values import pack, unpack_untrusted
+from consensus.decision import Accept, Proposal, Reject
+from consensus.values import ValueRefused, pack, unpack_untrusted
 from transport.core.errors import TransportError
 
 if TYPE_CHECKING:
@@ -24,9 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("quorate")
 RESERVED_PREFIX = "quorate."
-BLOBS_SHARE = 0.9
-"""Of a proposal's deadline: after so much of it the reason for a reject is that blobs are not here,
-and not that a program did not answer."""
 Answer = Callable[[ProposalId, Vote], None]
 
 
@@ -42,7 +44,11 @@ class Voting:
         def answer(proposal: ProposalId, vote: Vote) -> None:
             self._node.machine_do(lambda m, now: m.answer_peer(peer, proposal, vote, now))
 
-        self._wanted(None, asked, answer)
+        if asked.content.blobs:
+            # Anybody may ask; only members make this node fetch what they name.
+            answer(asked.id, _no("blobs are for proposals in a group"))
+        else:
+            self._wanted(None, asked, answer)
 
     def wanted_by_group(self, group: Group, number: int, asked: CoreProposal) -> None:
         """A group wants this member's vote."""
@@ -62,7 +68,7 @@ class Voting:
         else:
             handler = group.handler(kind)
         if handler is None:
-            answer(asked.id, Vote(False, b"", "no handler"))
+            answer(asked.id, _no("no handler"))
             return
         try:
             content = asked.content
@@ -81,10 +87,10 @@ class Voting:
             self._node.spawn(self._fetch_and_judge, group, handler, proposal, asked.id, answer)
             return
         result = _call(handler, proposal)
-        if type(result) is not Accept and inspect.isawaitable(result):
+        if type(result) is not Vote:
             self._node.spawn(self._await_vote, result, proposal, asked.id, answer)
         else:
-            answer(asked.id, _vote(result))
+            answer(asked.id, result)
 
     async def _fetch_and_judge(
         self,
@@ -94,61 +100,76 @@ class Voting:
         proposal_id: ProposalId,
         answer: Answer,
     ) -> None:
-        peers = (proposal.proposer,) if group is None else group.peers()
-        try:
-            with anyio.move_on_after(BLOBS_SHARE * proposal.deadline_s) as scope:
+        peers = () if group is None else group.peers()
+        vote = _no("could not get the blob")
+        # After the deadline the engine has voted for this member: nobody waits any more.
+        with anyio.move_on_after(proposal.deadline_s):
+            try:
                 for ref in proposal.blobs:
-                    await self._node.fetch(ref, peers, None, self._node.on_progress)
-            if scope.cancelled_caught:
-                # What has come is kept: another proposal of it will find it further on.
-                answer(proposal_id, _no("could not get the blob: it did not come in time"))
-                return
-        except (ConsensusError, TransportError, OSError) as error:
-            answer(proposal_id, _no(f"could not get the blob: {error}"))
-            return
-        result = _call(handler, proposal)
-        if inspect.isawaitable(result):
-            await self._await_vote(result, proposal, proposal_id, answer)
-        else:
-            answer(proposal_id, _vote(result))
+                    await self._node.fetch(ref, peers, None, self._progress)
+            except (ConsensusError, TransportError, OSError) as error:
+                log.warning("no vote for %r: %s", proposal.kind, error)
+                vote = _no(f"could not get the blob: {type(error).__name__}")
+            else:
+                result = _call(handler, proposal)
+                vote = result if type(result) is Vote else await _awaited(result, proposal)
+        answer(proposal_id, vote)
 
     async def _await_vote(
-        self,
-        result: Awaitable[Accept | Reject],
-        proposal: Proposal,
-        proposal_id: ProposalId,
-        answer: Answer,
+        self, result: Awaitable[Any], proposal: Proposal, proposal_id: ProposalId, answer: Answer
     ) -> None:
-        vote: Accept | Reject
-        try:
-            vote = await result
-        except Exception:  # A handler is the user's: whatever it raises is a no, and is logged.
-            log.exception("the handler of %r failed", proposal.kind)
-            vote = reject("the handler failed")
-        answer(proposal_id, _vote(vote))
+        with anyio.move_on_after(proposal.deadline_s):
+            answer(proposal_id, await _awaited(result, proposal))
+
+    def _progress(self, ref: BlobRef, done: int, total: int) -> None:
+        told = self._node.on_progress
+        if told is not None:
+            try:
+                told(ref, done, total)
+            except Exception:  # The user's: a fetch goes on without it.
+                log.exception("on_progress failed")
 
 
-def _no(reason: str) -> Vote:
-    return Vote(False, b"", reason.encode()[:REASON_SIZE_MAX].decode(errors="ignore"))
+async def _awaited(result: Awaitable[Any], proposal: Proposal) -> Vote:
+    try:
+        return _vote(await result)
+    except Exception:
+        return _failed(proposal)
+    except anyio.get_cancelled_exc_class():
+        # Of this task, by the node or the deadline: a point where that shows. If there is none,
+        # what the handler awaited was cancelled by somebody else, which is its failure.
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        return _failed(proposal)
 
 
 def _call(handler: Handler, proposal: Proposal) -> Any:
+    """The vote, or what is to be awaited for it."""
     try:
-        return handler(proposal)
-    except Exception:  # As above.
-        log.exception("the handler of %r failed", proposal.kind)
-        return reject("the handler failed")
+        result = handler(proposal)
+        if type(result) is not Accept and inspect.isawaitable(result):
+            return result
+        return _vote(result)
+    except Exception:
+        return _failed(proposal)
+
+
+def _failed(proposal: Proposal) -> Vote:
+    log.exception("the handler of %r failed", proposal.kind)
+    return _no("the handler failed")
+
+
+def _no(reason: str) -> Vote:
+    data = str(reason).encode(errors="replace")[:REASON_SIZE_MAX]
+    return Vote(False, b"", data.decode(errors="ignore"))
 
 
 def _vote(result: object) -> Vote:
     match result:
         case Accept(answer):
             packed = pack(answer)
-            if len(packed) <= ANSWER_SIZE_MAX:
-                return Vote(True, packed)
-            log.error("an answer of %d bytes; at most %d fit", len(packed), ANSWER_SIZE_MAX)
-            return Vote(False, b"", "the answer is too large")
+            if len(packed) > ANSWER_SIZE_MAX:
+                raise ValueRefused(f"an answer of {len(packed)} bytes: {ANSWER_SIZE_MAX} fit")
+            return Vote(True, packed)
         case Reject(reason):
             return _no(reason)
-    log.error("a handler returned %r instead of accept() or reject()", type(result).__name__)
-    return Vote(False, b"", "the handler gave no vote")
+    raise TypeError(f"{type(result).__name__} instead of accept() or reject()")

@@ -36,6 +36,8 @@ class Channel:
         self._readable = anyio.Event()
         self._writable = anyio.Event()
         self._eof = False
+        self._sending = False
+        self._receiving = False
         self._failed: str | None = None
         self._closed = False
 
@@ -47,14 +49,20 @@ class Channel:
         """
         # Before anything is done: a cancelled call that did nothing can be made again.
         await anyio.lowlevel.checkpoint_if_cancelled()
-        view = memoryview(data)
-        while len(view):
-            self._check()
-            self._writable = anyio.Event()
-            taken = self._table.write(self._handle, view)
-            view = view[taken:]
-            if len(view):
-                await self._writable.wait()
+        if self._sending:
+            raise LocalError("another task is sending on this channel")
+        self._sending = True
+        try:
+            view = memoryview(data)
+            while len(view):
+                self._check()
+                self._writable = anyio.Event()
+                taken = self._table.write(self._handle, view)
+                view = view[taken:]
+                if len(view):
+                    await self._writable.wait()
+        finally:
+            self._sending = False
 
     async def receive(self, max_bytes: int = READ_SIZE_MAX) -> bytes:
         """Between 1 and `max_bytes` bytes; b"" once the peer has finished its direction.
@@ -63,6 +71,15 @@ class Channel:
         Cancelled, it has taken nothing.
         """
         await anyio.lowlevel.checkpoint_if_cancelled()
+        if self._receiving:
+            raise LocalError("another task is receiving from this channel")
+        self._receiving = True
+        try:
+            return await self._receive(max_bytes)
+        finally:
+            self._receiving = False
+
+    async def _receive(self, max_bytes: int) -> bytes:
         while True:
             if self._closed:
                 raise LocalError("the channel is closed on this side")

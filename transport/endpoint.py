@@ -4,6 +4,7 @@ The endpoint decides nothing. It takes datagrams from the pump in batches, gives
 machine, carries out what the machine says, and sleeps until the socket or a timeout wakes it.
 """
 
+import ipaddress
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -56,10 +57,14 @@ def bind(listen: str) -> socket.socket:
     """
     host, separator, port = listen.rpartition(":")
     host = host.strip("[]")
-    if not separator or not port.isdigit() or int(port) > 0xFFFF:
+    if not (separator and host and port.isascii() and port.isdigit() and int(port) <= 0xFFFF):
         raise LocalError(f"not an address to listen on: {listen!r} (wanted host:port)")
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        # Numeric only: a name would be looked up here, and the event loop would wait for it.
+        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+    except ValueError:
+        raise LocalError(f"not a numeric address to listen on: {host!r}") from None
+    try:
         sock = socket.socket(family, socket.SOCK_DGRAM)
     except OSError as error:
         raise LocalError(f"cannot open a UDP socket: {error}") from error
@@ -68,7 +73,7 @@ def bind(listen: str) -> socket.socket:
         sock.bind((host, int(port)))
     except OSError as error:
         sock.close()
-        raise LocalError(f"cannot listen on {listen}: {error}") from error
+        raise LocalError(f"cannot listen on {listen}: {error.strerror}") from error
     return sock
 
 
@@ -126,11 +131,13 @@ class Endpoint:
         try:
             yield self
         finally:
-            self.flush()
-            self._closed = True
-            self._channels.close()
-            self._pump.close()
-            self._sock.close()
+            try:
+                self.flush()
+            finally:
+                self._closed = True
+                self._channels.close()
+                self._pump.close()
+                self._sock.close()
 
     async def run(self) -> None:
         """Serve the socket until cancelled. Raises OSError when the socket breaks, and whatever
@@ -174,15 +181,28 @@ class Endpoint:
             return
         self._in_turn = True
         self._loop.call_soon(self._end_turn)
-        self.flush()
+        self._guarded_flush()
+
+    def check_open(self) -> None:
+        """Raise EndpointClosed once the endpoint is closed."""
+        if self._closed:
+            raise EndpointClosed("the node is closed")
+
+    @property
+    def closed(self) -> bool:
+        """Nothing asked for will be carried out any more."""
+        return self._closed
 
     def _end_turn(self) -> None:
         self._in_turn = False
         if self._flush_due:
-            try:
-                self.flush()
-            except Exception as failure:
-                self._fail(failure)
+            self._guarded_flush()
+
+    def _guarded_flush(self) -> None:
+        try:
+            self.flush()
+        except Exception as failure:
+            self._fail(failure)
 
     async def open_channel(self, peer: bytes) -> Channel:
         """A channel to `peer`, usable at once.
@@ -191,6 +211,7 @@ class Endpoint:
         at most `unconfirmed_s`. Raises LocalError without a presence, or with too many channels.
         """
         await self._channels.expected(peer)
+        self.check_open()
         return self._channels.open(peer)
 
     def _readable(self) -> None:
@@ -245,6 +266,9 @@ class Endpoint:
                     self._pump.send(transmits)
                 if not events:
                     break
+            else:
+                self._flush_due = True
+                self._loop.call_soon(self._end_turn)
             if self._early:
                 early, self._early = self._early, []
                 self._pump.inject(early, self._loop.time())

@@ -150,7 +150,7 @@ class Delivery(GroupBase):
 
     def poll(self) -> list[Output]:
         """Everything that is to be done, in order. Call it after any input."""
-        if self._marks_moved:
+        while self._marks_moved:  # Alone in a view, what is proposed now is settled now.
             self._collect()
         if self._accepts:
             self._flush()

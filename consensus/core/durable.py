@@ -49,6 +49,7 @@ from .outputs import (
     Persist,
     Send,
     SnapshotReceived,
+    Suspended,
 )
 from .types import Member, Message, Timer
 
@@ -58,6 +59,8 @@ LINES_MAX = 4096
 """Lives of members, joiners and strangers whose messages are counted."""
 UNSEEN_MAX = 65_536
 """Messages kept for one member until it has them on disk; beyond, it counts as lost."""
+OUTSIDE_MAX = 4096
+"""Messages kept in all for those who are out, or not yet in."""
 CHECKPOINT_EVERY = 2048
 """Turns after which the whole state is written down, and the records before it are void."""
 DIGEST_SIZE = 16
@@ -246,9 +249,12 @@ class DurableGroup:
         return outputs
 
     def _renew(self, members: tuple[Member, ...]) -> None:
-        """Who is neither in this view nor in the one before is not waited for any more."""
-        for member, line in self._lines.items():
-            if member not in members and member not in self._before:
+        """What is kept for those neither in this view nor in the one before goes when it is too
+        much: some of them may still be about to join."""
+        known = {*members, *self._before}
+        outside = [line for member, line in self._lines.items() if member not in known]
+        if sum(len(line.kept) for line in outside) > OUTSIDE_MAX:
+            for line in outside:
                 line.drop()
         self._before = members
 
@@ -426,6 +432,8 @@ class DurableGroup:
             self._control.append(self._snapshot)
         if self.group.phase == Phase.MEMBER:
             self._control.append(Installed(self.group.view))
+            if self.group.suspended:
+                self._control.append(Suspended(True))
         elif self.group.phase == Phase.OUT:
             self._control.append(Expelled("not in the view that followed"))
         elif self.group.phase == Phase.ENDED:

@@ -212,7 +212,7 @@ async def test_views_are_told() -> None:
         changes = []
 
         async def follow() -> None:
-            async for event in group.events():
+            async for event in group.events(from_now=True):
                 if isinstance(event, ViewChanged):
                     changes.append(event)
                     return

@@ -23,7 +23,8 @@ from consensus.decision import OutcomeUnknown
 from consensus.machine import MachineConfig
 from transport.core.config import TransportConfig
 
-CONFIG = NodeConfig(machine=MachineConfig(transport=TransportConfig(suspicion_s=20.0, silence_max_s=30.0)))
+PATIENT = TransportConfig(suspicion_s=20.0, silence_max_s=30.0)
+CONFIG = NodeConfig(machine=MachineConfig(transport=PATIENT))
 """Nobody is taken for gone in the time that starting a process takes."""
 
 

@@ -144,17 +144,21 @@ class Flood:
             return
         address = (f"{101 + number % 80}.77.{number // 80 % 250}.5", 6000)
         now = self.clock.now
-        initiator = Initiator(
-            Identity.generate(self.random),
-            self.identity.key,
-            self.config,
-            self.random,
-            message_cid=b"m" * 8,
-            bulk_cid=b"b" * 8,
-            incarnation=1,
-        )
+        identity = Identity.generate(self.random)
+
+        def begin() -> Initiator:
+            return Initiator(
+                identity,
+                self.identity.key,
+                self.config,
+                self.random,
+                message_cid=b"m" * 8,
+                bulk_cid=b"b" * 8,
+                incarnation=1,
+            )
+
         attempt = Attempt(
-            initiator,
+            begin,
             [HOME],
             TransportConfig(handshake=self.config),
             self.random,

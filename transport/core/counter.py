@@ -131,7 +131,7 @@ class SendCounter:
 class ReplayWindow:
     """The receiver's side: which of the last `size` numbers were opened (RFC 4303, 3.4.3)."""
 
-    __slots__ = ("_bits", "_mask", "largest", "size")
+    __slots__ = ("bits", "largest", "mask", "size")
 
     def __init__(self, size: int) -> None:
         """`size` in numbers, at least 1."""
@@ -139,8 +139,8 @@ class ReplayWindow:
             raise LocalError("a replay window holds at least one number")
         self.size = size
         self.largest = -1
-        self._bits = 0
-        self._mask = (1 << size) - 1
+        self.bits = 0
+        self.mask = (1 << size) - 1
 
     @property
     def expected(self) -> int:
@@ -150,32 +150,29 @@ class ReplayWindow:
     @property
     def state(self) -> tuple[int, int]:
         """The largest number and the bits of those before it: what `resume` takes."""
-        return self.largest, self._bits
+        return self.largest, self.bits
 
     def resume(self, largest: int, bits: int) -> None:
         """Refuse what another window refused when it gave its `state`."""
         self.largest = largest
-        self._bits = bits
+        self.bits = bits
 
     def is_fresh(self, number: int) -> bool:
         """False for what was opened before and for what is too old to know."""
         behind = self.largest - number
         if behind < 0:
             return True
-        return behind < self.size and not self._bits >> behind & 1
+        return behind < self.size and not self.bits >> behind & 1
 
     def mark(self, number: int) -> None:
         """Record `number`. Only after its datagram opened: forged numbers must not move this."""
         behind = self.largest - number
-        if behind == -1:
-            self._bits = (self._bits << 1 | 1) & self._mask
-            self.largest = number
-        elif behind < 0:
+        if behind < 0:
             # A shift by more than the size would build a huge integer only to mask it away.
             if -behind < self.size:
-                self._bits = (self._bits << -behind | 1) & self._mask
+                self.bits = (self.bits << -behind | 1) & self.mask
             else:
-                self._bits = 1
+                self.bits = 1
             self.largest = number
         elif behind < self.size:
-            self._bits |= 1 << behind
+            self.bits |= 1 << behind

@@ -117,7 +117,8 @@ class Lane:
             head = _ACK_BITMAP.pack(kind | FLAG_BITMAP, number, upto, delay, receiver.bitmap())
         else:
             head = _ACK.pack(kind, number, upto, delay)
-        receiver.acknowledged()
+        if receiver.ack_at is not None or receiver.lazy_owed:
+            receiver.acknowledged()
         return head + sent.body
 
     def ack_frame(self, now: float) -> bytes:

@@ -28,13 +28,13 @@ class LaneReceiver:
 
     __slots__ = (
         "_ack_delay_s",
-        "_lazy_owed",
         "_partial",
         "_partial_group",
         "_window",
         "ack_at",
         "expected",
         "held",
+        "lazy_owed",
         "owed_count",
         "received_at",
         "started",
@@ -56,7 +56,8 @@ class LaneReceiver:
         self.owed_count = 0
         """Packets received in order, not acknowledged, whose sender runs a timer for them: the
         next acknowledgement is their first unless it is 0."""
-        self._lazy_owed = False  # the newest packet is lazy: its sender runs no timer
+        self.lazy_owed = False
+        """The newest packet is lazy: its sender runs no timer."""
         self._partial: bytearray | None = None
         self._partial_group = 0
 
@@ -78,12 +79,12 @@ class LaneReceiver:
         self.received_at = now
         if number == self.expected:
             self.expected = number + 1
-            if self._lazy_owed:
+            if self.lazy_owed:
                 # A newer packet took the lazy one's place: its sender runs a timer for it now.
                 self.owed_count += 1
-                self._lazy_owed = False
+                self.lazy_owed = False
             if lazy:
-                self._lazy_owed = True
+                self.lazy_owed = True
             else:
                 self.owed_count += 1
             if self.owed_count >= 2 or self.held:
@@ -108,8 +109,8 @@ class LaneReceiver:
 
     def overtaken(self, now: float) -> None:
         """The peer acknowledged without a packet: its lazy packet lost its insurance."""
-        if self._lazy_owed:
-            self._lazy_owed = False
+        if self.lazy_owed:
+            self.lazy_owed = False
             self.owed_count += 1
             if self.ack_at is None:
                 self.ack_at = now + self._ack_delay_s
@@ -117,7 +118,7 @@ class LaneReceiver:
     @property
     def idle(self) -> bool:
         """Nothing is owed, held back or half reassembled."""
-        owed = self.ack_at is not None or self._lazy_owed or self.owed_count > 0
+        owed = self.ack_at is not None or self.lazy_owed or self.owed_count > 0
         return not owed and not self.held and self._partial is None
 
     def bitmap(self) -> int:
@@ -131,7 +132,7 @@ class LaneReceiver:
     def acknowledged(self) -> None:
         """An acknowledgement leaves now."""
         self.owed_count = 0
-        self._lazy_owed = False
+        self.lazy_owed = False
         self.ack_at = None
 
     def _decode_untrusted(

@@ -160,12 +160,15 @@ class LaneSender:
             if self.lost:
                 return None  # it does not fit, and nothing may overtake it
         queue = self.queue
-        if not queue.entries or not self._may_send_new():
+        number = self.next_number
+        if self._pipe >= self.window:
+            self._limited = bool(queue.entries) or self._limited
+            return None
+        if not queue.entries or number - self.unacknowledged >= self._config.lane_window_max:
             return None
         body, entries, size = queue.pack(room if room < BODY_SIZE_MAX else BODY_SIZE_MAX)
         if not body:
             return None
-        number = self.next_number
         self.next_number = number + 1
         sent = self._in_flight[number] = Sent(number, body, entries, size)
         return sent
@@ -240,19 +243,21 @@ class LaneSender:
         newest: Sent | None = None
         count = 0
         number = self.unacknowledged
-        if number < upto:
+        if upto == number + 1 and not bitmap:
+            # One more, in order: an answer, or the next of a stream.
+            self.unacknowledged = upto
+            newest = in_flight.pop(number, None)
+            if newest is not None:
+                count = 1
+                self._forget(newest)
+        elif number < upto:
             self.unacknowledged = upto
             while number < upto:
                 sent = in_flight.pop(number, None)
                 number += 1
                 if sent is not None:
                     count += 1
-                    if sent.lost or sent is self._lazy:
-                        self._forget(sent)
-                    else:
-                        self._pipe -= 1
-                        self.backlog_entries -= sent.entries
-                        self.backlog_bytes -= sent.size
+                    self._forget(sent)
                     if newest is None or sent.serial > newest.serial:
                         newest = sent
         if bitmap and upto >= self.unacknowledged:

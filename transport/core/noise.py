@@ -1,26 +1,23 @@
 """The Noise Protocol Framework, revision 34, for the suite `25519_ChaChaPoly_BLAKE2b`.
 
-Patterns are data (`_PATTERNS`), psk modifiers are read from the name, and every ephemeral is
+Patterns are data (`patterns`), psk modifiers are read from the name, and every ephemeral is
 given by the caller: the responder of our handshake uses one for minutes (see `transient`), and
 what is given can be checked against the published vectors. Section numbers are the framework's.
 """
 
 from __future__ import annotations
 
-import re
 import struct
-from functools import lru_cache
 from hashlib import blake2b
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from nacl._sodium import ffi, lib
 
 from transport.core.constants import KEY_SIZE, TAG_SIZE
 from transport.core.errors import LocalError, WireError
 from transport.core.keys import KeyPair, diffie_hellman_untrusted
+from transport.core.patterns import DH, HASH_SIZE, E, S, Step, pattern, plan
 
-SUITE_NAME: Final = "25519_ChaChaPoly_BLAKE2b"
-HASH_SIZE: Final = 64
 MESSAGE_SIZE_MAX: Final = 65535
 _BLOCK_SIZE = 128
 
@@ -40,100 +37,7 @@ _OUTER_TAIL = b"\x5c" * (_BLOCK_SIZE - HASH_SIZE)
 _NONCE = struct.Struct("<4xQ")
 _NONCES = tuple(_NONCE.pack(number) for number in range(8))
 
-# Section 7 and 18. Before the colon is the name; what comes before "..." is known beforehand.
-_PATTERNS = {
-    name.strip(): text.strip()
-    for name, text in (
-        line.split(":", 1)
-        for line in """
-        N:    <- s ... -> e, es
-        K:    -> s | <- s ... -> e, es, ss
-        X:    <- s ... -> e, es, s, ss
-        NN:   -> e | <- e, ee
-        KN:   -> s ... -> e | <- e, ee, se
-        NK:   <- s ... -> e, es | <- e, ee
-        KK:   -> s | <- s ... -> e, es, ss | <- e, ee, se
-        NX:   -> e | <- e, ee, s, es
-        KX:   -> s ... -> e | <- e, ee, se, s, es
-        XN:   -> e | <- e, ee | -> s, se
-        IN:   -> e, s | <- e, ee, se
-        XK:   <- s ... -> e, es | <- e, ee | -> s, se
-        IK:   <- s ... -> e, es, s, ss | <- e, ee, se
-        XX:   -> e | <- e, ee, s, es | -> s, se
-        IX:   -> e, s | <- e, ee, se, s, es
-        NK1:  <- s ... -> e | <- e, ee, es
-        NX1:  -> e | <- e, ee, s | -> es
-        X1N:  -> e | <- e, ee | -> s | <- se
-        X1K:  <- s ... -> e, es | <- e, ee | -> s | <- se
-        XK1:  <- s ... -> e | <- e, ee, es | -> s, se
-        X1K1: <- s ... -> e | <- e, ee, es | -> s | <- se
-        X1X:  -> e | <- e, ee, s, es | -> s | <- se
-        XX1:  -> e | <- e, ee, s | -> es, s, se
-        X1X1: -> e | <- e, ee, s | -> es, s | <- se
-        K1N:  -> s ... -> e | <- e, ee | -> se
-        K1K:  -> s | <- s ... -> e, es | <- e, ee | -> se
-        KK1:  -> s | <- s ... -> e | <- e, ee, se, es
-        K1K1: -> s | <- s ... -> e | <- e, ee, es | -> se
-        K1X:  -> s ... -> e | <- e, ee, s, es | -> se
-        KX1:  -> s ... -> e | <- e, ee, se, s | -> es
-        K1X1: -> s ... -> e | <- e, ee, s | -> se, es
-        I1N:  -> e, s | <- e, ee | -> se
-        I1K:  <- s ... -> e, es, s | <- e, ee | -> se
-        IK1:  <- s ... -> e, s | <- e, ee, se, es
-        I1K1: <- s ... -> e, s | <- e, ee, es | -> se
-        I1X:  -> e, s | <- e, ee, s, es | -> se
-        IX1:  -> e, s | <- e, ee, se, s | -> es
-        I1X1: -> e, s | <- e, ee, s | -> se, es
-        """.strip().splitlines()
-    )
-}
 _T = TypeVar("_T")
-_NAME = re.compile(r"Noise_([A-Z]1?(?:[A-Z]1?)?)((?:psk\d(?:\+psk\d)*)?)_" + SUITE_NAME)
-
-
-class Pattern(NamedTuple):
-    """A handshake pattern, ready to run."""
-
-    first_hash: bytes
-    """h and ck after InitializeSymmetric."""
-    initiator_known: bool
-    responder_known: bool
-    """Whose static key is known beforehand."""
-    messages: tuple[tuple[str, ...], ...]
-    """Tokens, message by message; the initiator writes the first."""
-    psks: int
-    """How many pre-shared keys the tokens consume."""
-
-
-@lru_cache(64)
-def pattern(name: str) -> Pattern:
-    """The pattern of a full protocol name. Raises `LocalError` for a name this cannot run."""
-    match = _NAME.fullmatch(name)
-    if match is None or match[1] not in _PATTERNS:
-        raise LocalError(f"no Noise protocol {name!r}")
-    before, dots, after = _PATTERNS[match[1]].rpartition("...")
-    messages = [[token.strip() for token in text[2:].split(",")] for text in _lines(after)]
-    modifiers = [int(digit) for digit in re.findall(r"psk(\d)", match[2])]
-    for place in modifiers:
-        if place > len(messages):
-            raise LocalError(f"{name!r} has no message {place}")
-        # Section 9.4: psk0 comes before the first message, pskN at the end of the Nth.
-        if place == 0:
-            messages[0].insert(0, "psk")
-        else:
-            messages[place - 1].append("psk")
-    encoded = name.encode()
-    return Pattern(
-        encoded.ljust(HASH_SIZE, b"\0") if len(encoded) <= HASH_SIZE else blake2b(encoded).digest(),
-        any(line.startswith("->") for line in _lines(before)) if dots else False,
-        any(line.startswith("<-") for line in _lines(before)) if dots else False,
-        tuple(tuple(message) for message in messages),
-        len(modifiers),
-    )
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.split("|") if line.strip()]
 
 
 def hkdf(chaining_key: bytes, material: bytes, outputs: int) -> tuple[bytes, ...]:
@@ -143,16 +47,66 @@ def hkdf(chaining_key: bytes, material: bytes, outputs: int) -> tuple[bytes, ...
 
     HMAC is spelled out with its two pads because `hmac.digest` costs twice as much here.
     """
-    inner = blake2b(chaining_key.translate(_INNER) + _INNER_TAIL + material).digest()
-    key = blake2b(chaining_key.translate(_OUTER) + _OUTER_TAIL + inner).digest()
-    inner_pad = key.translate(_INNER) + _INNER_TAIL
-    outer_pad = key.translate(_OUTER) + _OUTER_TAIL
+    inner_pad, outer_pad = _pads(chaining_key, material)
     first = blake2b(outer_pad + blake2b(inner_pad + b"\1").digest()).digest()
     second = blake2b(outer_pad + blake2b(inner_pad + first + b"\2").digest()).digest()
     if outputs == 2:
         return first, second
     third = blake2b(outer_pad + blake2b(inner_pad + second + b"\3").digest()).digest()
     return first, second, third
+
+
+def _first_of_hkdf(chaining_key: bytes, material: bytes) -> bytes:
+    """The first output alone: the next chaining key."""
+    inner_pad, outer_pad = _pads(chaining_key, material)
+    return blake2b(outer_pad + blake2b(inner_pad + b"\1").digest()).digest()
+
+
+def _pads(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes]:
+    """Both pads of HMAC under HMAC(chaining_key, material)."""
+    inner = blake2b(chaining_key.translate(_INNER) + _INNER_TAIL + material).digest()
+    key = blake2b(chaining_key.translate(_OUTER) + _OUTER_TAIL + inner).digest()
+    return key.translate(_INNER) + _INNER_TAIL, key.translate(_OUTER) + _OUTER_TAIL
+
+
+def _seal(key: bytes, number: int, associated: bytes, plaintext: bytes) -> bytes:
+    size = len(plaintext)
+    sealed = bytearray(size + TAG_SIZE)
+    nonce = _NONCES[number] if number < 8 else _NONCE.pack(number)
+    _encrypt(
+        _from_buffer(sealed),
+        _NULL,
+        plaintext,
+        size,
+        associated,
+        len(associated),
+        _NULL,
+        nonce,
+        key,
+    )
+    return bytes(sealed)
+
+
+def _open_untrusted(key: bytes, number: int, associated: bytes, ciphertext: bytes) -> bytes:
+    size = len(ciphertext) - TAG_SIZE
+    if size < 0:
+        raise WireError("ciphertext cut off")
+    # One byte more than none: there is no pointer to an empty buffer.
+    opened = bytearray(size or 1)
+    nonce = _NONCES[number] if number < 8 else _NONCE.pack(number)
+    if _decrypt(
+        _from_buffer(opened),
+        _NULL,
+        _NULL,
+        ciphertext,
+        size + TAG_SIZE,
+        associated,
+        len(associated),
+        nonce,
+        key,
+    ):
+        raise WireError("not authentic")
+    return bytes(opened) if size else b""
 
 
 class CipherState:
@@ -168,56 +122,30 @@ class CipherState:
         """Raises `LocalError` when the nonces are used up."""
         if self._key is None:
             return plaintext
-        sealed = bytearray(len(plaintext) + TAG_SIZE)
-        _encrypt(
-            _from_buffer(sealed),
-            _NULL,
-            plaintext,
-            len(plaintext),
-            associated,
-            len(associated),
-            _NULL,
-            self._next(),
-            self._key,
-        )
-        return bytes(sealed)
+        return _seal(self._key, self._next(), associated, plaintext)
 
     def decrypt_untrusted(self, associated: bytes, ciphertext: bytes) -> bytes:
         """Raises `WireError` if the ciphertext is not authentic; the nonce is then not used."""
         if self._key is None:
             return ciphertext
-        if len(ciphertext) < TAG_SIZE:
-            raise WireError("ciphertext cut off")
         nonce = self.nonce
-        size = len(ciphertext) - TAG_SIZE
-        # One byte more than none: there is no pointer to an empty buffer.
-        opened = bytearray(size or 1)
-        if _decrypt(
-            _from_buffer(opened),
-            _NULL,
-            _NULL,
-            ciphertext,
-            len(ciphertext),
-            associated,
-            len(associated),
-            self._next(),
-            self._key,
-        ):
+        try:
+            return _open_untrusted(self._key, self._next(), associated, ciphertext)
+        except WireError:
             self.nonce = nonce
-            raise WireError("not authentic")
-        return bytes(opened) if size else b""
+            raise
 
     def fork(self) -> CipherState:
         copy = CipherState(self._key)
         copy.nonce = self.nonce
         return copy
 
-    def _next(self) -> bytes:
+    def _next(self) -> int:
         number = self.nonce
         if number > _NONCE_MAX:
             raise LocalError("nonces used up")
         self.nonce = number + 1
-        return _NONCES[number] if number < 8 else _NONCE.pack(number)
+        return number
 
     @property
     def has_key(self) -> bool:
@@ -232,10 +160,11 @@ class HandshakeState:
 
     __slots__ = (
         "_chaining_key",
-        "_cipher",
         "_ephemeral",
         "_initiator",
-        "_messages",
+        "_key",
+        "_nonce",
+        "_plan",
         "_psk_mode",
         "_psks",
         "_remote_ephemeral",
@@ -261,7 +190,7 @@ class HandshakeState:
         if len(psks) != run.psks or any(len(psk) != KEY_SIZE for psk in psks):
             raise LocalError("pre-shared keys do not fit the pattern")
         self._initiator = initiator
-        self._messages = run.messages
+        self._plan = plan(name, initiator)
         self._step = 0
         self._psk_mode = run.psks > 0
         self._psks = list(psks)
@@ -269,7 +198,8 @@ class HandshakeState:
         self._ephemeral = ephemeral
         self.remote_static = remote_static
         self._remote_ephemeral: bytes | None = None
-        self._cipher = CipherState()
+        self._key: bytes | None = None
+        self._nonce = 0
         self._chaining_key = run.first_hash
         self.hash = blake2b(run.first_hash + prologue).digest()
         ours = static.public if static is not None else None
@@ -285,16 +215,19 @@ class HandshakeState:
         other side is degenerate.
         """
         parts = []
-        for token in self._tokens(writing=True):
-            if token == "e":
+        for step in self._turn(writing=True):
+            kind = step.kind
+            if kind == DH:
+                self._mix_shared(step)
+            elif kind == E:
                 public = _required(self._ephemeral, "ephemeral key").public
                 parts.append(public)
-                self._mix_ephemeral(public)
-            elif token == "s":
+                self._mix_ephemeral(public, step.keyed)
+            elif kind == S:
                 static = _required(self._static, "static key").public
                 parts.append(self._encrypt_and_hash(static))
             else:
-                self._mix_token(token)
+                self._mix_psk(step.keyed)
         parts.append(self._encrypt_and_hash(payload))
         message = b"".join(parts)
         if len(message) > MESSAGE_SIZE_MAX:
@@ -306,17 +239,20 @@ class HandshakeState:
         if len(message) > MESSAGE_SIZE_MAX:
             raise WireError("message too long")
         at = 0
-        for token in self._tokens(writing=False):
-            if token == "e":
+        for step in self._turn(writing=False):
+            kind = step.kind
+            if kind == DH:
+                self._mix_shared(step)
+            elif kind == E:
                 self._remote_ephemeral = _cut(message, at, KEY_SIZE)
                 at += KEY_SIZE
-                self._mix_ephemeral(self._remote_ephemeral)
-            elif token == "s":
-                size = KEY_SIZE + TAG_SIZE if self._cipher.has_key else KEY_SIZE
+                self._mix_ephemeral(self._remote_ephemeral, step.keyed)
+            elif kind == S:
+                size = KEY_SIZE if self._key is None else KEY_SIZE + TAG_SIZE
                 self.remote_static = self._decrypt_and_hash(_cut(message, at, size))
                 at += size
             else:
-                self._mix_token(token)
+                self._mix_psk(step.keyed)
         return self._decrypt_and_hash(message[at:])
 
     def split(self) -> tuple[bytes, bytes]:
@@ -324,7 +260,7 @@ class HandshakeState:
 
         Raises `LocalError` before the last message.
         """
-        if self._step != len(self._messages):
+        if self._step != len(self._plan):
             raise LocalError("the handshake is not finished")
         first, second = hkdf(self._chaining_key, b"", 2)
         return first[:KEY_SIZE], second[:KEY_SIZE]
@@ -341,52 +277,63 @@ class HandshakeState:
         for name in HandshakeState.__slots__:
             setattr(copy, name, getattr(self, name))
         copy._psks = list(self._psks)
-        copy._cipher = self._cipher.fork()
         return copy
 
     @property
     def remote_ephemeral(self) -> bytes | None:
         return self._remote_ephemeral
 
-    def _tokens(self, *, writing: bool) -> tuple[str, ...]:
+    def _turn(self, *, writing: bool) -> tuple[Step, ...]:
         step = self._step
-        if step == len(self._messages) or (step % 2 == 0) is not (writing is self._initiator):
+        if step == len(self._plan) or (step % 2 == 0) is not (writing is self._initiator):
             raise LocalError("out of turn")
         self._step = step + 1
-        return self._messages[step]
+        return self._plan[step]
 
-    def _mix_ephemeral(self, public: bytes) -> None:
+    def _mix_ephemeral(self, public: bytes, keyed: bool) -> None:
         self._mix_hash(public)
         if self._psk_mode:
-            self._mix_key(public)
+            self._mix_key(public, keyed)
 
-    def _mix_token(self, token: str) -> None:
-        if token == "psk":
-            self._chaining_key, mixed, key = hkdf(self._chaining_key, self._psks.pop(0), 3)
-            self._mix_hash(mixed)
-            self._cipher = CipherState(key[:KEY_SIZE])
-            return
-        # The first letter is the initiator's key, the second the responder's.
-        ours, theirs = (token[0], token[1]) if self._initiator else (token[1], token[0])
-        pair = self._ephemeral if ours == "e" else self._static
-        public = self._remote_ephemeral if theirs == "e" else self.remote_static
+    def _mix_psk(self, keyed: bool) -> None:
+        outputs = hkdf(self._chaining_key, self._psks.pop(0), 3 if keyed else 2)
+        self._chaining_key = outputs[0]
+        self._mix_hash(outputs[1])
+        if keyed:
+            self._key = outputs[2][:KEY_SIZE]
+            self._nonce = 0
+
+    def _mix_shared(self, step: Step) -> None:
+        pair = self._static if step.ours_static else self._ephemeral
+        public = self.remote_static if step.theirs_static else self._remote_ephemeral
         secret = _required(pair, "own key").secret
-        self._mix_key(diffie_hellman_untrusted(secret, _required(public, "key of the other side")))
+        shared = diffie_hellman_untrusted(secret, _required(public, "key of the other side"))
+        self._mix_key(shared, step.keyed)
 
-    def _mix_key(self, material: bytes) -> None:
+    def _mix_key(self, material: bytes, keyed: bool) -> None:
+        if not keyed:
+            self._chaining_key = _first_of_hkdf(self._chaining_key, material)
+            return
         self._chaining_key, key = hkdf(self._chaining_key, material, 2)
-        self._cipher = CipherState(key[:KEY_SIZE])
+        self._key = key[:KEY_SIZE]
+        self._nonce = 0
 
     def _mix_hash(self, data: bytes) -> None:
         self.hash = blake2b(self.hash + data).digest()
 
     def _encrypt_and_hash(self, plaintext: bytes) -> bytes:
-        ciphertext = self._cipher.encrypt(self.hash, plaintext)
+        ciphertext = plaintext
+        if self._key is not None:
+            ciphertext = _seal(self._key, self._nonce, self.hash, plaintext)
+            self._nonce += 1
         self._mix_hash(ciphertext)
         return ciphertext
 
     def _decrypt_and_hash(self, ciphertext: bytes) -> bytes:
-        plaintext = self._cipher.decrypt_untrusted(self.hash, ciphertext)
+        plaintext = ciphertext
+        if self._key is not None:
+            plaintext = _open_untrusted(self._key, self._nonce, self.hash, ciphertext)
+            self._nonce += 1
         self._mix_hash(ciphertext)
         return plaintext
 

@@ -32,7 +32,7 @@ from transport.core.types import Address, Transmit
 
 __all__ = ["Relation"]
 
-_transmit = tuple.__new__  # the named tuple's own is a call of Python around this one
+_named = tuple.__new__  # what a named tuple's own constructor calls, without the call around it
 _LANE_ROOM = HEADER_SIZE_MAX + BODY_SIZE_MAX
 
 
@@ -158,7 +158,8 @@ class Relation:
             handling.lane_moved(self.table, self, presence)
         if entries:
             self.active_at = now
-            self.table.events.append(EntriesReceived(self.peer, presence.incarnation, entries))
+            what = (self.peer, presence.incarnation, entries)
+            self.table.events.append(_named(EntriesReceived, what))
         if broken:
             handling.broken(self, presence, now)
 
@@ -241,7 +242,7 @@ class Relation:
                 self.send(presence, frame)
             else:
                 datagram = presence.sealer.seal(frame)
-                self.table.out.append(_transmit(Transmit, (datagram, path.address)))
+                self.table.out.append(_named(Transmit, (datagram, path.address)))
         ack_at = lane.receiver.ack_at
         if ack_at is not None and ack_at <= now:
             self.send(presence, lane.ack_frame(now))

@@ -230,9 +230,14 @@ class Opener(_Direction):
             raise WireError("the datagram is cut short")
         replay = self._replay
         largest = replay.largest
-        number = counter.nearest(value, bits, largest + 1)
-        if (number <= largest and not replay.is_fresh(number)) or number > COUNTER_MAX:
-            raise WireError("the datagram was seen before, or is too old to know")
+        number = largest + 1
+        in_order = bits == 7 and value == number & 0x7F
+        if not in_order:
+            number = counter.nearest(value, bits, number)
+            if number <= largest and not replay.is_fresh(number):
+                raise WireError("the datagram was seen before, or is too old to know")
+        if number > COUNTER_MAX:
+            raise WireError("there is no such number")
         if self._open(
             _scratch,
             _NULL,
@@ -245,7 +250,12 @@ class Opener(_Direction):
             self._key,
         ):
             raise WireError("the datagram is not authentic")
-        self.newest = number > largest
-        replay.mark(number)
+        if in_order:
+            self.newest = True
+            replay.largest = number
+            replay.bits = (replay.bits << 1 | 1) & replay.mask
+        else:
+            self.newest = number > largest
+            replay.mark(number)
         payload: bytes = _scratch_view[0:payload_size]
         return payload

@@ -36,13 +36,15 @@ size_t Ledbat::grow(const Path &path, size_t window, double bytes) {
 // Slow start has ended for the first time, or a slowdown is over: when is the next one due? Never
 // before slow start has ended, and never sooner than 18 round trips after the last: where ramping
 // takes no time, nine times its duration is nothing and the window would be cut without end.
-void Ledbat::end_slow_start(const Path &path) {
-    if (in_slowdown())
-        slowdown_ms_ = path.now_ms + std::max(kSlowdownFactor * (path.now_ms - begun_ms_),
-                                              rtts(path, kSlowdownRttsMin));
-    else if (slowdown_ms_ == kNever)
+// A ramp that waited for a writer took no longer than one that did not.
+void Ledbat::schedule_slowdown(const Path &path) {
+    if (in_slowdown()) {
+        const uint64_t took = std::min(path.now_ms - begun_ms_, rtts(path, kRampRttsMax));
+        slowdown_ms_ =
+            path.now_ms + std::max(kSlowdownFactor * took, rtts(path, kSlowdownRttsMin));
+    } else if (slowdown_ms_ == kNever) {
         slowdown_ms_ = path.now_ms + rtts(path, kFreezeRtts);
-    phase_ = kAvoiding;
+    }
 }
 
 size_t Ledbat::acked(const Path &path, size_t window, size_t bytes, uint32_t delay_us,
@@ -50,7 +52,8 @@ size_t Ledbat::acked(const Path &path, size_t window, size_t bytes, uint32_t del
     switch (phase_) {
     case kStarting:
         if (delay_us > kTargetUs / 4 * 3) {
-            end_slow_start(path);
+            schedule_slowdown(path);
+            phase_ = kAvoiding;
             return window;
         }
         return limited ? grow(path, window, static_cast<double>(bytes)) : window;
@@ -63,7 +66,8 @@ size_t Ledbat::acked(const Path &path, size_t window, size_t bytes, uint32_t del
         if (limited) window = grow(path, window, static_cast<double>(bytes));
         if (window >= threshold_) {
             window = threshold_;
-            end_slow_start(path);
+            schedule_slowdown(path);
+            phase_ = kAvoiding;
         }
         return window;
     case kAvoiding:
@@ -99,7 +103,8 @@ size_t Ledbat::lost(const Path &path, size_t window) {
         threshold_ = std::max(threshold_ / 2, kThresholdMinPackets * path.packet_size);
         return window;
     }
-    end_slow_start(path);
+    schedule_slowdown(path);
+    phase_ = kAvoiding;
     return clamped(path, static_cast<double>(window) / 2);
 }
 
@@ -107,6 +112,7 @@ size_t Ledbat::timed_out(const Path &path, size_t window, bool again) {
     // Timeouts one after another are one event, and must not drive the threshold to nothing.
     const size_t reached = phase_ == kFrozen || phase_ == kRamping ? threshold_ : window;
     if (!again) threshold_ = std::max(reached / 2, kThresholdMinPackets * path.packet_size);
+    if (in_slowdown()) schedule_slowdown(path);
     phase_ = kRecovering;
     return clamped(path, static_cast<double>(kWindowMinPackets * path.packet_size));
 }

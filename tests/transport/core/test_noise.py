@@ -10,7 +10,8 @@ import pytest
 
 from transport.core.errors import LocalError, WireError
 from transport.core.keys import KeyPair
-from transport.core.noise import CipherState, HandshakeState, hkdf, pattern
+from transport.core.noise import CipherState, HandshakeState, hkdf
+from transport.core.patterns import pattern
 
 _FILE = Path(__file__).parents[2] / "vectors" / "noise.json"
 VECTORS: list[dict[str, Any]] = json.loads(_FILE.read_text())["vectors"]

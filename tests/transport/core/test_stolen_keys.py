@@ -14,6 +14,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
+from nacl._sodium import ffi
 
 from tests.support.handshake import NOW, Pair, seeded
 from tests.support.pair import World
@@ -58,12 +59,14 @@ def reachable(*roots: object, without: object = None) -> Iterator[Any]:
 
 
 def secrets_in(*roots: object, without: object = None) -> set[bytes]:
-    """Every byte string of 32 bytes that could be a key."""
-    return {
-        bytes(thing)
-        for thing in reachable(*roots, without=without)
-        if isinstance(thing, bytes | bytearray) and len(thing) == 32
-    }
+    """Every byte string that begins with what could be a key, buffers of C included."""
+    found = set()
+    for thing in reachable(*roots, without=without):
+        if isinstance(thing, bytes | bytearray) and len(thing) == 32:
+            found.add(bytes(thing))
+        elif isinstance(thing, ffi.CData) and ffi.typeof(thing).kind == "array":
+            found.add(bytes(ffi.buffer(thing))[:32])
+    return found
 
 
 class Recording:

@@ -1,0 +1,164 @@
+"""How a node comes into its groups, and out of them: founding, joining, resuming, giving up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anyio
+
+from consensus.asking import Asking
+from consensus.core.config import GroupConfig
+from consensus.core.errors import GroupError
+from consensus.core.founding import NONCE_SIZE, Founding, group_id
+from consensus.core.notary import Notary
+from consensus.core.token import Invitation, TokenError, parse_untrusted
+from consensus.durable import DurableGroups
+from consensus.files import NodeFiles
+from consensus.group import Group
+from consensus.invitations import ENQUIRE, JOIN, config_untrusted
+from consensus.machine import Machine, group_number
+from consensus.replica import Replica
+from consensus.values import pack
+from transport.core.keys import verify
+from transport.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from consensus.node import Node
+
+
+class Entering:
+    """Keeps `groups`, by number on the lanes, in step with the machine's."""
+
+    def __init__(
+        self,
+        node: Node,
+        groups: dict[int, Group],
+        machine: Machine,
+        endpoint: Endpoint,
+        files: NodeFiles,
+        asking: Asking,
+        durables: DurableGroups,
+    ) -> None:
+        self._node = node
+        self._groups = groups
+        self._machine = machine
+        self._endpoint = endpoint
+        self._files = files
+        self._asking = asking
+        self._durables = durables
+        self._joining: set[int] = set()
+        """Groups this node is about to join: a second attempt would undo the first."""
+
+    async def found(
+        self, name: str, config: GroupConfig, replica: Replica | None, durable: bool
+    ) -> Group:
+        """As `Node.found`."""
+        config = replace(config, asks_for_snapshots=replica is not None)
+        config = replace(config, durable=durable or config.durable)
+        if config.durable and replica is not None:
+            raise GroupError("a durable group keeps no replica: see Group.recorded")
+        nonce, me = self._node.random(NONCE_SIZE), self._node.me
+        founding = Founding(name, nonce, me, config.casting_vote, config.window_total).encode()
+        return await self._enter(name, group_id(founding), config, None, founding, replica)
+
+    async def join(
+        self, token: str, sponsor: bytes | None, timeout_s: float, replica: Replica | None
+    ) -> Group:
+        """As `Node.join`."""
+        invitation = parse_untrusted(token, verify)
+        self._files.check(invitation)
+        if sponsor not in (None, invitation.sponsor):
+            raise TokenError("the invitation is from another sponsor than the one expected")
+        number = group_number(invitation.group)
+        there = self._groups.get(number)
+        if number in self._joining or (there is not None and there.ended is None):
+            raise GroupError(f"this node is in {invitation.name} already, or about to be")
+        self._joining.add(number)
+        try:
+            with anyio.fail_after(timeout_s):
+                return await self._join(token, invitation, timeout_s, replica)
+        except TimeoutError as error:
+            raise TimeoutError(f"not in {invitation.name} within {timeout_s} s") from error
+        finally:
+            self._joining.discard(number)
+
+    async def _join(
+        self, token: str, invitation: Invitation, timeout_s: float, replica: Replica | None
+    ) -> Group:
+        sponsor = invitation.sponsor
+        self._node.know(sponsor, invitation.addresses)
+        question = {"token": token, "addresses": [list(a) for a in self._node.advertised()]}
+        answer = await self._asking.ask(sponsor, ENQUIRE, pack(question), timeout_s, timeout_s)
+        config = config_untrusted(answer)
+        if config.asks_for_snapshots != (replica is not None):
+            says = "keeps a state" if config.asks_for_snapshots else "keeps no state"
+            raise GroupError(f"{invitation.name} {says}: see Replica.join and Node.join")
+        group = await self._enter(
+            invitation.name, invitation.group, config, sponsor, replica=replica
+        )
+        admitted = False
+        try:
+            await self._asking.ask(sponsor, JOIN, pack(question), timeout_s, timeout_s)
+            await group.installed.wait()
+            if group.ended is not None:
+                raise GroupError(f"not admitted to {group.name}: {group.ended.reason}")
+            admitted = True
+        finally:
+            if not admitted:
+                self.drop(group, "the join was given up")
+        return group
+
+    async def resume(self) -> tuple[Group, ...]:
+        """As `Node.resume`."""
+        resumed = []
+        for number, stored in await self._durables.rebuild():
+            group = Group(self._node, number, stored.id, stored.name, stored.config, stored.notary)
+            self._groups[number] = group
+            self._machine.resume(number, stored.durable, self._endpoint.clock())
+            self._endpoint.touch()
+            resumed.append(group)
+        return tuple(resumed)
+
+    async def _enter(
+        self,
+        name: str,
+        group_id: bytes,
+        config: GroupConfig,
+        sponsor: bytes | None,
+        founding: bytes | None = None,
+        replica: Replica | None = None,
+    ) -> Group:
+        number = group_number(group_id)
+        if config.durable:
+            await self._durables.begin(name, group_id, config, founding, sponsor)
+        former = self._groups.get(number)
+        if former is not None:
+            self.drop(former, "entered anew")
+        notary = Notary(self._node.me, group_id, founding, self._node.sign, verify)
+        group = Group(self._node, number, group_id, name, config, notary)
+        if replica is not None:
+            replica.attach(self._node, group)
+            group.observer = replica
+        self._groups[number] = group
+        try:
+            if sponsor is None:
+                self._node.machine_do(lambda m, now: m.found(number, config, now, notary))
+                self._endpoint.flush()
+                await group.installed.wait()
+            else:
+                self._node.machine_do(lambda m, now: m.join(number, sponsor, config, now, notary))
+        except GroupError:
+            del self._groups[number]
+            raise
+        return group
+
+    def drop(self, group: Group, reason: str) -> None:
+        """Give a group up at once, as far as this node is concerned; harmless if it is gone."""
+        number = group_number(group.id)
+        group.close(reason)
+        if self._groups.get(number) is group:
+            del self._groups[number]
+            self._durables.over(group.id)
+            if not self._endpoint.closed:
+                self._node.machine_do(lambda m, now: m.drop(number, now))

@@ -1,0 +1,152 @@
+"""A bank of three processes whose members are killed and stopped: no transfer is lost or doubled,
+and no read is old."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+TRANSFERS = 120
+FAULT_EVERY = 12
+TRIES = 100
+
+
+class Refused(Exception):
+    """The member says no, or there is none any more."""
+
+
+class Process:
+    """One member."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.ledger_member"],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self.key: str = json.loads(self.process.stdout.readline())["key"]
+
+    def do(self, *request: Any) -> Any:
+        """Ask it. Raises Refused."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            print(json.dumps(request), file=self.process.stdin, flush=True)
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise Refused("it is dead")
+        ok, value = json.loads(line)
+        if not ok:
+            raise Refused(value)
+        return value
+
+    def end(self) -> None:
+        """Kill it, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):  # What it was asked last did not reach it.
+                pipe.close()
+
+
+class Bank:
+    """Three members; whoever is gone is replaced by a new process."""
+
+    def __init__(self) -> None:
+        self.members: list[Process] = []
+        self.replaced = 0
+
+    def admit(self) -> None:
+        """A new process joins by whichever member takes it in."""
+        new = Process()
+        try:
+            for attempt in range(TRIES):
+                sponsor = self.members[attempt % len(self.members)]
+                try:
+                    new.do("join", sponsor.do("invite", new.key))
+                    break
+                except Refused:
+                    time.sleep(0.05)  # The dead one is not out yet.
+            else:
+                raise AssertionError("nobody takes a new member in")
+        except BaseException:
+            new.end()
+            raise
+        self.members.append(new)
+
+    def replace(self, member: Process) -> None:
+        """It is dead or expelled: another takes its place."""
+        member.end()
+        self.members.remove(member)
+        self.admit()
+        self.replaced += 1
+
+    def transfer(self, name: str, random: Random) -> None:
+        """Ask members in turn, under one id, until one says that it is done."""
+        at = random.randrange(len(self.members))
+        for attempt in range(TRIES):
+            member = self.members[(at + attempt) % len(self.members)]
+            try:
+                assert member.do("transfer", name, "pot", "spent", 1) == "done"
+                return
+            except Refused:
+                time.sleep(0.05)
+        raise AssertionError(f"nobody makes the transfer {name}")
+
+
+@contextmanager
+def bank() -> Iterator[Bank]:
+    """Three members, and a thousand in the pot."""
+    here = Bank()
+    try:
+        here.members.append(Process())
+        here.members[0].do("found")
+        here.admit()
+        here.admit()
+        here.members[1].do("transfer", "all", None, "pot", 1000)
+        yield here
+    finally:
+        for member in here.members:
+            member.end()
+
+
+def test_a_ledger_survives_kills_and_stops() -> None:
+    random = Random(4)
+    with bank() as here:
+        for count in range(1, TRANSFERS + 1):
+            victim = None
+            if count % FAULT_EVERY == 0:
+                victim = random.choice(here.members)
+                kills = count // FAULT_EVERY % 2 == 0
+                victim.process.send_signal(signal.SIGKILL if kills else signal.SIGSTOP)
+                # The others go on without it, or wait for it: nothing is asked of it meanwhile.
+                here.members.remove(victim)
+            here.transfer(f"t{count}", random)
+            for member in here.members:
+                # Members that were left out while stopped learn of it when they are asked.
+                assert member.do("balance", "pot") == 1000 - count
+            if victim is not None:
+                here.members.append(victim)
+                victim.process.send_signal(signal.SIGCONT)
+                try:
+                    assert victim.do("balance", "pot") == 1000 - count
+                except Refused:
+                    here.replace(victim)
+        for member in here.members:
+            member.do("balance", "pot")
+        states = [member.do("state") for member in here.members]
+        balances, results = states[0]
+        assert balances == {"pot": 1000 - TRANSFERS, "spent": TRANSFERS}
+        assert set(results) == {"all"} | {f"t{count}" for count in range(1, TRANSFERS + 1)}
+        assert all(state == states[0] for state in states)
+        assert here.replaced >= TRANSFERS // FAULT_EVERY // 2

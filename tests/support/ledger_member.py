@@ -1,0 +1,64 @@
+"""A process that is one member of the bank of docs/examples/ledger.py.
+
+    python -m tests.support.ledger_member
+
+It says {"key": hex} first. Then one JSON line asks and one answers. Requests are lists: ["found"],
+["invite", key], ["join", token], ["transfer", id, source, target, amount], ["balance", account],
+["state"]. Answers are [true, value] or [false, the error's class and text].
+"""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from consensus import ConsensusError, Group, Node
+
+EXAMPLE = Path(__file__).parents[2] / "docs/examples/ledger.py"
+
+
+class Member:
+    """A ledger, and the group it is kept in."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.ledger: Any = runpy.run_path(str(EXAMPLE))["Ledger"]()
+        self.group: Group | None = None
+
+    async def do(self, what: str, *arguments: Any) -> Any:
+        """Carry out one request. Raises what the framework raises."""
+        ledger = self.ledger
+        match what:
+            case "found":
+                self.group = await ledger.replica.found(self.node, "bank")
+            case "join":
+                self.group = await ledger.replica.join(self.node, *arguments)
+            case "invite":
+                assert self.group is not None
+                return self.group.invite(bytes.fromhex(arguments[0]))
+            case "transfer":
+                return await ledger.transfer(*arguments)
+            case "balance":
+                return await ledger.balance(*arguments)
+            case "state":
+                return [ledger.balances, ledger.results]
+        return None
+
+
+async def main() -> None:
+    async with Node.open() as node:
+        member = Member(node)
+        print(json.dumps({"key": node.key.hex()}), flush=True)
+        async for line in anyio.wrap_file(sys.stdin):
+            try:
+                answer = [True, await member.do(*json.loads(line))]
+            except (ConsensusError, TimeoutError) as error:
+                answer = [False, f"{type(error).__name__}: {error}"]
+            print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    anyio.run(main)

@@ -1,0 +1,148 @@
+"""The endpoint: a socket, a pump, and whatever machine it is given."""
+
+from collections.abc import Sequence
+
+import anyio
+import pytest
+
+from tests.support.endpoints import open_ends, open_pair
+from tests.support.nodes import PATIENCE_S
+from transport.channel import Channel
+from transport.core.errors import LocalError
+from transport.core.events import ConnectFailed, EntriesReceived, PresenceUp
+from transport.core.types import Address, Transmit
+from transport.endpoint import ROUNDS_PER_FLUSH, Endpoint, bind
+
+pytestmark = pytest.mark.anyio
+
+
+class Echo:
+    """A machine that sends back what it gets and tells of each datagram."""
+
+    def __init__(self, events_at_once: int = 1) -> None:
+        self.out: list[Transmit] = []
+        self.events: list[object] = []
+        self.timeouts = 0
+        self.timed_out = anyio.Event()
+        self.due: float | None = None
+        self._events_at_once = events_at_once
+
+    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> None:
+        for data, address in batch:
+            self.events += [data] * self._events_at_once
+            if data != b"stop":
+                self.out.append(Transmit(data, address))
+
+    def handle_timeout(self, now: float) -> None:
+        self.timeouts += 1
+        self.timed_out.set()
+        self.due = None
+
+    def poll_transmits(self) -> list[Transmit]:
+        out, self.out = self.out, []
+        return out
+
+    def poll_events(self) -> list[object]:
+        events, self.events = self.events, []
+        return events
+
+    def next_timeout(self) -> float | None:
+        return self.due
+
+    def keep(self, peer: bytes, wanted: bool) -> None:
+        raise AssertionError("no channels here")
+
+
+def no_channel(peer: bytes, channel: Channel) -> None:
+    raise AssertionError("no channels here")
+
+
+async def test_any_machine_is_driven() -> None:
+    machine, got = Echo(), anyio.Event()
+    seen: list[object] = []
+
+    def take(event: object) -> None:
+        seen.append(event)
+        if event == b"stop":
+            got.set()
+
+    endpoint = Endpoint(machine, b"", bind("127.0.0.1:0"), on_event=take, on_channel=no_channel)
+    with endpoint.opened():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(endpoint.run)
+            async with await anyio.create_udp_socket(local_host="127.0.0.1") as udp:
+                for number in range(200):
+                    await udp.sendto(b"%d" % number, *endpoint.address)
+                    assert (await udp.receive())[0] == b"%d" % number
+                machine.due = endpoint.clock() + 0.02
+                endpoint.touch()
+                with anyio.fail_after(PATIENCE_S):
+                    await machine.timed_out.wait()
+                await udp.sendto(b"stop", *endpoint.address)
+                with anyio.fail_after(PATIENCE_S):
+                    await got.wait()
+            tasks.cancel_scope.cancel()
+    assert machine.timeouts == 1
+    assert seen == [b"%d" % number for number in range(200)] + [b"stop"]
+    endpoint.touch()  # After its end: nothing, and no error.
+    endpoint.flush()
+
+
+async def test_events_that_cause_events_do_not_hold_the_loop() -> None:
+    """A handler that asks for something at every event is given its turn, not the whole loop."""
+    machine = Echo()
+    handled = 0
+
+    def take(event: object) -> None:
+        nonlocal handled
+        handled += 1
+        if handled < 20 * ROUNDS_PER_FLUSH:
+            machine.events.append(event)
+
+    endpoint = Endpoint(machine, b"", bind("127.0.0.1:0"), on_event=take, on_channel=no_channel)
+    with endpoint.opened():
+        machine.events.append("first")
+        endpoint.flush()
+        assert handled <= ROUNDS_PER_FLUSH
+
+
+async def test_entries_and_presences_over_real_sockets() -> None:
+    async with open_pair() as (one, other):
+        for number in range(300):
+            one.peers.send(other.key, 9, b"%d" % number, one.endpoint.clock())
+            one.endpoint.touch()
+        with anyio.fail_after(PATIENCE_S):
+            got: list[tuple[int, bytes]] = []
+            while len(got) < 300:
+                await anyio.sleep(0.01)
+                got = [
+                    entry for event in other.events if isinstance(event, EntriesReceived)
+                    for entry in event.entries
+                ]  # fmt: skip
+        assert got == [(9, b"%d" % number) for number in range(300)]
+        (up,) = [event for event in one.events if isinstance(event, PresenceUp)]
+        assert up.peer == other.key
+        assert up.address == other.endpoint.address
+
+
+async def test_nobody_there_is_an_event() -> None:
+    async with open_ends(2) as (one, other):
+        one.peers.connect(other.key, [("127.0.0.1", 9)], one.endpoint.clock(), 0.3)
+        one.endpoint.touch()
+        failed = await one.happened(ConnectFailed)
+        assert isinstance(failed, ConnectFailed)
+        assert failed.peer == other.key
+
+
+@pytest.mark.parametrize("listen", ["[::1]:0", "127.0.0.1:0", "0.0.0.0:0"])
+async def test_where_it_listens(listen: str) -> None:
+    with bind(listen) as sock:
+        host, port = sock.getsockname()[:2]
+        assert host == listen.rpartition(":")[0].strip("[]")
+        assert port > 0
+
+
+@pytest.mark.parametrize("listen", ["", "x", "127.0.0.1:", ":x", "127.0.0.1:70000", "1.2.3.4:-1"])
+async def test_what_is_no_address_is_said(listen: str) -> None:
+    with pytest.raises(LocalError, match="listen on"):
+        bind(listen)
