@@ -4,6 +4,7 @@ Open a `Node`, `found` or `join` a group, `propose`, and vote in handlers with `
 `reject`. See docs/tutorial.md.
 """
 
+from consensus.blobs import BlobError
 from consensus.core.blobtree import BlobRef
 from consensus.core.config import GroupConfig
 from consensus.core.errors import (
@@ -13,6 +14,7 @@ from consensus.core.errors import (
     GroupError,
     GroupSuspended,
 )
+from consensus.core.token import TokenError
 from consensus.core.types import Outcome
 from consensus.decision import (
     Accept,
@@ -23,21 +25,32 @@ from consensus.decision import (
     Reject,
     Rejected,
     SuspensionChanged,
+    Unreachable,
     ViewChanged,
     ViewInfo,
     accept,
     reject,
 )
 from consensus.group import Group
+from consensus.history import EventsMissed
 from consensus.node import Node, NodeConfig
 from consensus.replica import CommandFailed, Replica
+from consensus.store import StoreError
+from consensus.values import ValueRefused
+from transport.channel import Channel, ChannelBroken
+from transport.core.errors import LocalError, TransportError
+from transport.identity import IdentityError
 
 __all__ = [
     "Accept",
+    "BlobError",
     "BlobRef",
+    "Channel",
+    "ChannelBroken",
     "CommandFailed",
     "ConsensusError",
     "Decision",
+    "EventsMissed",
     "Group",
     "GroupBusy",
     "GroupClosed",
@@ -45,6 +58,8 @@ __all__ = [
     "GroupEnded",
     "GroupError",
     "GroupSuspended",
+    "IdentityError",
+    "LocalError",
     "Node",
     "NodeConfig",
     "Outcome",
@@ -53,7 +68,12 @@ __all__ = [
     "Reject",
     "Rejected",
     "Replica",
+    "StoreError",
     "SuspensionChanged",
+    "TokenError",
+    "TransportError",
+    "Unreachable",
+    "ValueRefused",
     "ViewChanged",
     "ViewInfo",
     "accept",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from consensus.core import outputs
 from consensus.core.errors import ConsensusError
 from consensus.core.types import Content, Outcome, Ticket
-from consensus.decision import OutcomeUnknown, Rejected
+from consensus.decision import OutcomeUnknown, Rejected, Unreachable
 from consensus.group import describe
 from consensus.leasing import ReadReady
 from consensus.pending import PendingOutcomes
-from consensus.slot import TimedOut
+from consensus.slot import UNREACHABLE, TimedOut
 
 if TYPE_CHECKING:
     from consensus.machine import Machine
@@ -54,13 +54,16 @@ class Asking:
         """Something the engine of a view of two has to say."""
         match output:
             case outputs.Decided(decision, ticket) if ticket is not None:
-                if self._pending.wants((peer, ticket)):
+                # An unknown outcome is followed by Lost, which says why.
+                known = decision.outcome is not Outcome.UNKNOWN
+                if known and self._pending.wants((peer, ticket)):
                     self._pending.settle((peer, ticket), describe(decision, None))
             case TimedOut(ticket):
                 error = TimeoutError(f"no answer from {peer.hex()[:16]} in time; it may still come")
                 self._pending.fail((peer, ticket), error)
             case outputs.Lost(reason):
-                self._pending.fail_all(lambda: OutcomeUnknown(reason), lambda key: key[0] == peer)
+                kind = Unreachable if reason == UNREACHABLE else OutcomeUnknown
+                self._pending.fail_all(lambda: kind(reason), lambda key: key[0] == peer)
 
     def close(self) -> None:
         """The node closes."""

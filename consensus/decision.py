@@ -139,3 +139,8 @@ class Rejected(ConsensusError):
 
 class OutcomeUnknown(ConsensusError):
     """The peer or the group was lost before the outcome was known: it may or may not have been."""
+
+
+class Unreachable(OutcomeUnknown):
+    """No presence with the peer came about. Most likely nothing has happened; but what was asked
+    may have arrived with the last datagram of the attempt."""

@@ -38,7 +38,7 @@ from consensus.core.types import (
 from consensus.interest import Interest
 from consensus.leasing import ReadReady
 from consensus.outbox import Outbox
-from consensus.slot import GroupEvent, PairEvent, Slot, TimedOut
+from consensus.slot import UNREACHABLE, GroupEvent, PairEvent, Slot, TimedOut
 from consensus.timers import Timers
 from transport.core.config import TransportConfig
 from transport.core.events import (
@@ -224,7 +224,7 @@ class Junction:
             self._retry(peer, now)
         elif peer not in self.contacts.lives:
             self._outbox.drop(peer)
-            self._lose_pair(peer, "the peer could not be reached")
+            self._lose_pair(peer, UNREACHABLE)
 
     def _lose_pair(self, peer: bytes, reason: str) -> None:
         pair = self._pairs.pop(peer, None)

@@ -27,6 +27,8 @@ from transport.core.types import Address, Transmit
 __all__ = ["Machine", "MachineConfig", "group_number"]
 
 GROUPS_MAX = 1024
+CONNECT_SHARE = 0.9
+"""Of the time that `ask` may take, how much is spent on reaching a peer."""
 LINKS_TOLD_MAX = 64
 """Presences a joining group is told of at its beginning; it hears of later ones as they come up."""
 
@@ -93,6 +95,14 @@ class Machine(Junction):
     def keep(self, peer: bytes, wanted: bool) -> None:
         """Channels to the peer are open, or no longer: its presence does not idle out."""
         self._interest.need([peer], +1 if wanted else -1)
+
+    def bulk_passed(self, peer: bytes, size: int, now: float) -> None:
+        """Channels with the peer have moved so many bytes."""
+        self.peers.bulk_passed(peer, size, now)
+
+    def probe(self, peer: bytes, now: float) -> None:
+        """Channels with the peer have come to a halt: see whether it is still there."""
+        self.peers.probe(peer, now)
 
     def found(
         self, number: int, config: GroupConfig, now: float, notary: Notary | None = None
@@ -200,9 +210,16 @@ class Machine(Junction):
             self._acted(slot, 0, now)
 
     def drop(self, number: int, now: float) -> None:
-        """Forget a group at once, whatever its state."""
+        """Forget a group at once, whatever its state, and tell its members that this node is gone
+        from it."""
         slot = self._slots.pop(number, None)
         if slot is not None:
+            self._now = now
+            if not slot.joining:
+                view = slot.group.view.number
+                for member in slot.members:
+                    if self.contacts.is_up(member):
+                        self._outbox.say_gone(member.key, number, view, now)
             self._retire(slot, now)
 
     def ask(self, peer: bytes, content: Content, now: float, timeout_s: float) -> Ticket:
@@ -212,7 +229,8 @@ class Machine(Junction):
             raise GroupError("a node does not ask itself")
         slot = self._pair(peer)
         if peer not in self.contacts.lives:
-            self.contacts.connect(peer, now, timeout_s)
+            # It ends before the caller's patience does, so that the caller hears why.
+            self.contacts.connect(peer, now, CONNECT_SHARE * timeout_s)
         return self._acted(slot, slot.group.propose(content), now, timeout_s)
 
     def answer_peer(self, peer: bytes, proposal: ProposalId, vote: Vote, now: float) -> None:

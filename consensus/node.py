@@ -183,8 +183,9 @@ class Node:
     ) -> Any:
         """Ask one peer: a decision of two, in one round trip. Returns its answer.
 
-        Raises Rejected with the peer's reason, TimeoutError, OutcomeUnknown when the peer was
-        lost before it answered, GroupError when it is not known where the peer is.
+        Raises Rejected with the peer's reason, TimeoutError, Unreachable when there was no way to
+        the peer, OutcomeUnknown when it was lost before it answered, GroupError when it is not
+        known where the peer is.
         """
         if kind.startswith(RESERVED_PREFIX):
             raise GroupError(f"kinds that begin with {RESERVED_PREFIX!r} are the framework's own")

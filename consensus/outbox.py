@@ -5,7 +5,6 @@ from contextlib import suppress
 
 from consensus.core import kinds
 from consensus.core.errors import MessageError
-from consensus.core.install import gone_head
 from consensus.core.messages import decode_untrusted, encode
 from transport.core.errors import LaneFull, UnknownPeer
 from transport.core.peers import Peers
@@ -75,8 +74,12 @@ class Outbox:
         if len(self._told) >= GONE_TOLD_MAX:
             self._told.clear()
         self._told.add((peer, number))
+        self.say_gone(peer, number, message[1], now)
+
+    def say_gone(self, peer: bytes, number: int, view: int, now: float) -> None:
+        """Tell a peer that this node is not in a group, whose view was this one."""
         with suppress(UnknownPeer, LaneFull):
-            for piece in encode((kinds.GONE, *gone_head(message))):
+            for piece in encode((kinds.GONE, view, 0, 0)):
                 self._peers.send(peer, number, piece, now)
 
     def entered(self, number: int) -> None:

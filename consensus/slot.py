@@ -15,6 +15,10 @@ from consensus.leasing import LeaseClock, ReadReady
 _PART = b"\xc1"
 
 
+UNREACHABLE = "the peer could not be reached"
+"""Why a view of two is lost that never had a presence."""
+
+
 class TimedOut(NamedTuple):
     """The caller's patience with its proposal is over. The outcome may still come."""
 

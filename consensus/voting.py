@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("quorate")
 RESERVED_PREFIX = "quorate."
+BLOBS_SHARE = 0.9
+"""Of a proposal's deadline: after so much of it the reason for a reject is that blobs are not here,
+and not that a program did not answer. What has come is kept."""
 Answer = Callable[[ProposalId, Vote], None]
 
 
@@ -105,8 +108,9 @@ class Voting:
         # After the deadline the engine has voted for this member: nobody waits any more.
         with anyio.move_on_after(proposal.deadline_s):
             try:
-                for ref in proposal.blobs:
-                    await self._node.fetch(ref, peers, None, self._progress)
+                with anyio.fail_after(BLOBS_SHARE * proposal.deadline_s):
+                    for ref in proposal.blobs:
+                        await self._node.fetch(ref, peers, None, self._progress)
             except (ConsensusError, TransportError, OSError) as error:
                 log.warning("no vote for %r: %s", proposal.kind, error)
                 vote = _no(f"could not get the blob: {type(error).__name__}")

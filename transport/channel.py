@@ -12,6 +12,8 @@ from transport.core.types import Address
 from utp_native import ChannelClosed, ChannelEvent, EventKind, NativeError, Pump, TooMany
 
 READ_SIZE_MAX = 1 << 18
+HALT_S = 3.0
+"""How long after the last bulk datagram of a peer its silence is looked into."""
 SPENT_MAX = 8
 """Keys remembered for a peer: a quarter of an hour of renewals, where a presence drains for
 seconds."""
@@ -156,6 +158,8 @@ class ChannelTable:
         self._used: dict[bytes, int] = {}
         """How many channels are open with each peer. Its presence is kept meanwhile: it would
         idle out under a transfer, and a reader would wait for a peer that has vanished."""
+        self._seen: dict[bytes, tuple[int, int, float]] = {}
+        """At the last look: bytes both ways, bytes received, and when these last grew."""
         self._expected: dict[bytes, anyio.Event] = {}
         """Peers whose presence is up and has no plane yet: it waits to be confirmed."""
         self._planes: dict[bytes, tuple[int, int, int]] = {}
@@ -261,6 +265,24 @@ class ChannelTable:
                 del self._used[channel.peer]
                 self._keep(channel.peer, False)
         return channel
+
+    @property
+    def used(self) -> bool:
+        """Whether there are channels."""
+        return bool(self._used)
+
+    def look(self, now: float) -> list[tuple[bytes, int, bool]]:
+        """For each peer with channels: the bytes that passed since the last look, and whether
+        nothing has come although something did a short while ago."""
+        seen, self._seen, looked = self._seen, {}, []
+        for peer in self._used:
+            figures = self._pump.plane_figures(self._planes[peer][0])
+            passed, opened = figures["bytes_sealed"], figures["bytes_opened"]
+            before, came, came_at = seen.get(peer, (passed + opened, opened, now))
+            self._seen[peer] = (passed + opened, opened, now if opened != came else came_at)
+            halted = opened == came and now - came_at < HALT_S
+            looked.append((peer, passed + opened - before, halted))
+        return looked
 
     def dispatch(self) -> None:
         """Take the pump's events to the channels they concern."""

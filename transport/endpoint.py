@@ -5,6 +5,7 @@ machine, carries out what the machine says, and sleeps until the socket or a tim
 """
 
 import ipaddress
+import math
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,8 @@ from transport.core.types import Address, RandomBytes, Transmit
 from utp_native import Pump
 
 DATAGRAMS_PER_WAKE = 64
+LOOK_S = 0.2
+"""How often what the channels have moved is told to the machine."""
 ROUNDS_PER_FLUSH = 64  # a handler that answers every event with an action must not hold the loop
 
 
@@ -44,6 +47,12 @@ class Machine(Protocol):
 
     def keep(self, peer: bytes, wanted: bool) -> None:
         """The presence with the peer is in use (or no longer): it must not idle out."""
+
+    def bulk_passed(self, peer: bytes, size: int, now: float) -> None:
+        """Channels with the peer have moved so many bytes since the last call."""
+
+    def probe(self, peer: bytes, now: float) -> None:
+        """Channels with the peer have come to a halt: see whether it is still there."""
 
 
 class EndpointClosed(LocalError):
@@ -100,8 +109,10 @@ class Endpoint:
         self._loop = loop.current()
         self._pump = Pump(sock.fileno(), random=random, now=self._loop.time())
         self._channels = ChannelTable(
-            own_key, self._pump, self.touch, machine.keep, on_channel
+            own_key, self._pump, self.touch, self._keep, on_channel
         )
+        self._look_at = math.inf
+        """When to tell the machine what the channels have moved."""
         self._batch: Sequence[tuple[bytes, Address]] = ()
         """What the machine was given last."""
         self._early: list[tuple[bytes, Address]] = []
@@ -228,6 +239,21 @@ class Endpoint:
             self._batch = batch
             self._machine.receive_datagrams(batch, self._loop.time())
 
+    def _keep(self, peer: bytes, wanted: bool) -> None:
+        self._machine.keep(peer, wanted)
+        if wanted and self._look_at == math.inf:
+            self._look_at = self._loop.time() + LOOK_S
+
+    def _look(self, now: float) -> None:
+        """Bulk does not pass through the machine: what it amounts to is told now and then."""
+        for peer, size, halted in self._channels.look(now):
+            self._machine.bulk_passed(peer, size, now)
+            if halted:
+                # Nothing may be wrong. But if the path has changed, nobody learns of it before a
+                # datagram of the machine's comes from the new address.
+                self._machine.probe(peer, now)
+        self._look_at = now + LOOK_S if self._channels.used else math.inf
+
     def _timeout(self) -> None:
         self._armed = None
         if self._closed:
@@ -239,6 +265,8 @@ class Endpoint:
         machine_at = self._machine.next_timeout()
         if machine_at is not None and machine_at <= now:
             self._machine.handle_timeout(now)
+        if self._look_at <= now:
+            self._look(now)
         pump_at = self._pump.next_timeout()
         if pump_at is not None and pump_at <= now:
             self._pump.handle_timeout(now)
@@ -309,6 +337,8 @@ class Endpoint:
         when = machine_at if pump_at is None else pump_at
         if machine_at is not None and pump_at is not None:
             when = min(machine_at, pump_at)
+        if self._look_at != math.inf:
+            when = self._look_at if when is None else min(when, self._look_at)
         # A wake-up that comes too early costs less than moving the timer with every datagram.
         if when is not None and (self._armed is None or when < self._armed):
             self._armed = when

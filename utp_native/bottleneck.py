@@ -1,8 +1,9 @@
 """Flows through a simulated bottleneck: what congestion control does, without a clock on the wall.
 
 The simulator is C++ (`simulation/`): the shipped channel over our fork of libutp, or the pinned
-libutp as it is, in virtual time. The same arguments give the same result on every machine. It is
-built when it is first used and is no part of the installed extension.
+libutp as it is, in virtual time. The same arguments give the same result, but for stock libutp
+where packets are lost: it reads a byte behind an acknowledgement (patch 16). The simulator is built
+when it is first used and is no part of the installed extension.
 """
 
 from __future__ import annotations

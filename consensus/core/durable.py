@@ -290,6 +290,8 @@ class DurableGroup:
         """The transport has a lane to this life of a member that is not the one there was."""
         line = self._lines.get(member)
         if line is not None:
+            # What was to go on the lane before would be taken for something said on this one.
+            self._control = [o for o in self._control if type(o) is not Send or o.to != member]
             line.open = False
             self._say_resume(member, line, answer=False)
 

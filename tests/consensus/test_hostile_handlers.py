@@ -67,6 +67,7 @@ def _on_asyncio() -> bool:
 async def test_handlers_that_never_return_end_with_the_deadline() -> None:
     async with open_nodes(2) as (asker, asked):
         running = 0
+        none = anyio.Event()
 
         @asked.on("slow")
         async def judge(proposal: Proposal) -> Any:
@@ -76,6 +77,8 @@ async def test_handlers_that_never_return_end_with_the_deadline() -> None:
                 await anyio.sleep_forever()
             finally:
                 running -= 1
+                if not running:
+                    none.set()
 
         async def ask() -> None:
             with pytest.raises(Rejected, match="no answer in time"):
@@ -85,8 +88,8 @@ async def test_handlers_that_never_return_end_with_the_deadline() -> None:
             for _ in range(50):
                 tasks.start_soon(ask)
         with anyio.fail_after(5):
-            while running:
-                await anyio.sleep(0.02)
+            await none.wait()
+        assert running == 0
 
 
 async def test_a_service_that_fails_ends_its_channel_only() -> None:
@@ -138,7 +141,7 @@ async def test_more_proposals_than_fit_the_window_of_a_view_of_one() -> None:
 
 async def test_a_failing_progress_callback_does_not_cost_the_vote(tmp_path: Any) -> None:
     async with open_nodes(2) as nodes:
-        alice, bob = nodes
+        _, bob = nodes
         groups = await gather_group(nodes)
 
         def fail(*_: object) -> None:

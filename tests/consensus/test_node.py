@@ -13,15 +13,18 @@ from consensus import (
     Outcome,
     Proposal,
     Rejected,
+    Unreachable,
     ViewChanged,
     accept,
     reject,
 )
-from consensus.core.token import TokenError
+from consensus.core.token import TokenError, parse_untrusted
 from consensus.store import StoreBusy
 from consensus.values import ValueRefused
 from tests.support.nodes import gather_group, open_nodes
-from transport.core.errors import TransportError
+from transport.core.errors import LocalError, TransportError
+from transport.core.keys import verify
+from transport.endpoint import EndpointClosed
 
 pytestmark = pytest.mark.anyio
 
@@ -351,3 +354,100 @@ async def test_a_fault_in_the_machine_ends_the_node_and_is_not_just_logged(
     with pytest.raises(ExceptionGroup) as caught:
         await run()
     assert caught.group_contains(RuntimeError, match="a fault of ours")
+
+
+async def test_a_peer_that_is_not_there_is_unreachable() -> None:
+    async with open_nodes(1) as (asker,):
+        async with Node.open(None) as gone:
+            key, address = gone.key, gone.address
+        asker.know(key, [address])
+        with pytest.raises(Unreachable, match="could not be reached"):
+            await asker.ask(key, "price", timeout_s=1.0, deadline_s=1.0)
+        with pytest.raises(TimeoutError, match="no presence"):
+            await asker.connect(key, timeout_s=0.5)
+
+
+async def test_a_closed_node_says_so() -> None:
+    async with open_nodes(1) as (other,):
+        async with Node.open(None) as node:
+            node.know(other.key, [other.address])
+            group = await node.found("board")
+        for call in (
+            node.ask(other.key, "price"),
+            node.found("again"),
+            node.connect(other.key),
+            node.open_channel(other.key, "x"),
+            node.share(__file__),
+        ):
+            with pytest.raises((EndpointClosed, ConsensusError), match=r"closed"):
+                await call
+        with pytest.raises(GroupError, match="no longer a member"):
+            await group.propose("x")
+
+
+async def test_two_joins_of_one_group_do_not_undo_each_other() -> None:
+    async with open_nodes(2) as (alice, bob):
+        group = await alice.found("board")
+        token = group.invite(bob.key)
+        outcomes: list[object] = []
+
+        async def join() -> None:
+            try:
+                outcomes.append(await bob.join(token))
+            except GroupError as error:
+                outcomes.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(join)
+            tasks.start_soon(join)
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Group", "GroupError"]
+        assert len(group.view.members) == 2
+
+
+async def test_where_a_node_that_listens_everywhere_is_reached() -> None:
+    async with Node.open(None, listen="0.0.0.0:0") as unsaid:
+        group = await unsaid.found("board")
+        with pytest.raises(GroupError, match="advertise"):
+            group.invite()
+    async with (
+        Node.open(None, listen="0.0.0.0:0", advertise=[("192.0.2.7", 4000)]) as told,
+        Node.open(None) as other,
+    ):
+        token = (await told.found("board")).invite()
+        assert parse_untrusted(token, verify).addresses == (("192.0.2.7", 4000),)
+        with pytest.raises(TokenError, match="another sponsor"):
+            await other.join(token, sponsor=other.key)
+        with pytest.raises(TokenError, match="another node"):
+            (await other.found("own")).revoke(token)
+    for wrong in ("nonsense", "localhost:1", "127.0.0.1:70000", "127.0.0.1:\u00b2", "a\0b:1"):
+        with pytest.raises(LocalError):
+            async with Node.open(None, listen=wrong):
+                pass
+
+
+async def test_giving_a_group_up_without_asking() -> None:
+    async with open_nodes(3) as nodes:
+        groups = await gather_group(nodes)
+        groups[2].abandon()
+        assert groups[2].ended is not None
+        assert nodes[2].groups == ()
+        with anyio.fail_after(10):
+            async for event in groups[0].events():
+                if isinstance(event, ViewChanged) and nodes[2].key in event.left:
+                    break
+        assert (await groups[0].propose("work", 1)).committed
+
+
+async def test_nothing_is_missed_between_joining_and_reading() -> None:
+    async with open_nodes(2) as nodes:
+        groups = await gather_group(nodes)
+        for number in range(5):
+            await groups[0].propose("work", number)
+        await anyio.sleep(0.1)
+        seen = []
+        async for decision in groups[1].decisions():
+            if decision.kind == "work":
+                seen.append(decision.body)
+            if len(seen) == 5:
+                break
+        assert seen == list(range(5))

@@ -5,6 +5,7 @@ processes are checked against what is on the members' disks in the end.
 """
 
 import json
+import os
 import random
 import select
 import signal
@@ -13,8 +14,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 PATIENCE_S = 60.0
-ROUNDS = 20
+ROUNDS = int(os.environ.get("QUORATE_KILL_ROUNDS", "12"))
 
 
 class Process:
@@ -88,6 +91,7 @@ def settled(processes: list[Process], target: int) -> list[list[dict]]:
         time.sleep(0.05)
 
 
+@pytest.mark.timeout(300)  # starting forty processes takes a while on a busy machine
 def test_sigkill_at_any_moment_loses_nothing_that_was_reported(tmp_path: Path) -> None:
     dice = random.Random(7)
     processes = [Process(tmp_path, name) for name in ("alice", "bob", "carol")]

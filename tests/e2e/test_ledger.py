@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-TRANSFERS = 120
+TRANSFERS = 72
 FAULT_EVERY = 12
 TRIES = 100
 

@@ -52,6 +52,12 @@ class Echo:
     def keep(self, peer: bytes, wanted: bool) -> None:
         raise AssertionError("no channels here")
 
+    def bulk_passed(self, peer: bytes, size: int, now: float) -> None:
+        raise AssertionError("no channels here")
+
+    def probe(self, peer: bytes, now: float) -> None:
+        raise AssertionError("no channels here")
+
 
 def no_channel(peer: bytes, channel: Channel) -> None:
     raise AssertionError("no channels here")

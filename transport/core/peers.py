@@ -241,6 +241,15 @@ class Peers:
             relaying.configure(self._table, relation, via, self._now)
             self._table.mark(relation)
 
+    def probe(self, peer: bytes, now: float) -> None:
+        """Send one probe. Whoever sees it come from a new address looks whether this node is
+        there; a peer without a presence is ignored."""
+        self._now = now
+        relation = self._table.relations.get(peer)
+        if relation is not None and relation.current is not None:
+            relation.current.ping(now)
+            self._table.mark(relation)
+
     def bulk_passed(self, peer: bytes, size: int, now: float) -> None:
         """The bulk path has sent or received `size` bytes with the peer since the last call.
 

@@ -199,7 +199,7 @@ class Responder:
         if not is_solution(header.cookie, rest, header.effort, solution):
             return None
         tries_max = 1 if header.effort >= SEQUENCE_TRIES_EFFORT else SEQUENCE_TRIES_MAX
-        entry = self._burn(variant, transient, header.sequence, data, tries_max, now)
+        entry = self._burn(variant, transient, header.sequence, data, address, tries_max, now)
         if not isinstance(entry, Burnt):
             return entry
         waiting = Waiting(
@@ -239,7 +239,7 @@ class Responder:
         name = data[KNOWN_KX_AT : KNOWN_KX_AT + HASH_SIZE]
         if name not in transient.burnt and not self._gate.has_time(now):
             return _reply(self._challenger.again(hello_hash, choice, address, len(data), now))
-        entry = self._burn(KNOWN, transient, name, data, SEQUENCE_TRIES_MAX, now)
+        entry = self._burn(KNOWN, transient, name, data, address, SEQUENCE_TRIES_MAX, now)
         if not isinstance(entry, Burnt):
             return entry
         waiting = Waiting(
@@ -271,7 +271,7 @@ class Responder:
         hello_hash = blake2b(data, digest_size=HASH_SIZE).digest()
         transient = self._transients.find_untrusted(tid, now)
         if transient is not None and name in transient.burnt:
-            return _repeated(transient.burnt[name], data)
+            return self._repeated(transient.burnt[name], data, address)
         invitation = self._invitations.find(name, now)
         if invitation is not None:
             if invitation.variant is not variant:
@@ -282,7 +282,7 @@ class Responder:
         stale = transient is None or transient.age_s(time, now) is None
         if invitation is None or transient is None or stale or not self._gate.has_time(now):
             return _reply(self._challenger.again(hello_hash, choice, address, len(data), now))
-        entry = self._burn(variant, transient, name, data, 0, now)
+        entry = self._burn(variant, transient, name, data, address, 0, now)
         if not isinstance(entry, Burnt):
             return entry
         self._invitations.use(name)
@@ -314,7 +314,7 @@ class Responder:
         choice, name = decode_ticket_untrusted(data)
         for accepted in self._transients.accepted(now):
             if name in accepted.burnt:
-                return _repeated(accepted.burnt[name], data)
+                return self._repeated(accepted.burnt[name], data, address)
         ticket = self._invitations.find(name, now)
         opened = None
         if ticket is not None:
@@ -326,7 +326,7 @@ class Responder:
         if ticket is None or opened is None or not self._gate.has_time(now):
             return _reply(self._challenger.again(hello_hash, choice, address, len(data), now))
         transient = self._transients.current
-        entry = self._burn(TICKET, transient, name, data, 0, now)
+        entry = self._burn(TICKET, transient, name, data, address, 0, now)
         if not isinstance(entry, Burnt):
             return entry
         self._invitations.use(name)
@@ -348,24 +348,27 @@ class Responder:
         transient: Transient,
         name: int | bytes,
         data: bytes,
+        address: Address,
         tries_max: int,
         now: float,
     ) -> Burnt | Reply | None:
         """The entry to go on with; or what to answer to a P3 that came before."""
         entry = transient.burnt.get(name)
         if entry is not None:
-            return self._again(entry, data, tries_max)
+            return self._again(entry, data, address, tries_max)
         digest = blake2b(data, digest_size=_DIGEST_SIZE).digest()
-        entry = transient.burn(variant.name, name, digest, len(data), now)
+        entry = transient.burn(variant.name, name, digest, len(data), address, now)
         if entry is None:
             self._gate.controller.strained()
         return entry
 
-    def _again(self, entry: Burnt, data: bytes, tries_max: int) -> Burnt | Reply | None:
+    def _again(
+        self, entry: Burnt, data: bytes, address: Address, tries_max: int
+    ) -> Burnt | Reply | None:
         """Another P3 under a name that is burnt."""
         digest = blake2b(data, digest_size=_DIGEST_SIZE).digest()
         if entry.digest == digest:
-            return _repeated(entry, data)
+            return self._repeated(entry, data, address)
         # What failed under this name was not authentic, so it may have been a damaged copy of this
         # one. At effort 0 it cost nobody work to send, hence the few tries.
         if entry.failures >= tries_max or not entry.take(On.ANOTHER):
@@ -374,6 +377,17 @@ class Responder:
         entry.bytes_received += len(data)
         return entry
 
+    def _repeated(self, entry: Burnt, data: bytes, address: Address) -> Reply | None:
+        """What to say to another P3 under a name whose tries are used up: P4 again, or nothing."""
+        if entry.digest != blake2b(data, digest_size=_DIGEST_SIZE).digest():
+            return None
+        entry.take(On.SAME)
+        if self._circle is not None and entry.address != address:
+            # A recording in a stranger's hands: to a closed group's P3s with a ticket no cookie
+            # ties the address.
+            return None
+        return _reply(entry.resend(len(data)))
+
     def _admit(self, waiting: Waiting, effort: int, now: float) -> Admitted | None:
         if not self._gate.enter(waiting, effort, now):
             return None
@@ -381,11 +395,3 @@ class Responder:
 
     def __repr__(self) -> str:
         return f"Responder({self._identity!r}, effort={self.effort}, waiting={self.waiting})"
-
-
-def _repeated(entry: Burnt, data: bytes) -> Reply | None:
-    """What to say to another P3 under a name whose tries are used up: P4 again, or nothing."""
-    if entry.digest != blake2b(data, digest_size=_DIGEST_SIZE).digest():
-        return None
-    entry.take(On.SAME)
-    return _reply(entry.resend(len(data)))

@@ -151,6 +151,7 @@ class Burnt:
     """A P3 that was let through to Diffie-Hellman, and what became of it."""
 
     __slots__ = (
+        "address",
         "answer",
         "bytes_received",
         "bytes_sent",
@@ -162,10 +163,13 @@ class Burnt:
         "variant",
     )
 
-    def __init__(self, variant: str, digest: bytes, size: int, forget_at: float) -> None:
+    def __init__(
+        self, variant: str, digest: bytes, size: int, address: Address, forget_at: float
+    ) -> None:
         """`digest` is of the datagram: only a byte-identical one is the same P3."""
         self.variant = variant
         self.digest = digest
+        self.address = address
         self.forget_at = forget_at
         self.state = State.UNSEEN
         self.failures = 0
@@ -260,7 +264,13 @@ class Transient:
         return now - self.created_at < TRANSIENT_LIFE_S
 
     def burn(
-        self, variant: str, name: int | bytes, digest: bytes, size: int, now: float
+        self,
+        variant: str,
+        name: int | bytes,
+        digest: bytes,
+        size: int,
+        address: Address,
+        now: float,
     ) -> Burnt | None:
         """Remember a P3 under its sequence, or its ephemeral. None: the table is full.
 
@@ -275,7 +285,7 @@ class Transient:
             self.answered.pop(oldest, None)
         if len(burnt) >= SEQUENCES_MAX:
             return None
-        entry = Burnt(variant, digest, size, now + COOKIE_LIFE_S + 1.0)
+        entry = Burnt(variant, digest, size, address, now + COOKIE_LIFE_S + 1.0)
         entry.take(On.PASSED)
         burnt[name] = entry
         return entry

@@ -268,6 +268,19 @@ def test_each_message_goes_once_and_in_order_over_all_lanes():
     assert bodies == [bytes([number]) for number in range(6)]
 
 
+def test_an_answer_for_a_lane_that_is_over_is_not_given_on_the_next():
+    """B asks; before A has answered the lane begins anew. An answer on the new lane would make B
+    send again what A asks for there: B would send it twice."""
+    group = fresh()
+    stored(group)
+    group.propose(Content("app", b"x"))
+    stored(group)
+    group.receive(B, (RESUME, 1, 0, 0, 0, 0))
+    group.lane_began(B)
+    said = [o.message for o in stored(group)[0] if isinstance(o, Send) and o.to == B]
+    assert [(message[0], message[5]) for message in said] == [(RESUME, 0)]
+
+
 def sent_to(member, outputs):
     return [o.message[4].body for o in outputs
             if isinstance(o, Send) and o.to == member and o.message[0] == 1]  # fmt: skip

@@ -78,9 +78,7 @@ def test_one_solved_challenge_would_buy_any_number_of_operations(monkeypatch: Pa
         return counts.diffie_hellman
 
     with monkeypatch.context() as without:
-        without.setattr(
-            Responder, "_again", lambda self, entry, data, tries: Burnt("first contact", b"", 0, 0)
-        )
+        without.setattr(Responder, "_again", lambda *_: Burnt("first contact", b"", 0, HOME, 0.0))
         assert operations() >= 200
     assert operations() <= 3 * 3
 

@@ -9,7 +9,16 @@ import pytest
 
 from tests.support.pair import Net, Side, World
 from transport.core.errors import LaneFull, LocalError, UnknownPeer
-from transport.core.events import EntriesReceived, PresenceDown, PresenceUp
+from transport.core.events import (
+    EntriesReceived,
+    LinkCut,
+    LinkHealed,
+    MessageReceived,
+    PresenceDown,
+    PresenceUp,
+)
+from transport.core.message import Delivery, Message, Outcome
+from transport.core.peers import Peers
 
 TUNING = {"rekey_s": 7.0, "idle_timeout_s": 8.0, "silence_max_s": 6.0, "drain_s": 3.0}
 
@@ -18,12 +27,19 @@ def check_events(side: Side) -> None:
     """Up and Down alternate for each peer; entries arrive only between them, once, in order."""
     up: dict[bytes, int] = {}
     seen: dict[tuple[bytes, int], int] = {}
+    names: set[bytes] = set()
     for event in side.events:
         if isinstance(event, PresenceUp):
             assert event.peer not in up
             up[event.peer] = event.incarnation
         elif isinstance(event, PresenceDown):
             assert up.pop(event.peer) == event.incarnation
+        elif isinstance(event, MessageReceived):
+            assert up[event.peer] == event.incarnation
+            assert event.name not in names, "a message came twice"
+            names.add(event.name)
+        elif isinstance(event, LinkCut | LinkHealed):
+            assert up[event.peer] == event.incarnation
         elif isinstance(event, EntriesReceived):
             assert up[event.peer] == event.incarnation
             for _, entry in event.entries:
@@ -41,6 +57,7 @@ def run_chaos(seed: int, turns: int = 60) -> None:
         world.add(name, **TUNING)
     lives: list[Side] = list(world.names.values())
     number = 0
+    deliveries: list[tuple[Peers, Delivery]] = []
     cut: set[tuple[str, str]] = set()
     world.net.drop = lambda source, target, _: (
         source in world.sides
@@ -49,7 +66,8 @@ def run_chaos(seed: int, turns: int = 60) -> None:
     )
     for _ in range(turns):
         one, other = (world.names[name] for name in draw.sample(names, 2))
-        act = draw.randrange(13)
+        (third,) = (world.names[name] for name in names if name not in (one.name, other.name))
+        act = draw.randrange(16)
         with suppress(UnknownPeer, LaneFull, LocalError):
             if act < 3:
                 one.peers.connect(other.key, [other.address], world.now, draw.choice([0.3, 3.0]))
@@ -71,6 +89,15 @@ def run_chaos(seed: int, turns: int = 60) -> None:
                     one.peers.close(other.key, 3, world.now)
                 else:
                     one.peers.forget(other.key)
+            elif act == 13:
+                one.peers.relays(other.key, draw.choice([[], [third.key], [third.key]]))
+            elif act > 13:
+                message = Message(draw.randrange(9), number.to_bytes(4, "big"))
+                timeout_s = draw.choice([None, 0.1, 3.0])
+                send = one.peers.send_message
+                deliveries.append(
+                    (one.peers, send(other.key, message, world.now, timeout_s=timeout_s))
+                )
             elif act == 12 and draw.random() < 0.6:
                 if draw.random() < 0.5:
                     lives.append(world.add(one.name, **TUNING))
@@ -114,6 +141,9 @@ def run_chaos(seed: int, turns: int = 60) -> None:
         table = side.peers._table
         assert (table.relations, table.by_cid, table.by_echo) == ({}, {}, {})
         assert (table.attempts, table.unconfirmed) == (0, 0)
+        assert table.mail == {}
+        mine = [delivery for peers, delivery in deliveries if peers is side.peers]
+        assert all(delivery.outcome is not Outcome.PENDING for delivery in mine)
         assert len(table.timers) == 0
 
 

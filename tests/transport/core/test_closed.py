@@ -24,7 +24,7 @@ from transport.core.constants import (
     TRANSIENT_LIFE_S,
 )
 from transport.core.errors import LocalError, WireError
-from transport.core.handshake import Admitted, HandshakeConfig, Reply
+from transport.core.handshake import TICKET, Admitted, HandshakeConfig, Reply, issue
 from transport.core.wire import INITIATE_SIZE_MIN
 
 SECRET = b"s" * 32
@@ -265,6 +265,23 @@ def test_nothing_else_gets_into_a_closed_group() -> None:
     attempt = pair.initiator()
     with pytest.raises(LocalError):
         attempt.initiate_known(initiator.learned, b"", NOW)
+
+
+def test_a_recorded_p3_with_a_ticket_is_answered_where_it_came_from_and_nowhere_else() -> None:
+    pair = closed_pair()
+    ticket = issue(TICKET, pair.here.key, b"h" * 64, pair.random, NOW)
+    pair.responder.invite(ticket, NOW)
+    p3 = pair.initiator().initiate_ticket(ticket, bytes(200), NOW)
+    p4 = pair.accept(pair.admit(p3)).datagram
+    assert pair.give(p3) == Reply(p4), "P4 may have been lost"
+    assert pair.give(p3, AWAY) is None
+    # An open port has nothing to hide, and answers within the amplification limit.
+    opened = Pair()
+    theirs = issue(TICKET, opened.here.key, b"h" * 64, opened.random, NOW)
+    opened.responder.invite(theirs, NOW)
+    p3 = opened.initiator().initiate_ticket(theirs, bytes(200), NOW)
+    p4 = opened.accept(opened.admit(p3)).datagram
+    assert opened.give(p3, AWAY) == Reply(p4)
 
 
 def test_several_groups_and_their_bound() -> None:
