@@ -2,7 +2,7 @@
 
 The presences are made from finished handshakes with random keys, by the code that makes them from
 real ones; then one entry passes each way on each of them, sealed. Idling is run on a clock of its
-own: processor seconds spent on an hour, over that hour.
+own: processor seconds spent on two hours, over these.
 """
 
 import gc
@@ -23,7 +23,7 @@ from transport.core.rtt import RoundTrip
 from transport.core.seal import Opener, Sealer
 from transport.core.types import Address
 
-IDLE_S = 3600.0
+IDLE_S = 7200.0
 HOME: Address = ("192.0.2.1", 4000)
 
 

@@ -47,12 +47,15 @@ from transport.core.events import (
     Event,
     Heard,
     LaneRelieved,
+    LinkCut,
+    LinkHealed,
     PresenceDown,
     PresenceUp,
     Silent,
 )
 from transport.core.keys import Identity
 from transport.core.peers import Peers
+from transport.core.relaying import RELAYS_MAX
 from transport.core.types import RandomBytes
 
 PAIR_NUMBER = 0
@@ -138,6 +141,11 @@ class Junction:
                     # with it, or every question until the silence is given up would be lost.
                     self.contacts.renew(peer, now)
             case Heard(peer, incarnation):
+                self._link(Member(peer, incarnation), up=True)
+            case LinkCut(peer, incarnation, lasting) if lasting:
+                # It is still heard by relays; but nobody can rely on that for ever.
+                self._link(Member(peer, incarnation), up=False)
+            case LinkHealed(peer, incarnation):
                 self._link(Member(peer, incarnation), up=True)
             case PresenceUp():
                 self._presence_up(event)
@@ -299,6 +307,8 @@ class Junction:
         slot.renew(tuple(m for m in members if m != self.me))
         self._interest.need([m.key for m in slot.members], +1)
         self._interest.need([m.key for m in before], -1)
+        for key in dict.fromkeys(m.key for m in (*slot.members, *before)):
+            self.peers.relays(key, self._common(key))
         for member in slot.members:
             # Until now nobody kept the presence with a joiner: it may have gone meanwhile, and
             # what was said to it then has gone with it.
@@ -311,6 +321,17 @@ class Junction:
                     slot.group.link(member, False)
             elif not self.contacts.is_up(member):
                 slot.group.link(member, False)
+
+    def _common(self, peer: bytes) -> list[bytes]:
+        """Members of groups that this node and the peer share: they relay between the two, and
+        for whom this node relays between them and the peer."""
+        found: dict[bytes, None] = {}
+        for slot in self._slots.values():
+            keys = [member.key for member in slot.members]
+            if peer in keys:
+                found.update(dict.fromkeys(keys))
+        found.pop(peer, None)
+        return list(found)[:RELAYS_MAX]
 
     def _await(self, slot: Slot, awaited: frozenset[Member], now: float) -> None:
         self._interest.await_instead(slot.awaited, awaited, now)

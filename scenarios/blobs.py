@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from consensus.core.blobtree import CHUNK_SIZE, BlobRef, Tree, TreeHasher
@@ -187,10 +188,8 @@ class MemoryBlobs:
             return
         self._serving.pop(channel, None)
         source = self._sources.pop(channel, None)
-        try:
+        with suppress(NativeError):  # Its plane may have gone, and the channel with it.
             self._pump.close_channel(channel)
-        except NativeError:
-            pass  # Its plane has gone, and the channel with it.
         if source is not None and source[0] in self._fetches:
             self._fetches[source[0]].source_closed(source[1], now)
             self._advance(source[0], now)

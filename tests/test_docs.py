@@ -19,7 +19,8 @@ PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md"])
 
 
 def module_list() -> str:
-    lines = ["# Modules", "", "What each module holds, in its own words. A test keeps this true.", ""]
+    said = "What each module holds, in its own words. A test keeps this true."
+    lines = ["# Modules", "", said, ""]
     for package in PACKAGES:
         lines += [f"## `{package.replace('/', '.')}`", "", "| Module | Holds |", "| --- | --- |"]
         for path in sorted((ROOT / package).glob("*.py")):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import consensus
+from transport.core.errors import TransportError
 
 PROMISED = {
     "Accept", "BlobRef", "ConsensusError", "Decision", "Group", "GroupBusy", "GroupClosed",
@@ -53,11 +54,11 @@ def test_what_is_told_to_users_cannot_be_changed_by_them() -> None:
         assert thing.__dataclass_params__.frozen  # type: ignore[attr-defined]
 
 
-def test_errors_have_one_base() -> None:
+def test_errors_have_two_bases_the_groups_and_the_networks() -> None:
     for name in consensus.__all__:
         thing = getattr(consensus, name)
         if inspect.isclass(thing) and issubclass(thing, Exception):
-            assert issubclass(thing, consensus.ConsensusError)
+            assert issubclass(thing, consensus.ConsensusError | TransportError)
 
 
 def test_importing_it_prints_nothing_and_starts_nothing() -> None:

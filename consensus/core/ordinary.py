@@ -307,7 +307,7 @@ class Ordinary(Delivery):
             self._accuse(self._view.members[rank], "second vote")
             return
         if self._synod.wedged:
-            return  # rule D11: this member's promise did not carry it, so the trim may lack it
+            return  # rule D13: this member's promise did not carry it, so the trim may lack it
         ballot.accepted |= 1 << rank
         ballot.give_answer(rank, message[5])
         if self._commit_ready(ballot) and not ballot.outcome:

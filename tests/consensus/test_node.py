@@ -18,12 +18,10 @@ from consensus import (
     accept,
     reject,
 )
-from consensus.core.token import TokenError, parse_untrusted
 from consensus.store import StoreBusy
 from consensus.values import ValueRefused
 from tests.support.nodes import gather_group, open_nodes
-from transport.core.errors import LocalError, TransportError
-from transport.core.keys import verify
+from transport.core.errors import TransportError
 from transport.endpoint import EndpointClosed
 
 pytestmark = pytest.mark.anyio
@@ -228,54 +226,6 @@ async def test_views_are_told() -> None:
         assert changes[0].view.members == (alice.key, bob.key)
 
 
-async def test_invitations_are_bound_and_expire() -> None:
-    async with open_nodes(3) as (alice, bob, eve):
-        group = await alice.found("board")
-        bound = group.invite(bob.key)
-        with pytest.raises(TokenError, match="another key"):
-            await eve.join(bound)
-        await bob.join(bound)
-        with pytest.raises(GroupError, match="already"):
-            await bob.join(bound)
-        expired = group.invite(eve.key, expires_in_s=0.001)
-        with pytest.raises(TokenError, match="expired"):
-            await eve.join(expired)
-
-
-async def test_an_invitation_is_not_spent_by_a_join_that_failed() -> None:
-    async with open_nodes(3) as (alice, bob, carol):
-        group = await alice.found("board")
-        await bob.join(group.invite(bob.key))
-        token = group.invite(carol.key)
-        bob.know(carol.key, [("127.0.0.1", 9)])  # Bob vetoes whom he cannot reach:
-        carol_address, carol.advertised = carol.advertised, lambda: (("127.0.0.1", 9),)  # type: ignore[method-assign]
-        advertised = alice._machine.contacts.addresses
-        alice._machine.contacts.addresses = lambda peer: ()  # type: ignore[method-assign]
-        with pytest.raises((Rejected, TimeoutError)):
-            await carol.join(token, timeout_s=12.0)
-        carol.advertised = carol_address  # type: ignore[method-assign]
-        alice._machine.contacts.addresses = advertised  # type: ignore[method-assign]
-        await carol.join(token)
-
-
-async def test_bearer_invitation_counts_its_uses() -> None:
-    async with open_nodes(4) as (alice, bob, carol, dave):
-        group = await alice.found("board")
-        token = group.invite(uses=2)
-        await bob.join(token)
-        await carol.join(token)
-        with pytest.raises(Rejected, match="used up"):
-            await dave.join(token)
-        revoked = group.invite()
-        group.revoke(revoked)
-        with pytest.raises(Rejected, match="revoked"):
-            await dave.join(revoked)
-        with pytest.raises(TokenError):
-            await dave.join(revoked[:-9])
-        with pytest.raises(TokenError):
-            await dave.join("quorate1:nonsense")
-
-
 async def test_identity_and_peers_outlive_the_node(tmp_path) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "alice.db"
     async with open_nodes(1) as (bob,):
@@ -383,46 +333,6 @@ async def test_a_closed_node_says_so() -> None:
                 await call
         with pytest.raises(GroupError, match="no longer a member"):
             await group.propose("x")
-
-
-async def test_two_joins_of_one_group_do_not_undo_each_other() -> None:
-    async with open_nodes(2) as (alice, bob):
-        group = await alice.found("board")
-        token = group.invite(bob.key)
-        outcomes: list[object] = []
-
-        async def join() -> None:
-            try:
-                outcomes.append(await bob.join(token))
-            except GroupError as error:
-                outcomes.append(error)
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(join)
-            tasks.start_soon(join)
-        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Group", "GroupError"]
-        assert len(group.view.members) == 2
-
-
-async def test_where_a_node_that_listens_everywhere_is_reached() -> None:
-    async with Node.open(None, listen="0.0.0.0:0") as unsaid:
-        group = await unsaid.found("board")
-        with pytest.raises(GroupError, match="advertise"):
-            group.invite()
-    async with (
-        Node.open(None, listen="0.0.0.0:0", advertise=[("192.0.2.7", 4000)]) as told,
-        Node.open(None) as other,
-    ):
-        token = (await told.found("board")).invite()
-        assert parse_untrusted(token, verify).addresses == (("192.0.2.7", 4000),)
-        with pytest.raises(TokenError, match="another sponsor"):
-            await other.join(token, sponsor=other.key)
-        with pytest.raises(TokenError, match="another node"):
-            (await other.found("own")).revoke(token)
-    for wrong in ("nonsense", "localhost:1", "127.0.0.1:70000", "127.0.0.1:\u00b2", "a\0b:1"):
-        with pytest.raises(LocalError):
-            async with Node.open(None, listen=wrong):
-                pass
 
 
 async def test_giving_a_group_up_without_asking() -> None:

@@ -49,14 +49,17 @@ def view_size(host: Host) -> int:
     return len(views[-1].members) if views else 0
 
 
+def knows(one: Host, other: Host) -> bool:
+    return other.node.key in one.node.machine.contacts.lives
+
+
 def gather(world: World, hosts: list[Host]) -> None:
     founder, *others = hosts
     founder.call(lambda n, now: n.do(lambda m, t: m.found(NUMBER, GroupConfig(), t), now))
     for count, host in enumerate(others, start=2):
         host.node.machine.contacts.know(founder.node.key, [founder.address])
         host.call(lambda n, now: n.do(lambda m, t: m.connect(founder.node.key, t, 10.0), now))
-        assert world.run(lambda host=host: host.node.machine.contacts.lives.get(founder.node.key) is not None)  # type: ignore[misc]
-        assert world.run(lambda host=host: founder.node.machine.contacts.lives.get(host.node.key) is not None)  # type: ignore[misc]
+        assert world.run(lambda host=host: knows(host, founder) and knows(founder, host))  # type: ignore[misc]
         host.call(
             lambda n, now: n.do(
                 lambda m, t: m.join(NUMBER, founder.node.key, GroupConfig(), t), now

@@ -1,4 +1,4 @@
-"""Everybody who goes on reports the same answers to a commit (rules D2 and D11)."""
+"""Everybody who goes on reports the same answers to a commit (rules D2 and D13)."""
 
 from consensus.core.outputs import Decided
 from consensus.core.types import Content, Outcome, Vote
