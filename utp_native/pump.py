@@ -52,7 +52,7 @@ _ERRORS: Final = {
     errno.EPIPE: (ChannelClosed, "the channel was finished"),
     errno.ECONNRESET: (ChannelClosed, "the channel has failed"),
     errno.ENOSPC: (TooMany, "as many as the configuration allows are open"),
-    errno.EEXIST: (NativeError, "the connection id or the address is in use"),
+    errno.EEXIST: (NativeError, "the connection id or the address is, or was, in use"),
     errno.EINVAL: (NativeError, "there is no such suite, or it is not the plane's"),
     errno.EOPNOTSUPP: (NativeError, "only a pump without a socket collects"),
     errno.ENOTSOCK: (NativeError, "a pump without a socket does not receive"),
@@ -206,7 +206,8 @@ class Pump:
     def rekey_plane(
         self, plane: int, keys: PlaneKeys, *, send_now: bool = True, retire_s: float = 10.0
     ) -> None:
-        """Install the keys of a new epoch, of the same suite.
+        """Install the keys of a new epoch, of the same suite. Raises NativeError for any of the
+        plane's last 64 epochs: its counters would begin at 0 again.
 
         Both epochs open until the old one is erased after `retire_s`, or by the next rekey.
         `send_now=False` (the handshake's responder) goes on sending under the old keys until a

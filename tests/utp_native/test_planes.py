@@ -101,6 +101,23 @@ def test_old_keys_open_nothing_after_they_retire() -> None:
     assert peer.pump.inject([(old[1], A)], peer.now + 5) == [(old[1], A)]
 
 
+def test_keys_that_were_installed_are_refused_also_after_they_retire() -> None:
+    peer = RawPeer()
+    peer.connect()
+    first, new = key_pair()[1], key_pair(epoch="new")[1]
+    peer.pump.rekey_plane(peer.plane, new, send_now=True, retire_s=1)
+    peer.pump.handle_timeout(peer.now + 5)
+    for keys in (first, new):
+        with pytest.raises(NativeError):
+            peer.pump.rekey_plane(peer.plane, keys, send_now=True, retire_s=1)
+    for number in range(100):
+        keys = key_pair(epoch=f"later {number}")[1]
+        peer.pump.rekey_plane(peer.plane, keys, send_now=True, retire_s=0)
+        peer.pump.handle_timeout(peer.now + 6 + number)
+    with pytest.raises(NativeError):
+        peer.pump.rekey_plane(peer.plane, key_pair(epoch="later 40")[1], send_now=True, retire_s=1)
+
+
 def test_moving_a_plane_moves_its_datagrams() -> None:
     link = Link()
     a, _ = link.connect()

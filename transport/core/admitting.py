@@ -13,6 +13,7 @@ from transport.core.errors import WireError
 from transport.core.events import (
     Reason,
 )
+from transport.core.halves import Evidence
 from transport.core.lane import Lane
 from transport.core.meeting import (
     begin_anew,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Admission", "accept_due", "admit", "opened_elsewhere"]
 
 _UNCONFIRMED_PER_PEER_MAX = 2
+_CLOSE = bytes((frames.CLOSE,))
 
 
 class Admission:
@@ -57,7 +59,7 @@ def admit(table: Table, relation: Relation, admitted: Admitted, now: float) -> N
     """Take an authenticated P3: hand its first data up unless it would replace something."""
     if relation.admission is not None:
         _accept(table, relation, now)
-    if table.unconfirmed >= table.config.unconfirmed_max:
+    if not table.has_room(admitted.address_validated):
         return
     try:
         lane_id, known, offset = lane_open_untrusted(admitted.first_data)
@@ -65,7 +67,8 @@ def admit(table: Table, relation: Relation, admitted: Admitted, now: float) -> N
         return
     other_life = is_other_life(relation, admitted.incarnation, lane_id)
     lane, held = relation.lane, b""
-    if other_life and relation.current is not None:
+    if other_life and (relation.current is not None or relation.unconfirmed):
+        # Which of the two lives is the later one shows when a datagram opens.
         lane, held = relation.new_lane(), admitted.first_data
         lane.peer_id = lane_id
     elif other_life:
@@ -74,6 +77,8 @@ def admit(table: Table, relation: Relation, admitted: Admitted, now: float) -> N
     stale = known not in (0, relation.lane.id)
     if not held and not stale:
         bind(table, relation, admitted.incarnation, lane_id)
+        if admitted.address_validated:
+            relation.evidence = max(relation.evidence, Evidence.ADDRESS)
     deadline = now + table.config.accept_delay_s
     relation.admission = Admission(admitted, lane, held, deadline)
     if held or stale:
@@ -98,7 +103,7 @@ def _accept(table: Table, relation: Relation, now: float) -> None:
     assert admission is not None
     relation.admission = None
     admitted = admission.admitted
-    if table.unconfirmed >= table.config.unconfirmed_max:
+    if not table.has_room(admitted.address_validated):
         # Others were quicker while it waited for a reply.
         if relation.current is None and not relation.unconfirmed:
             relation.down(Reason.UNCONFIRMED, now)
@@ -128,12 +133,14 @@ def _accept(table: Table, relation: Relation, now: float) -> None:
     presence.held_first_data = admission.held_first_data
     table.by_cid[message_cid] = presence
     relation.unconfirmed = (*relation.unconfirmed, presence)
-    table.unconfirmed += 1
+    pushed_out = table.count(presence, admitted.address_validated)
     if len(relation.unconfirmed) > _UNCONFIRMED_PER_PEER_MAX:
         relation.discard(relation.unconfirmed[0])
     if established.rtt_s is not None:
         relation.rtt.sample(established.rtt_s)
     table.out.append(Transmit(established.datagram, admitted.address))
+    if pushed_out is not None:
+        pushed_out.relation.lapse(pushed_out, now)
 
 
 def opened_elsewhere(
@@ -144,12 +151,17 @@ def opened_elsewhere(
     Returns False if its frames do not count.
     """
     if presence.closed_reason is not None:
-        # The peer did not hear that it is over.
-        presence.say(frames.close(min(presence.closed_reason, 255)))
+        # The peer did not hear that it is over, unless it says so itself: two sides that have both
+        # closed must not go on telling each other.
+        heard = payload[:1] == _CLOSE
+        if not heard and now - presence.told_at >= relation.rtt.timeout_s():
+            presence.told_at = now
+            presence.say(frames.close(min(presence.closed_reason, 255)))
         return False
     if presence in relation.former:
+        presence.confirmed = True
         presence.expires_at = now + table.config.drain_s
-        if payload and payload[0] != frames.CLOSE:
+        if payload and payload[:1] != _CLOSE:
             settle(table, relation, presence, now)
         return True
     if presence.confirmed:
@@ -158,16 +170,20 @@ def opened_elsewhere(
     presence.probe_at = None
     if presence in relation.unconfirmed:
         relation.unconfirmed = tuple(p for p in relation.unconfirmed if p is not presence)
-        table.unconfirmed -= 1
+        table.settled(presence)
         _confirmed(table, relation, presence, now)
-    return True
+    return presence.closed_reason is None
 
 
 def _confirmed(table: Table, relation: Relation, presence: Presence, now: float) -> None:
     if presence.lane is not relation.lane:
         if not presence.held_first_data:
-            # Its life of the lane has ended between P3 and now: only the peer can begin anew.
+            # Its life of the lane has ended between P3 and now: only the peer can begin anew, and
+            # it must be told.
+            presence.closed_reason = Reason.RESTARTED
+            presence.told_at = now
             relation.retire(presence, now)
+            presence.say(frames.close(Reason.RESTARTED))
             return
         begin_anew(table, relation, presence.lane, now)
     bind(table, relation, presence.incarnation, presence.lane.peer_id)

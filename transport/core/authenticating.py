@@ -49,6 +49,10 @@ class Waiting(NamedTuple):
     age_s: float | None
     """Since P2; None where there was none."""
 
+    def __repr__(self) -> str:
+        """Without what it holds: one field is a secret."""
+        return f"Waiting({self.variant.name}, {len(self.data)} bytes)"
+
 
 class Authenticator:
     """Turns P3s that have earned it into admitted ones."""

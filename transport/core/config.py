@@ -62,9 +62,12 @@ class TransportConfig:
     unconfirmed_s: float = 10.0
     """How long a presence may exist before a datagram opens under its keys."""
     unconfirmed_max: int = 1_024
-    """Unconfirmed presences at once."""
+    """Unconfirmed presences at once; those that come of a rekeying do not count."""
+    unproven_max: int = 128
+    """Of these, such whose P3 had no cookie; beyond it 0-RTT is answered with a challenge."""
     halves_max: int = 4_096
-    """Unconfirmed peers whose received packets are remembered, so that a retry is no duplicate."""
+    """Unconfirmed peers whose received packets are remembered, so that a retry is no duplicate: so
+    many for each kind of evidence that speaks for them."""
     drain_s: float = 10.0
     """How long a replaced presence still opens datagrams after the last one it opened."""
     rekey_s: float = 120.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transport.core import frames, mailbox, relaying, renewal
+from transport.core import frames, mailbox, meeting, relaying, renewal
 from transport.core.errors import WireError
 from transport.core.events import LaneRelieved, PathMoved, Reason
 from transport.core.frames import LANE, LANE_ACK, LANE_KIND_MASK
@@ -33,6 +33,7 @@ def take_frames_untrusted(
     """Act on the frames from `offset` on. `address` is None if a relay has brought them."""
     end = len(payload)
     lane = presence.lane
+    challenged = False
     try:
         while offset < end:
             kind = payload[offset]
@@ -55,8 +56,14 @@ def take_frames_untrusted(
             elif kind in _RELAYING:
                 if address is not None:  # nothing is relayed twice
                     _relay(table, relation, kind, payload, value, now)
+            elif kind == frames.CHALLENGE:
+                if not challenged and address is not None:
+                    challenged = True
+                    _challenged(presence, value, address)
             else:
                 _control(table, relation, presence, kind, value, address, now)
+            if presence.erased:
+                return  # what follows CLOSE would act on a relation that may be gone
     except WireError:
         broken(relation, presence, now)
     if lane is relation.lane:
@@ -90,6 +97,16 @@ def _relay(
         relaying.relayed_untrusted(table, relation, key, datagram, now)
 
 
+def _challenged(presence: Presence, token: int, address: Address) -> None:
+    """Echo what the newest datagram asks, if it came from where the peer is or may be.
+
+    A recording sent from elsewhere is answered to nobody.
+    """
+    path = presence.path
+    if presence.opener.newest and address in (path.address, path.candidate):
+        presence.direct(address, frames.echo(token))
+
+
 def _control(
     table: Table,
     relation: Relation,
@@ -109,9 +126,6 @@ def _control(
     elif kind == frames.PONG:
         if presence.ponged_untrusted(value, now) and address is not None:
             relaying.direct_answer(table, relation, now)
-    elif kind == frames.CHALLENGE:
-        if address is not None:
-            presence.direct(address, frames.echo(value))
     elif kind == frames.ECHO:
         if address is not None and presence.path.echoed(value, address, now):
             relation.rtt.reset()
@@ -120,18 +134,20 @@ def _control(
     elif kind == frames.MESSAGE_ACK:
         mailbox.receive_ack_untrusted(table, relation, presence, value, now)
     elif kind == frames.CLOSE:
-        _closed_by_peer(relation, presence, value, now)
+        _closed_by_peer(table, relation, presence, value, now)
 
 
-def _closed_by_peer(relation: Relation, presence: Presence, reason: int, now: float) -> None:
+def _closed_by_peer(
+    table: Table, relation: Relation, presence: Presence, reason: int, now: float
+) -> None:
     was_current = presence is relation.current
     relation.discard(presence)
     if not was_current:
         return
-    for other in relation.former:
-        if other.closed_reason is None and other.lane is relation.lane:
-            # Crossed handshakes which the two sides judged differently: one is left.
-            relation.former = tuple(p for p in relation.former if p is not other)
-            relation.current = other
-            return
+    if reason == Reason.REPLACED:
+        for other in relation.former:
+            if other.closed_reason is None and other.lane is relation.lane:
+                # Crossed handshakes which the two sides judged differently: one is left.
+                meeting.revive(table, relation, other, now)
+                return
     relation.down(reason, now)

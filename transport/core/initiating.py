@@ -90,6 +90,14 @@ def attempt_datagram_untrusted(
             relation.drop_if_unused()
             return
         _established(table, relation, attempt, established, address, lane_id, known, offset, now)
+        presence = relation.current
+        if (
+            presence is not None
+            and presence.message_cid == attempt.message_cid
+            and address not in attempt.targets
+        ):
+            # P4 tells who, and a copy of it comes from anywhere: this has to echo a challenge.
+            presence.path.arrived(address, len(data), True, relation.rtt.timeout_s(), now)
 
 
 def attempt_failed(table: Table, relation: Relation, reason: int) -> None:
@@ -142,7 +150,7 @@ def _established(
     bind(table, relation, established.incarnation, lane_id)
     presence = Presence(
         established,
-        address,
+        address if address in attempt.targets else attempt.targets[0],
         relation,
         relation.lane,
         table.config,

@@ -18,6 +18,7 @@ from transport.core.events import (
     PresenceUp,
     Reason,
 )
+from transport.core.halves import Evidence
 from transport.core.lane import Lane
 from transport.core.presence import Presence
 from transport.core.table import Table
@@ -33,6 +34,7 @@ __all__ = [
     "lane_open_untrusted",
     "promote",
     "report_up",
+    "revive",
     "settle",
 ]
 
@@ -68,6 +70,7 @@ def begin_anew(table: Table, relation: Relation, lane: Lane, now: float) -> None
         table.events.append(BulkClosed(relation.peer))
         table.events.append(PresenceDown(relation.peer, relation.incarnation, Reason.RESTARTED))
     relation.lane = lane
+    relation.evidence = Evidence.NONE
     relation.incarnation = None
     relation.restarted = True
     relation.rtt.reset()
@@ -79,7 +82,7 @@ def bind(table: Table, relation: Relation, incarnation: int, lane_id: int) -> No
     lane = relation.lane
     relation.incarnation = incarnation
     if lane.peer_id == 0 and not lane.receiver.started:
-        half = table.halves.pop(relation.peer, None)
+        half = table.halves.take(relation.peer)
         if half is not None and half[:2] == (incarnation, lane_id):
             lane.receiver = half.receiver
     lane.peer_id = lane_id
@@ -132,13 +135,29 @@ def settle(table: Table, relation: Relation, former: Presence, now: float) -> No
         or now - relation.switched_at < _CROSSING_S
     ):
         return
-    relation.former = tuple(p for p in relation.former if p is not former)
     relation.retire(current, now)
+    revive(table, relation, former, now)
+
+
+def revive(table: Table, relation: Relation, former: Presence, now: float) -> None:
+    """Let a presence that drains be the current one again.
+
+    Its keys for bulk were in use before, and whoever installs them counts from 0: they are never
+    told twice, so new keys are wanted at once, and until they are there bulk stands still.
+    """
+    relation.former = tuple(p for p in relation.former if p is not former)
     _make_current(table, relation, former, now)
+    if not former.confirmed:
+        former.probe(now)
 
 
 def _make_current(table: Table, relation: Relation, presence: Presence, now: float) -> None:
     relation.current = presence
     relation.switched_at = now
     relation.lane.met = True
+    if presence.bulk_told:
+        presence.renew_wanted = True
+        presence.renew_at = now
+        return
+    presence.bulk_told = True
     table.events.append(BulkPlane(relation.peer, presence.incarnation, presence.plane))

@@ -148,6 +148,15 @@ class Path:
             return self.candidate
         return self.address
 
+    def takes(self, address: Address, size: int) -> bool:
+        """Whether `address` may get a datagram of `size` bytes of its own; counts it."""
+        if address == self.candidate:
+            allowed = self.may_send(size)
+            if allowed:
+                self.sent += size
+            return allowed
+        return address in (self.address, self._previous)
+
     def may_send(self, size: int) -> bool:
         """Whether the candidate may get `size` bytes more."""
         return self.sent + size <= AMPLIFICATION_MAX * self.received

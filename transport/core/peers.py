@@ -25,6 +25,9 @@ from transport.core.wire import echo_of_untrusted, is_handshake
 
 __all__ = ["Peers"]
 
+_RESERVED_SHARE = 8
+"""One place in so many of the table of peers is for those this node connects to or keeps."""
+
 
 class Peers:
     """Everything one node shares with its peers."""
@@ -104,6 +107,10 @@ class Peers:
                     relation.flush_lane(now)
                     if relation.wake_at > soon:
                         table.timers.wake(relation, soon, now)
+            if table.strained:
+                table.strained = False
+                self._responder.strained()
+                self._responder_at = self._responder.next_timeout()
         out = table.out
         table.out = []
         return out
@@ -311,13 +318,16 @@ class Peers:
         if not relation.dropped:
             self._table.mark(relation)
 
-    def _relation(self, peer: bytes, now: float) -> Relation:
+    def _relation(self, peer: bytes, now: float, *, ours: bool = True) -> Relation:
         table = self._table
         relation = table.relations.get(peer)
         if relation is None:
             if len(peer) != KEY_SIZE or peer == table.identity.key:
                 raise LocalError("a peer is another node's key of 32 bytes")
-            if len(table.relations) >= table.config.peers_max:
+            room = table.config.peers_max
+            if not ours:
+                room -= room // _RESERVED_SHARE
+            if len(table.relations) >= room and not upkeep.make_room(table, now):
                 raise LocalError("the table of peers is full")
             relation = table.relations[peer] = Relation(table, peer, now)
         return relation
@@ -332,7 +342,8 @@ class Peers:
                 if not relation.dropped:
                     table.mark(relation)
             return
-        result = self._responder.receive_untrusted(data, address, now)
+        crowded = table.crowded
+        result = self._responder.receive_untrusted(data, address, now, crowded=crowded)
         if isinstance(result, Reply):
             table.out.append(Transmit(result.data, address))
         elif result is not None:
@@ -346,10 +357,11 @@ class Peers:
 
     def _admit(self, admitted: Admitted, now: float) -> None:
         try:
-            relation = self._relation(admitted.peer, now)
+            relation = self._relation(admitted.peer, now, ours=False)
         except LocalError:
             return  # the table is full: to this peer, we are not there
-        admitting.admit(self._table, relation, admitted, now)
+        table = self._table
+        admitting.admit(table, relation, admitted, now)
         relation.drop_if_unused()
         if not relation.dropped:
-            self._table.mark(relation)
+            table.mark(relation)

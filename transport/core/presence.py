@@ -5,6 +5,7 @@ What both ends of a lane share is not here: a lane outlives its presences.
 
 from __future__ import annotations
 
+from math import inf
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -71,10 +72,12 @@ class Presence:
         "_secrets",
         "bulk_at",
         "bulk_datagrams",
+        "bulk_told",
         "closed_reason",
         "confirmed",
         "control",
         "directed",
+        "erased",
         "expires_at",
         "held_first_data",
         "incarnation",
@@ -89,12 +92,14 @@ class Presence:
         "relation",
         "renew_at",
         "renew_tries",
+        "renew_wanted",
         "renewal",
         "renewed",
         "renewing_at",
         "responder_key",
         "sealer",
         "suite",
+        "told_at",
         "watched",
     )
 
@@ -148,6 +153,8 @@ class Presence:
         """Sealed by the bulk path; counts toward the limit of the keys."""
         self.bulk_at = now
         """When it did so last, as far as this side was told."""
+        self.bulk_told = False
+        """Its keys for bulk were handed out, which is done once."""
         self.renewal: Renewal | None = None
         """Initiator: the rekeying under way."""
         self.renewed: Renewed | None = None
@@ -155,7 +162,11 @@ class Presence:
         self.confirmed = False
         self.held_first_data = b""
         """First data that may only count once the presence is confirmed."""
+        self.erased = False
+        """It is discarded: nothing seals or opens under it any more."""
         self.closed_reason: int | None = None
+        self.told_at = -inf
+        """When the peer was told last that this side has closed it."""
         self.expires_at = now + config.unconfirmed_s
         """Until confirmed, or while it drains: when it is dropped."""
         self.probe_at: float | None = now if initiator else None
@@ -164,6 +175,8 @@ class Presence:
         self.renew_at: float | None = now + config.rekey_s
         """When its age is looked at, or message 1 is sent again."""
         self.renew_tries = 0
+        self.renew_wanted = False
+        """New keys are wanted whether or not these were used."""
         self.renewing_at: float | None = None
         """When new keys were wanted first."""
         self.control = b""
@@ -315,11 +328,8 @@ class Presence:
         path = self.path
         for address, frame in self.directed:
             datagram = self.sealer.seal(frame)
-            if address == path.candidate:
-                if not path.may_send(len(datagram)):
-                    continue
-                path.sent += len(datagram)
-            out.append(Transmit(datagram, address))
+            if path.takes(address, len(datagram)):
+                out.append(Transmit(datagram, address))
         self.directed = ()
 
     def lane_acknowledged(self, unacknowledged: int) -> None:
@@ -332,8 +342,9 @@ class Presence:
             self.sealer.acknowledge(watched[1])
 
     def erase(self) -> None:
-        """Overwrite what keys this side holds for messages."""
-        if self._resting is None:
-            self.sealer.erase()
-            self.opener.erase()
+        """Overwrite what keys this side holds for messages; to seal raises `LocalError` then."""
+        self.erased = True
+        # Made again if they are at rest: what is made later would have keys that all can guess.
+        self.sealer.erase()
+        self.opener.erase()
         self._secrets[:] = bytes(len(self._secrets))

@@ -20,6 +20,7 @@ from transport.core.events import (
     Reason,
 )
 from transport.core.frames import LANE, LANE_KIND_MASK
+from transport.core.halves import Evidence, HalfLane
 from transport.core.lane import HEADER_SIZE_MAX, Lane
 from transport.core.lane_queue import BODY_SIZE_MAX
 from transport.core.liveness import Liveness
@@ -27,7 +28,7 @@ from transport.core.presence import Presence
 from transport.core.relaying import Detour
 from transport.core.rtt import RoundTrip
 from transport.core.seal import SEALED_PAYLOAD_SIZE_MAX
-from transport.core.table import HalfLane, Table
+from transport.core.table import Table
 from transport.core.types import Address, Transmit
 
 __all__ = ["Relation"]
@@ -48,6 +49,7 @@ class Relation:
         "detour",
         "dirty",
         "dropped",
+        "evidence",
         "former",
         "incarnation",
         "kept",
@@ -86,6 +88,8 @@ class Relation:
         """`PresenceUp` was told and `PresenceDown` was not."""
         self.restarted = False
         """The lane began anew since the last `PresenceUp`."""
+        self.evidence = Evidence.NONE
+        """What speaks for the peer while it is not confirmed."""
         self.active_at = now
         """When an entry passed last, either way."""
         self.switched_at = now
@@ -266,6 +270,10 @@ class Relation:
 
     def close(self, reason: int, now: float) -> None:
         """Tell the peer, and keep the presence a while to tell it again if it did not hear."""
+        for presence in self.former:
+            if presence.closed_reason is None:
+                # The peer may still be there, if it did not hear of the newer one.
+                presence.closed_reason = reason
         for presence in [*self.unconfirmed, *([self.current] if self.current else [])]:
             presence.take_control()
             self.send(presence, frames.close(min(reason, 255)))
@@ -292,11 +300,17 @@ class Relation:
         if presence is self.current:
             self.current = None
         self.former = tuple(p for p in self.former if p is not presence)
-        if presence in self.unconfirmed:
-            self.unconfirmed = tuple(p for p in self.unconfirmed if p is not presence)
-            self.table.unconfirmed -= 1
+        self.unconfirmed = tuple(p for p in self.unconfirmed if p is not presence)
+        self.table.settled(presence)
         self.table.by_cid.pop(presence.message_cid, None)
         presence.erase()
+
+    def lapse(self, presence: Presence, now: float) -> None:
+        """Give up an unconfirmed presence; with the last one goes what was told of the peer."""
+        self.discard(presence)
+        if self.reported and self.current is None and not self.unconfirmed:
+            self.down(Reason.UNCONFIRMED, now)
+        self.drop_if_unused()
 
     def down(self, reason: int, now: float) -> None:
         """No presence is left: tell, and forget the lane unless the peer is kept."""
@@ -321,7 +335,10 @@ class Relation:
         lane = self.lane
         if not lane.met and lane.receiver.started and self.incarnation is not None:
             half = HalfLane(self.incarnation, lane.peer_id, lane.receiver)
-            self.table.remember_half(self.peer, half)
+            ours = self.kept or self.peer in self.table.known
+            evidence = Evidence.OURS if ours else self.evidence
+            self.table.halves.remember(self.peer, half, evidence)
+        self.evidence = Evidence.NONE
         self.lane = self.new_lane()
 
     def drop_if_unused(self) -> None:

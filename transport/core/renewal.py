@@ -22,15 +22,19 @@ from transport.core.wire import is_handshake
 if TYPE_CHECKING:
     from transport.core.relation import Relation
 
-__all__ = ["age", "due_at", "receive_untrusted"]
+__all__ = ["ASK_AGE_S", "age", "due_at", "receive_untrusted"]
 
 _LIMIT_FACTOR = 3
 """Limits after which a presence closes."""
+ASK_AGE_S = 1.0
+"""An epoch younger than this is not renewed because the peer asks: no peer can make this side spend
+more than one Diffie-Hellman a second on new keys."""
 
 
 def due_at(relation: Relation, presence: Presence) -> float | None:
     """When `age` has something to do; None while the keys are not used."""
-    if max(relation.active_at, presence.bulk_at) > presence.made_at or presence.renew_tries:
+    used = max(relation.active_at, presence.bulk_at) > presence.made_at
+    if used or presence.renew_tries or presence.renew_wanted:
         return presence.renew_at
     return None
 
@@ -48,10 +52,11 @@ def age(table: Table, relation: Relation, presence: Presence, now: float) -> Non
     if late or sent >= _LIMIT_FACTOR * config.rekey_datagrams:
         relation.close(Reason.LIMIT, now)
         return
-    if used_at <= presence.made_at and sent < config.rekey_datagrams:
+    used = used_at > presence.made_at or sent >= config.rekey_datagrams
+    if not used and not presence.renew_wanted:
         return
     if not presence.confirmed:
-        presence.renew_at = now + config.rekey_s
+        presence.renew_at = now + (1.0 if presence.renew_wanted else config.rekey_s)
         return
     if since is None:
         presence.renewing_at = now
@@ -59,7 +64,8 @@ def age(table: Table, relation: Relation, presence: Presence, now: float) -> Non
     presence.renew_tries += 1
     if not presence.initiator:
         presence.say(bytes((frames.REKEY_ASK,)))
-        presence.renew_at = now + config.rekey_s
+        if not presence.renew_wanted:
+            presence.renew_at = now + config.rekey_s
         return
     if presence.renewal is None:
         message_cid, bulk_cid = table.draw_cids()
@@ -79,14 +85,15 @@ def receive_untrusted(
 ) -> None:
     """Take a frame of a rekeying. Raises `WireError` for what no honest peer sends."""
     if kind == frames.REKEY_ASK:
-        if presence.initiator and presence is relation.current and presence.renewal is None:
-            relation.active_at = max(relation.active_at, presence.made_at + 1e-6)
+        known = presence.initiator and presence is relation.current and presence.renewal is None
+        if known and now - presence.made_at >= ASK_AGE_S:
+            presence.renew_wanted = True
             presence.renew_at = now
     elif kind == frames.REKEY_FIRST:
         if presence.initiator:
             raise WireError("only the initiator of the handshake renews its keys")
         _answer_untrusted(table, relation, presence, message, now)
-    elif presence.initiator and presence.renewal is not None:
+    elif presence is relation.current and presence.renewal is not None:
         renewal = presence.renewal
         rekeyed = renewal.rekeying.finish_untrusted(message)
         presence.renewal = None
@@ -105,7 +112,7 @@ def _answer_untrusted(
         if renewed.first == message:
             presence.say(frames.rekey(frames.REKEY_SECOND, renewed.second))
         return
-    if presence is not relation.current or table.unconfirmed >= table.config.unconfirmed_max:
+    if presence is not relation.current:
         return
     message_cid, bulk_cid = table.draw_cids()
     rekeyed = answer_rekeying_untrusted(
@@ -118,7 +125,6 @@ def _answer_untrusted(
     )
     new = _renewed(table, relation, presence, rekeyed, message_cid, bulk_cid, now)
     relation.unconfirmed = (*relation.unconfirmed, new)
-    table.unconfirmed += 1
     presence.renewed = Renewed(message, rekeyed.message, message_cid)
     presence.say(frames.rekey(frames.REKEY_SECOND, rekeyed.message))
 

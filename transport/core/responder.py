@@ -93,11 +93,12 @@ class Responder:
     # --- verbs ------------------------------------------------------------------------------
 
     def receive_untrusted(
-        self, data: bytes, address: Address, now: float
+        self, data: bytes, address: Address, now: float, *, crowded: bool = False
     ) -> Reply | Admitted | None:
         """Take a P1 or P3. Raises nothing; None is silence.
 
-        A P3 beyond the allowance waits, and comes out of `poll`.
+        A P3 beyond the allowance waits, and comes out of `poll`. `crowded`: the caller has no room
+        for what a 0-RTT P3 would make, so it is deferred.
         """
         prefix = data[:PREFIX_SIZE]
         if now >= self._rotate_at:
@@ -111,7 +112,7 @@ class Responder:
             if variant.challenged:
                 return self._initiate(variant, data, address, now)
             if variant is KNOWN:
-                return self._initiate_known(data, address, now)
+                return self._initiate_known(data, address, crowded, now)
             if variant is TICKET:
                 return self._initiate_ticket(data, address, now)
             return self._initiate_invited(variant, data, address, now)
@@ -138,6 +139,10 @@ class Responder:
         """When `handle_timeout` and `poll` have something to do."""
         due = self._gate.next_timeout()
         return self._rotate_at if due is None else min(due, self._rotate_at)
+
+    def strained(self) -> None:
+        """The caller has little room left for what P3s make: ask for more effort."""
+        self._gate.controller.strained()
 
     # --- who is expected ----------------------------------------------------------------------
 
@@ -223,7 +228,9 @@ class Responder:
         )
         return self._admit(waiting, header.effort, now)
 
-    def _initiate_known(self, data: bytes, address: Address, now: float) -> Reply | Admitted | None:
+    def _initiate_known(
+        self, data: bytes, address: Address, crowded: bool, now: float
+    ) -> Reply | Admitted | None:
         """A 0-RTT P3: no cookie and no solution, so it is done only when there is time to spare.
 
         Otherwise it is deferred: the answer is a P2, made as if H(this P3) were H(P1).
@@ -237,7 +244,7 @@ class Responder:
             return _reply(self._challenger.again(hello_hash, choice, address, len(data), now))
         # Its ephemeral takes the sequence's place: one P3 for each, before the Diffie-Hellman.
         name = data[KNOWN_KX_AT : KNOWN_KX_AT + HASH_SIZE]
-        if name not in transient.burnt and not self._gate.has_time(now):
+        if name not in transient.burnt and (crowded or not self._gate.has_time(now)):
             return _reply(self._challenger.again(hello_hash, choice, address, len(data), now))
         entry = self._burn(KNOWN, transient, name, data, address, SEQUENCE_TRIES_MAX, now)
         if not isinstance(entry, Burnt):

@@ -82,6 +82,15 @@ _SUITES = {
 assert max(suite.tag_size for suite in _SUITES.values()) == _TAG_SIZE_MAX
 
 
+def _seal_erased(*arguments: object) -> int:
+    # Under a key of zeros everybody could read it.
+    raise LocalError("these keys are erased")
+
+
+def _open_erased(*arguments: object) -> int:
+    return -1
+
+
 class _Direction:
     __slots__ = ("_key", "_mac", "_nonce_size", "_tag_size", "cid")
 
@@ -97,7 +106,7 @@ class _Direction:
         self._tag_size = _SUITES[suite].tag_size
 
     def erase(self) -> None:
-        """Overwrite the keys; nothing seals or opens afterwards that anybody could read."""
+        """Overwrite the keys; after this nothing opens, and to seal raises `LocalError`."""
         ffi.memmove(self._key, bytes(KEY_SIZE), KEY_SIZE)
         self._mac = blake2b(digest_size=_MASK_SIZE)
 
@@ -133,6 +142,10 @@ class Sealer(_Direction):
     def acknowledge(self, number: int) -> None:
         """The peer has opened the datagram `number`; counters get shorter."""
         self._counter.acknowledge(number)
+
+    def erase(self) -> None:
+        super().erase()
+        self._seal = _seal_erased
 
     def seal(self, payload: bytes) -> bytes:
         """The datagram that carries `payload`, at most `SEALED_PAYLOAD_SIZE_MAX` bytes; a relay's
@@ -195,6 +208,10 @@ class Opener(_Direction):
     def resume(self, largest: int, bits: int) -> None:
         """Refuse what another opener of these keys refused."""
         self._replay.resume(largest, bits)
+
+    def erase(self) -> None:
+        super().erase()
+        self._open = _open_erased
 
     def open_untrusted(self, datagram: bytes) -> bytes:
         """The payload. Raises `WireError` for anything forged, altered, cut, or seen before."""

@@ -7,8 +7,9 @@ probe is P3 (`KK1`), and both sides are up one round trip after it came.
 
 Threat: an introducer that wants to send traffic at a third party, or to sit between. Property: a
 node sends at most `PROBES_MAX` probes of 20 bytes to each of at most `PROBE_ADDRESSES_MAX`
-addresses, and P3 only to where a probe under the token came from; who answers must have the keys of
-the signed records.
+addresses, and P3 only to where a probe under the token came from, to eight addresses at most and
+six times each; who answers must have the keys of the signed records. The introducer can forge that
+probe, because it knows the token: the bound is what is left of the property against it.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from transport.core.config import TransportConfig
 from transport.core.constants import CID_SIZE
 from transport.core.events import Event
+from transport.core.halves import Halves
 from transport.core.keys import Identity
-from transport.core.lane_receive import LaneReceiver
 from transport.core.timers import Timers
 from transport.core.transient import KnownTransient
 from transport.core.types import RandomBytes, Transmit
@@ -19,15 +19,9 @@ if TYPE_CHECKING:
     from transport.core.presence import Presence
     from transport.core.relation import Relation
 
-__all__ = ["HalfLane", "Table"]
+__all__ = ["Table"]
 
-
-class HalfLane(NamedTuple):
-    """Which of a peer's packets were received."""
-
-    incarnation: int
-    lane_id: int
-    receiver: LaneReceiver
+_STRAINED_SHARE = 2  # one part in so many of the unconfirmed presences is a burden already
 
 
 class Table:
@@ -49,8 +43,10 @@ class Table:
         "random",
         "relations",
         "soon_s",
+        "strained",
         "timers",
-        "unconfirmed",
+        "unproven",
+        "validated",
     )
 
     def __init__(
@@ -78,10 +74,15 @@ class Table:
         """Of the peers with whom messages were exchanged in this life of the lane."""
         self.attempts = 0
         """Attempts under way."""
-        self.halves: dict[bytes, HalfLane] = {}
+        self.halves = Halves(config.halves_max)
         """Receiving halves of lanes whose presence was never confirmed, by peer."""
-        self.unconfirmed = 0
-        """Presences made from a P3 under whose keys nothing has opened yet."""
+        self.validated: dict[Presence, None] = {}
+        """Presences made from a P3 whose cookie was right, and under whose keys nothing has opened
+        yet, the oldest first."""
+        self.unproven: dict[Presence, None] = {}
+        """The same from a P3 without a cookie: anybody can send them in anybody's name."""
+        self.strained = False
+        """There were many of `validated` when one more came."""
 
     def draw_cid(self) -> bytes:
         """A connection id that is not in use and not a handshake's beginning."""
@@ -97,15 +98,37 @@ class Table:
             pass
         return message_cid, bulk_cid
 
-    def remember_half(self, peer: bytes, half: HalfLane) -> None:
-        """What came in a P3 was handed up, and the lane is forgotten without the peer's knowing.
+    @property
+    def unconfirmed(self) -> int:
+        """Presences made from P3s under whose keys nothing has opened yet. Those that came of a
+        rekeying do not count: each takes the place of one that is up."""
+        return len(self.validated) + len(self.unproven)
 
-        Its next P3 may bring the same packets; then this tells them apart from new ones.
-        """
-        self.halves.pop(peer, None)
-        self.halves[peer] = half
-        while len(self.halves) > self.config.halves_max:
-            del self.halves[next(iter(self.halves))]
+    @property
+    def crowded(self) -> bool:
+        """There is no room for another P3 without a cookie."""
+        return len(self.unproven) >= self.config.unproven_max
+
+    def has_room(self, validated: bool) -> bool:
+        """Whether a presence may be made from one more P3. Beyond half of what may be, the
+        responder is told to ask for more effort."""
+        limit = self.config.unconfirmed_max
+        if validated and len(self.validated) * _STRAINED_SHARE >= limit:
+            self.strained = True
+        return len(self.validated) < limit
+
+    def count(self, presence: Presence, validated: bool) -> Presence | None:
+        """One more unconfirmed one; returns the unproven one that must go for it, if one must."""
+        (self.validated if validated else self.unproven)[presence] = None
+        full = len(self.validated) + len(self.unproven) > self.config.unconfirmed_max
+        if self.unproven and (full or len(self.unproven) > self.config.unproven_max):
+            return next(iter(self.unproven))
+        return None
+
+    def settled(self, presence: Presence) -> None:
+        """It is confirmed, or gone."""
+        self.validated.pop(presence, None)
+        self.unproven.pop(presence, None)
 
     def learn_transient(self, known: KnownTransient) -> None:
         """A handshake has shown a peer's transient: the next attempt costs one round trip."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from transport.core import frames, initiating, mailbox, relaying, renewal
@@ -13,10 +14,14 @@ from transport.core.table import Table
 if TYPE_CHECKING:
     from transport.core.relation import Relation
 
-__all__ = ["handle_timeout", "next_timeout", "rest", "rest_until"]
+__all__ = ["SPARE_AFTER_S", "handle_timeout", "make_room", "next_timeout", "rest", "rest_until"]
 
 _REST_S = 1.0
 """A peer that is not wanted and was not heard for so long is put to rest."""
+SPARE_AFTER_S = 10.0
+"""A peer that is not wanted and with whom nothing but probes passed for so long gives its place up
+when the table of peers is full."""
+_LOOKED_AT = 16  # peers looked at for one that needs a place
 
 
 def next_timeout(table: Table, relation: Relation, now: float) -> float | None:
@@ -98,6 +103,34 @@ def handle_timeout(table: Table, relation: Relation, now: float) -> None:
     renewal.age(table, relation, current, now)
 
 
+def make_room(table: Table, now: float) -> bool:
+    """Close the next peer that can be spared, and forget it at once. False: those looked at are all
+    of use; the next call looks at others."""
+    for relation in list(islice(table.relations.values(), _LOOKED_AT)):
+        if _spare(relation, now):
+            relation.close(Reason.IDLE, now)
+            for presence in relation.former:
+                relation.discard(presence)
+            relation.drop_if_unused()
+            return True
+        # To the end of the row, for which the table's order is of use to nobody else.
+        del table.relations[relation.peer]
+        table.relations[relation.peer] = relation
+    return False
+
+
+def _spare(relation: Relation, now: float) -> bool:
+    presence = relation.current
+    return (
+        presence is not None
+        and relation.attempt is None
+        and relation.admission is None
+        and not relation.unconfirmed
+        and not relation.active()
+        and max(relation.active_at, presence.bulk_at, presence.made_at) + SPARE_AFTER_S <= now
+    )
+
+
 def rest(table: Table, relation: Relation, now: float) -> bool:
     """Give back what an idle presence can make again. False: it is not idle."""
     presence = relation.current
@@ -136,11 +169,11 @@ def _idle_at(table: Table, relation: Relation) -> float:
 
 
 def _expired(table: Table, relation: Relation, presence: Presence, now: float) -> None:
-    unconfirmed = presence in relation.unconfirmed
-    if presence.closed_reason is None and not unconfirmed:
+    if presence in relation.unconfirmed:
+        relation.lapse(presence, now)
+        return
+    if presence.closed_reason is None:
         # The other side may still send here; then it learns that nobody listens.
         table.out.append(presence.seal(frames.close(Reason.REPLACED)))
     relation.discard(presence)
-    if unconfirmed and relation.reported and relation.current is None and not relation.unconfirmed:
-        relation.down(Reason.UNCONFIRMED, now)
     relation.drop_if_unused()

@@ -12,6 +12,7 @@ constexpr uint32_t kIndexBits = 24;
 constexpr uint32_t kIndexMask = (1u << kIndexBits) - 1;
 constexpr uint32_t kGenerationMask = 0x7fffffff;
 constexpr uint32_t kHeapSlack = 256;
+constexpr uint32_t kSpentMax = 64;  // two hours of epochs; whoever makes keys gives them once
 
 }  // namespace
 
@@ -53,6 +54,11 @@ bool Pump::install(Plane &plane, uint32_t epoch, const qp_keys &keys) {
     opener.replay = {};
     opener.live = true;
     routes_.emplace(key, Route{plane.index, epoch});
+    if (plane.spent.size() < kSpentMax) {
+        plane.spent.push_back(key);
+    } else {
+        plane.spent[plane.spent_next++ % kSpentMax] = key;
+    }
     return true;
 }
 
@@ -103,7 +109,11 @@ int64_t Pump::rekey_plane(int64_t handle, const qp_keys &keys, bool send_now, do
     const Suite *suite = sodium_.suite(keys.suite);
     // Packets of channels have been cut for the old suite's overhead.
     if (!suite || suite != plane->sealer.keys.suite) return -EINVAL;
-    if (routes_.count(cid_key(keys.receive_cid))) return -EEXIST;
+    const uint64_t key = cid_key(keys.receive_cid);
+    if (routes_.count(key)) return -EEXIST;
+    // The counters begin at 0 with an epoch: keys that come again would use nonces twice.
+    if (std::find(plane->spent.begin(), plane->spent.end(), key) != plane->spent.end())
+        return -EEXIST;
     const uint32_t next = 1 - plane->current;
     erase_epoch(*plane, next);  // the one before the last, if it is still there
     install(*plane, next, keys);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <unordered_map>
+#include <vector>
 
 #include "channel.h"
 #include "net.h"
@@ -35,6 +36,8 @@ struct Plane {
     Opener openers[kEpochs];
     uint32_t current = 0;               // of the openers
     uint64_t retire_ms = UINT64_MAX;    // when the other one is erased
+    std::vector<uint64_t> spent;        // connection ids of the epochs so far, a ring
+    uint32_t spent_next = 0;
     uint32_t next_number = 0;
     ReplayWindow<kNumberWindow> numbers;  // of incoming channels, halved
     std::unordered_map<uint32_t, Channel *> channels;

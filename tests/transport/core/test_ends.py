@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.pair import Net, World, answering, presence_of
-from transport.core import frames
+from transport.core import frames, renewal
 from transport.core.agreement import HandshakeConfig
 from transport.core.config import TransportConfig
 from transport.core.constants import (
@@ -272,13 +272,14 @@ def test_bulk_counts_toward_the_age_and_the_limit_of_keys_and_against_idling() -
     assert {event.reason for event in a.of(PresenceDown)} == {Reason.IDLE}
 
 
-def test_keys_that_cannot_be_renewed_are_given_up_at_three_times_the_limit() -> None:
+def test_keys_that_cannot_be_renewed_are_given_up_at_three_times_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = World()
     a, b = world.add("a", rekey_s=5.0), world.add("b", rekey_s=5.0)
     world.up(a, b)
-    # A peer that never answers: its own clock says that there is time.
-    b.peers._table.relations[a.key].current.renewed = None  # type: ignore[union-attr]
-    b.peers._table.unconfirmed = b.peers._table.config.unconfirmed_max
+    # A peer that never answers message 1.
+    monkeypatch.setattr(renewal, "_answer_untrusted", lambda *arguments: None)
     for _ in range(100):
         if a.of(PresenceDown):
             break
