@@ -34,7 +34,7 @@ from consensus.decision import (
 from consensus.group import Group
 from consensus.history import EventsMissed
 from consensus.node import Node, NodeConfig
-from consensus.replica import CommandFailed, Replica
+from consensus.replica import CommandFailed, Replica, RestoreFailed
 from consensus.store import StoreError
 from consensus.values import ValueRefused
 from transport.channel import Channel, ChannelBroken
@@ -68,6 +68,7 @@ __all__ = [
     "Reject",
     "Rejected",
     "Replica",
+    "RestoreFailed",
     "StoreError",
     "SuspensionChanged",
     "TokenError",

@@ -34,13 +34,12 @@ class Asking:
         self._pending = PendingOutcomes[tuple[bytes, Ticket]](endpoint.waiter)
 
     async def ask(
-        self, peer: bytes, kind: str, body: bytes, deadline_s: float, timeout_s: float
+        self, peer: bytes, content: Content, timeout_s: float
     ) -> Any:
         """The peer's answer. Raises Rejected, TimeoutError, OutcomeUnknown, GroupError."""
         self._endpoint.check_open()
         if len(self._pending) >= ASKS_MAX:
             raise TooManyAsks(f"{ASKS_MAX} questions are open")
-        content = Content(kind, body, (), int(1000 * deadline_s))
         machine, endpoint = self._machine, self._endpoint
         key = (peer, machine.ask(peer, content, endpoint.clock(), timeout_s))
         self._pending.expect(key)

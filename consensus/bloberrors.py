@@ -1,6 +1,7 @@
 """What can go wrong with blobs; each error says whose fault it is and what to do."""
 
 import errno
+from typing import ClassVar
 
 from consensus.core.errors import ConsensusError
 
@@ -8,17 +9,26 @@ from consensus.core.errors import ConsensusError
 class BlobError(ConsensusError):
     """Base of what the blob store raises."""
 
+    told: ClassVar[str] = "the disk refuses it"
+    """The reason as other members hear it: no path and nothing else of this machine's is in it."""
+
 
 class BlobDiskFull(BlobError):
     """The disk, or a quota, has no room. What was verified so far is kept."""
+
+    told = "no room on the disk"
 
 
 class BlobLimit(BlobError):
     """The blob does not fit within the store's size limit, with what is pinned there."""
 
+    told = "no room within the limit of the store"
+
 
 class BlobUnavailable(BlobError):
     """No source had all of the blob. What was verified so far is kept."""
+
+    told = "nobody gave all of it"
 
 
 class BlobDamaged(BlobError):
@@ -27,6 +37,8 @@ class BlobDamaged(BlobError):
 
 class BlobStoreBusy(BlobError):
     """Another process uses the directory."""
+
+    told = "the store is in use"
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -248,8 +248,9 @@ class FetchRun:
                 self._on_progress(output)
             return
         if isinstance(output, Failed):
-            liars = sorted({each.peer.hex()[:16] for each in self.dropped})
-            after = f" (given up: {', '.join(liars)})" if liars else ""
+            given_up = {each.peer: each.reason.value for each in self.dropped}
+            told = (f"{peer.hex()[:16]} {why}" for peer, why in sorted(given_up.items()))
+            after = f" ({'; '.join(told)})" if given_up else ""
             ref = self._blob.files.ref
             self._error = BlobUnavailable(f"{ref} cannot be fetched: {output.reason}{after}")
         self._over.set()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 
 import anyio
 
-from consensus.blobs import BlobError, BlobStore, DroppedSource, FetchReport, Progress, Source
+from consensus.blobs import BlobError, BlobStore, Drop, DroppedSource, FetchReport, Progress, Source
 from consensus.core.blobtree import BlobRef
 from consensus.core.errors import ConsensusError
 from consensus.services import Services
@@ -41,9 +40,14 @@ class BlobService:
         self._closed = False
         services.register(SERVICE, self._serve)
 
-    async def share(self, path: str | PathLike[str]) -> BlobRef:
-        """Import a file. Raises BlobError."""
-        return await (await self._opened()).share(path)
+    async def share(self, path: str | PathLike[str], copy: bool) -> BlobRef:
+        """Import a file, or remember where it lies. Raises BlobError."""
+        return await (await self._opened()).share(path, copy=copy)
+
+    async def pin(self, ref: BlobRef, pinned: bool) -> None:
+        """Keep a blob whatever else needs room, or no longer. Raises BlobError."""
+        store = await self._opened()
+        await (store.pin(ref) if pinned else store.unpin(ref))
 
     async def fetch(
         self,
@@ -51,8 +55,9 @@ class BlobService:
         peers: Sequence[bytes],
         to: str | PathLike[str] | None,
         on_progress: OnProgress | None,
+        timeout_s: float | None,
     ) -> FetchReport:
-        """Get a blob from those of `peers` who hold it. Raises BlobError."""
+        """Get a blob from those of `peers` who hold it. Raises BlobError, TimeoutError."""
         store = await self._opened()
 
         def progress(state: Progress) -> None:
@@ -60,12 +65,20 @@ class BlobService:
                 on_progress(ref, state.bytes, state.bytes_total)
 
         def dropped(source: DroppedSource) -> None:
-            log.warning(
-                "%s is no longer asked for %s: %s", source.peer.hex()[:16], ref, source.detail
-            )
+            why = source.reason.value + (f" ({source.detail})" if source.detail else "")
+            log.log(
+                logging.INFO if source.reason is Drop.GONE else logging.WARNING,
+                "%s is not asked for %s now: it %s", source.peer.hex()[:16], ref, why,
+            )  # fmt: skip
 
         sources = [self._source(peer) for peer in peers]
-        return await store.fetch(ref, sources, to, progress, on_drop=dropped)
+        try:
+            with anyio.fail_after(timeout_s):
+                return await store.fetch(ref, sources, to, progress, on_drop=dropped)
+        except TimeoutError as error:
+            raise TimeoutError(
+                f"{ref} is not here after {timeout_s:g} s; what came is kept"
+            ) from error
 
     def close(self) -> None:
         """Let the directory go."""
@@ -83,8 +96,12 @@ class BlobService:
     async def _serve(self, channel: Channel) -> None:
         if self._trusted(channel.peer):
             # A fetcher that breaks the protocol, or a disk that fails, ends this channel only.
-            with suppress(ConsensusError):
+            try:
                 await (await self._opened()).serve(channel)
+            except BlobError as error:
+                log.warning("a blob is not given any more: %s", error)
+            except ConsensusError as error:
+                log.warning("%s asks for blobs against the protocol: %s", _short(channel), error)
 
     async def _opened(self) -> BlobStore:
         async with self._opening:
@@ -93,3 +110,7 @@ class BlobService:
             if self._store is None:
                 self._store = await BlobStore.open(self._directory(), self._limit_bytes)
             return self._store
+
+
+def _short(channel: Channel) -> str:
+    return channel.peer.hex()[:16]

@@ -1,6 +1,7 @@
 """Where peers are said to be, in which life they are known, and having presences with them."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from consensus.addresses import ADDRESSES_MAX, checked
 from consensus.core.errors import GroupError
@@ -63,12 +64,18 @@ class Contacts:
         status = self._peers.status(peer)
         addresses = self.addresses(peer)
         if addresses and (status is None or not status.up):
-            self._peers.connect(peer, addresses, now)
+            self._again(peer, addresses, now)
 
     def renew(self, peer: bytes, now: float) -> None:
         """Try for a presence beside one that is silent."""
         addresses = self.addresses(peer)
         if addresses:
+            self._again(peer, addresses, now)
+
+    def _again(self, peer: bytes, addresses: tuple[Address, ...], now: float) -> None:
+        # A peer that gave no name, or to whom this node gave none, cannot be called back; and too
+        # many attempts at once are no reason to end the node.
+        with suppress(LocalError):
             self._peers.connect(peer, addresses, now)
 
     def attempt(self, member: Member, addresses: tuple[Address, ...], now: float) -> bool:

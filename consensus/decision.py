@@ -11,7 +11,7 @@ from consensus.core.blobtree import BlobRef
 from consensus.core.errors import ConsensusError
 from consensus.core.founding import CertificateError
 from consensus.core.types import Outcome
-from consensus.values import pack
+from consensus.values import pack_answer
 
 if TYPE_CHECKING:
     from consensus.group import Group
@@ -34,9 +34,9 @@ class Reject:
 def accept(answer: Any = None) -> Accept:
     """Vote for the proposal; `answer` reaches everybody with the decision.
 
-    Raises ValueRefused when the answer cannot be carried.
+    Raises ValueRefused when the answer cannot be carried, or takes more than 1024 bytes.
     """
-    pack(answer)
+    pack_answer(answer)
     return Accept(answer)
 
 
@@ -68,6 +68,9 @@ class Proposal:
     """Blobs the proposal names. They are held and verified before the handler is called."""
     deadline_s: float = 0.0
     """A vote later than this after the call counts as `reject("no answer in time")`."""
+    subject: bytes | None = None
+    """The key of who is to join ("@join") or to be removed ("@kick"), where a group's config has
+    the application asked about that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
-from consensus.asking import Asking
 from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
 from consensus.core.founding import NONCE_SIZE, Founding, group_id
 from consensus.core.notary import Notary
 from consensus.core.token import Invitation, TokenError, parse_untrusted
-from consensus.durable import DurableGroups
+from consensus.durable import DurableGroups, Stored
 from consensus.files import NodeFiles
-from consensus.group import Group
+from consensus.group import Group, describe
 from consensus.invitations import ENQUIRE, JOIN, config_untrusted
 from consensus.machine import Machine, group_number
 from consensus.replica import Replica
@@ -37,7 +38,6 @@ class Entering:
         machine: Machine,
         endpoint: Endpoint,
         files: NodeFiles,
-        asking: Asking,
         durables: DurableGroups,
     ) -> None:
         self._node = node
@@ -45,7 +45,6 @@ class Entering:
         self._machine = machine
         self._endpoint = endpoint
         self._files = files
-        self._asking = asking
         self._durables = durables
         self._joining: set[int] = set()
         """Groups this node is about to join: a second attempt would undo the first."""
@@ -54,10 +53,12 @@ class Entering:
         self, name: str, config: GroupConfig, replica: Replica | None, durable: bool
     ) -> Group:
         """As `Node.found`."""
+        if not (config.ordered and config.changes):
+            raise GroupError("`ordered` and `changes` are for views of two: a group has both")
+        if config.asks_for_snapshots and replica is None:
+            raise GroupError("snapshots are of a replica's state: found(..., replica=)")
         config = replace(config, asks_for_snapshots=replica is not None)
         config = replace(config, durable=durable or config.durable)
-        if config.durable and replica is not None:
-            raise GroupError("a durable group keeps no replica: see Group.recorded")
         nonce, me = self._node.random(NONCE_SIZE), self._node.me
         founding = Founding(name, nonce, me, config.casting_vote, config.window_total).encode()
         return await self._enter(name, group_id(founding), config, None, founding, replica)
@@ -89,7 +90,9 @@ class Entering:
         sponsor = invitation.sponsor
         self._node.know(sponsor, invitation.addresses)
         question = {"token": token, "addresses": [list(a) for a in self._node.advertised()]}
-        answer = await self._asking.ask(sponsor, ENQUIRE, pack(question), timeout_s, timeout_s)
+        answer = await self._node.ask_framework(
+            sponsor, ENQUIRE, pack(question), timeout_s, timeout_s
+        )
         config = config_untrusted(answer)
         if config.asks_for_snapshots != (replica is not None):
             says = "keeps a state" if config.asks_for_snapshots else "keeps no state"
@@ -99,9 +102,11 @@ class Entering:
         )
         admitted = False
         try:
-            await self._asking.ask(sponsor, JOIN, pack(question), timeout_s, timeout_s)
+            await self._node.ask_framework(sponsor, JOIN, pack(question), timeout_s, timeout_s)
             await group.installed.wait()
             if group.ended is not None:
+                if replica is not None:
+                    replica.check_restored()
                 raise GroupError(f"not admitted to {group.name}: {group.ended.reason}")
             admitted = True
         finally:
@@ -109,16 +114,47 @@ class Entering:
                 self.drop(group, "the join was given up")
         return group
 
-    async def resume(self) -> tuple[Group, ...]:
+    async def resume(self, replicas: Mapping[str | bytes, Replica]) -> tuple[Group, ...]:
         """As `Node.resume`."""
-        resumed = []
-        for number, stored in await self._durables.rebuild():
-            group = Group(self._node, number, stored.id, stored.name, stored.config, stored.notary)
+        rebuilt = [each for each in await self._durables.rebuild() if each[0] not in self._groups]
+        groups = [
+            Group(self._node, number, stored.id, stored.name, stored.config, stored.notary)
+            for number, stored in rebuilt
+        ]
+        # First everything that may go wrong, then, without a break, what others will notice.
+        try:
+            for group, (_, stored) in zip(groups, rebuilt, strict=True):
+                if stored.config.asks_for_snapshots:
+                    self._restore(group, stored, replicas)
+        except BaseException:
+            for group in groups:
+                group.close("not resumed")
+            raise
+        for group, (number, stored) in zip(groups, rebuilt, strict=True):
             self._groups[number] = group
+            self._node.invitations.recall(group, stored.invitations)
             self._machine.resume(number, stored.durable, self._endpoint.clock())
             self._endpoint.touch()
-            resumed.append(group)
-        return tuple(resumed)
+        return tuple(groups)
+
+    def _restore(
+        self, group: Group, stored: Stored, replicas: Mapping[str | bytes, Replica]
+    ) -> None:
+        replica = replicas.get(stored.id, replicas.get(stored.name))
+        if replica is None:
+            raise GroupError(
+                f"{stored.name} keeps a state: say which, Node.resume(replicas={{name: replica}})"
+            )
+        self._attach(group, replica)
+        said = [describe(decision, None, group) for decision in stored.decisions]
+        replica.resume(stored.state, said)
+
+    def _attach(self, group: Group, replica: Replica) -> None:
+        keep = None
+        if group.config.durable:
+            keep = partial(self._durables.save_state, group.id)
+        replica.attach(self._node, group, keep)
+        group.observer = replica
 
     async def _enter(
         self,
@@ -138,8 +174,7 @@ class Entering:
         notary = Notary(self._node.me, group_id, founding, self._node.sign, verify)
         group = Group(self._node, number, group_id, name, config, notary)
         if replica is not None:
-            replica.attach(self._node, group)
-            group.observer = replica
+            self._attach(group, replica)
         self._groups[number] = group
         try:
             if sponsor is None:
@@ -159,6 +194,7 @@ class Entering:
         group.close(reason)
         if self._groups.get(number) is group:
             del self._groups[number]
+            self._node.invitations.forget(group)
             self._durables.over(group.id)
             if not self._endpoint.closed:
                 self._node.machine_do(lambda m, now: m.drop(number, now))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import anyio
 
+from consensus.blobs import FetchReport
 from consensus.blobservice import OnProgress
 from consensus.certificates import CERTIFY_TIMEOUT_S
+from consensus.contents import check_handler, check_kind, check_timeout, make_content
 from consensus.core import outputs
 from consensus.core import types as core
 from consensus.core.blobtree import BlobRef
@@ -24,6 +26,7 @@ from consensus.decision import (
     Decision,
     GroupEnded,
     OutcomeUnknown,
+    Proposal,
     Reject,
     SuspensionChanged,
     ViewChanged,
@@ -40,7 +43,9 @@ if TYPE_CHECKING:
     from consensus.machine import Machine
     from consensus.node import Node
 
-Handler = Callable[..., Accept | Reject | Awaitable[Accept | Reject]]
+Handler = Callable[[Proposal], Accept | Reject | Awaitable[Accept | Reject]]
+H = TypeVar("H", bound=Handler)
+"""A handler as it was written: decorators give back what they were given."""
 
 
 class Observer(Protocol):
@@ -102,11 +107,14 @@ class Group:
         """Whether this member hears no quorum, so that proposals are refused."""
         return self._suspended
 
-    def on(self, kind: str) -> Callable[[Handler], Handler]:
+    def on(self, kind: str) -> Callable[[H], H]:
         """Decorator: the function, plain or async, that votes on proposals of `kind` in this
         group. It takes a Proposal and returns `accept()` or `reject()`."""
 
-        def register(handler: Handler) -> Handler:
+        check_kind(kind)
+
+        def register(handler: H) -> H:
+            check_handler(handler)
             self._handlers[kind] = handler
             return handler
 
@@ -151,7 +159,8 @@ class Group:
         for a body that cannot be carried. Cancellation leaves the proposal standing.
         """
         self._check()
-        content = self._node.content(kind, body, blobs, deadline_s)
+        check_timeout(timeout_s)
+        content = make_content(kind, body, blobs, deadline_s)
         return await self.outcome(
             lambda m, now: m.propose(self._number, content, now, timeout_s)
         )
@@ -236,9 +245,10 @@ class Group:
         """The decisions alone, in the group's one order. As `events`."""
         return Events(self._history, Decision, from_now=from_now)
 
-    async def share(self, path: str | PathLike[str]) -> BlobRef:
-        """Make a file available to the members; name the result in a proposal."""
-        return await self._node.share(path)
+    async def share(self, path: str | PathLike[str], *, copy: bool = True) -> BlobRef:
+        """Make a file available to the members; name the result in a proposal. Without `copy` it
+        is given from where it lies, and must not change. Raises BlobError."""
+        return await self._node.share(path, copy=copy)
 
     async def fetch(
         self,
@@ -246,10 +256,17 @@ class Group:
         to: str | PathLike[str] | None = None,
         *,
         on_progress: OnProgress | None = None,
-    ) -> None:
-        """Get a blob from the members who hold it, verified; also to the file `to`, if given."""
+        timeout_s: float | None = None,
+    ) -> FetchReport:
+        """Get a blob from the members who hold it, verified; also to the file `to`, if given.
+
+        `on_progress(ref, bytes, bytes_total)` is called as it comes. Members that give what is not
+        the blob are not asked again, and are in the report. Raises BlobUnavailable when nobody has
+        all of it, or for a minute nothing came; TimeoutError after `timeout_s`; BlobDiskFull,
+        BlobLimit, BlobError. Whatever came until then is kept, and not fetched again.
+        """
         self._check()
-        await self._node.fetch(ref, self.peers(), to, on_progress)
+        return await self._node.fetch(ref, self.peers(), to, on_progress, timeout_s)
 
     async def certificate(
         self, of: Decision | int, *, timeout_s: float = CERTIFY_TIMEOUT_S
@@ -290,8 +307,8 @@ class Group:
         ticket = self._node.machine_do(propose, self._pending.expect)
         return await self._pending.wait(ticket)
 
-    def give_snapshot(self, joiner: core.Member, index: int, data: bytes) -> None:
-        """The state for a joiner, as it is after the decision `index`."""
+    def give_snapshot(self, joiner: core.Member, index: int, data: bytes | None) -> None:
+        """The state for a joiner, as it is after the decision `index`; None if there is none."""
         number = self._number
         self._node.machine_do(lambda m, now: m.snapshot(number, joiner, index, data, now))
 

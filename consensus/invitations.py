@@ -7,8 +7,12 @@ is answered when the group has decided. Both are ordinary `ask`s.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import to_thread
 
 from consensus.addresses import is_address
 from consensus.core.config import GroupConfig
@@ -23,36 +27,57 @@ from consensus.core.token import (
 )
 from consensus.core.types import Outcome
 from consensus.decision import Accept, Proposal, Reject, accept, reject
+from consensus.store import InvitationRecord
 from transport.core.keys import verify
 
 if TYPE_CHECKING:
+    from consensus.files import NodeFiles
     from consensus.group import Group
     from consensus.node import Node
 
 ENQUIRE, JOIN = "quorate.enquire", "quorate.join"
 INVITATIONS_MAX = 10_000
+AGREED = (
+    "casting_vote", "window_total", "asks_for_snapshots", "durable", "kicks_liars",
+    "on_silence_kick", "asks_application_about_joins", "asks_application_about_kicks",
+)  # fmt: skip
+"""What a joiner takes over from its sponsor; the rest of a GroupConfig is each member's own."""
 
 
 @dataclass
 class _Issued:
+    id: bytes
     group: Group
-    invitation: Invitation
+    expires_at: int
     uses: int
     """Admissions it is still good for."""
     taken_by: set[bytes] = field(default_factory=set)
     """Who took a use whose outcome is not known yet. Such a use is his alone: he may try again
     with it, and nobody else gets in by it, since he may have got in already."""
 
+    @property
+    def spent(self) -> bool:
+        """Whether nobody comes in by it any more."""
+        return self.uses < 1 and not self.taken_by
+
+    @property
+    def record(self) -> InvitationRecord:
+        taken_by = tuple(sorted(self.taken_by))
+        return InvitationRecord(self.id, self.group.id, self.expires_at, self.uses, taken_by)
+
 
 class Invitations:
-    """What a node has given out. Kept in memory: they end with the process."""
+    """What a node has given out. Those of durable groups are on the disk before they are out of
+    hand, with the uses that are left; the others end with the process, as their groups do."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, files: NodeFiles) -> None:
         self._node = node
+        self._files = files
         self._issued: dict[bytes, _Issued] = {}
+        self._keeping = anyio.Lock()
 
     def issue(self, group: Group, key: bytes | None, expires_in_s: float, uses: int) -> str:
-        """A new invitation as text. Raises GroupError."""
+        """A new invitation as text. Raises GroupError, StoreError."""
         if uses < 1 or expires_in_s <= 0:
             raise GroupError("an invitation is good for at least one use and some time")
         addresses = self._node.advertised()[:ADDRESSES_MAX]
@@ -74,21 +99,56 @@ class Invitations:
             bound_key=key,
             secret=self._node.random(SECRET_SIZE) if key is None else None,
         )
-        self._issued[invitation.invitation_id] = _Issued(group, invitation, uses)
-        return invitation.text(self._node.sign)
+        text = invitation.text(self._node.sign)
+        issued = _Issued(invitation.invitation_id, group, invitation.expires_at, uses)
+        if group.config.durable:
+            # The one place, with `revoke`, where the event loop waits for the disk: what has been
+            # said about an invitation holds.
+            self._files.store.save_invitation(issued.record)
+        self._issued[issued.id] = issued
+        return text
 
     def revoke(self, token: str) -> None:
         """Make an invitation void; one that is used up or has expired is so already. Raises
-        TokenError for what is none, or not this node's."""
+        TokenError for what is none, or not this node's, and StoreError."""
         invitation = parse_untrusted(token, verify)
         if invitation.sponsor != self._node.key:
             raise TokenError("the invitation was given out by another node")
-        self._issued.pop(invitation.invitation_id, None)
+        issued = self._issued.pop(invitation.invitation_id, None)
+        if issued is not None and issued.group.config.durable:
+            self._files.store.forget_invitation(issued.id)
+
+    def recall(self, group: Group, records: Iterable[InvitationRecord]) -> None:
+        """A durable group goes on: these were given out for it."""
+        for record in records:
+            self._issued[record.id] = _Issued(
+                record.id, group, record.expires_at, record.uses, set(record.taken_by)
+            )
+
+    def forget(self, group: Group) -> None:
+        """This node is in the group no longer. Its file forgets the invitations with the group."""
+        for key in [k for k, i in self._issued.items() if i.group is group]:
+            del self._issued[key]
 
     def _drop_expired(self) -> None:
         now = time.time()
-        for key in [k for k, i in self._issued.items() if i.invitation.expires_at <= now]:
-            del self._issued[key]
+        for issued in [i for i in self._issued.values() if i.expires_at <= now]:
+            del self._issued[issued.id]
+            if issued.group.config.durable:
+                self._files.store.forget_invitation(issued.id)
+
+    async def _keep(self, issued: _Issued) -> None:
+        """Have the disk know what became of its uses, or that none is left."""
+        if issued.spent:
+            self._issued.pop(issued.id, None)
+        if not issued.group.config.durable or issued.group.ended is not None:
+            return
+        store = self._files.store
+        async with self._keeping:
+            if issued.id in self._issued:
+                await to_thread.run_sync(store.save_invitation, issued.record)
+            if issued.id not in self._issued:  # Spent, or revoked in the meantime.
+                await to_thread.run_sync(store.forget_invitation, issued.id)
 
     def _find(self, proposal: Proposal) -> _Issued:
         body = proposal.body
@@ -96,12 +156,15 @@ class Invitations:
         if not isinstance(token, str):
             raise TokenError("the question carries no invitation")
         shown = parse_untrusted(token, verify)
+        if self._node.awaits_resume(shown.group):
+            raise TokenError("the sponsor is not back in its group yet: try again")
         issued = self._issued.get(shown.invitation_id)
         # The signature covers all but a bearer secret, and over that its commitment: a token
         # that parses and was signed here is the one that was given out.
         if (
             issued is None
-            or shown != issued.invitation
+            or shown.sponsor != self._node.key
+            or shown.group != issued.group.id
             or (issued.uses < 1 and proposal.proposer not in issued.taken_by)
         ):
             raise TokenError("the invitation was not given out here, or is used up or revoked")
@@ -126,59 +189,43 @@ class Invitations:
         if joiner not in issued.taken_by:
             issued.uses -= 1
             issued.taken_by.add(joiner)
+            await self._keep(issued)
         try:
             outcome, reasons = await self._node.sponsor(
                 issued.group, joiner, _addresses(proposal.body)
             )
         except GroupError as error:  # Not proposed, or abandoned: nobody came in by it.
-            self._give_back(issued, joiner)
+            await self._give_back(issued, joiner)
             return reject(str(error))
         except (ConsensusError, TimeoutError) as error:
             return reject(str(error))
         if outcome is Outcome.COMMITTED:
             issued.taken_by.discard(joiner)
-            if issued.uses < 1 and not issued.taken_by:
-                self._issued.pop(issued.invitation.invitation_id, None)
+            await self._keep(issued)
             return accept()
-        self._give_back(issued, joiner)
+        await self._give_back(issued, joiner)
         return reject("the group said no: " + ("; ".join(reasons) or outcome.name.lower()))
 
-    @staticmethod
-    def _give_back(issued: _Issued, joiner: bytes) -> None:
+    async def _give_back(self, issued: _Issued, joiner: bytes) -> None:
         if joiner in issued.taken_by:
             issued.taken_by.discard(joiner)
             issued.uses += 1
+            await self._keep(issued)
 
 
 def rules(config: GroupConfig) -> dict[str, Any]:
     """What all members of a group must agree on."""
-    return {
-        "casting_vote": config.casting_vote,
-        "window_total": config.window_total,
-        "replicated": config.asks_for_snapshots,
-        "durable": config.durable,
-    }
+    return {name: getattr(config, name) for name in AGREED}
 
 
 def config_untrusted(answer: Any) -> GroupConfig:
     """The rules a sponsor told. Raises TokenError when they are none."""
-    match answer:
-        case {
-            "casting_vote": bool() as casting,
-            "window_total": int() as window,
-            "replicated": bool() as replicated,
-            "durable": bool() as durable,
-        }:
-            try:
-                return GroupConfig(
-                    casting_vote=casting,
-                    window_total=window,
-                    asks_for_snapshots=replicated,
-                    durable=durable,
-                )
-            except Exception as error:
-                raise TokenError(f"the sponsor's rules are out of bounds: {error}") from error
-    raise TokenError("the sponsor's answer states no rules")
+    if not isinstance(answer, dict) or answer.keys() != set(AGREED):
+        raise TokenError("the sponsor's answer states no rules")
+    try:
+        return GroupConfig(**answer)
+    except GroupError as error:
+        raise TokenError(f"the sponsor's rules are out of bounds: {error}") from error
 
 
 def _addresses(body: Any) -> list[tuple[str, int]]:

@@ -13,7 +13,7 @@ from consensus.addresses import decode_addresses_untrusted
 from consensus.contacts import Contacts
 from consensus.core.config import GroupConfig
 from consensus.core.group import Group
-from consensus.core.messages import encode
+from consensus.core.messages import entries, pack
 from consensus.core.outputs import (
     Arm,
     Decided,
@@ -27,6 +27,7 @@ from consensus.core.outputs import (
     ReachWanted,
     Readable,
     Send,
+    VoteWanted,
 )
 from consensus.core.types import (
     Candidate,
@@ -242,27 +243,36 @@ class Junction:
             self._dirty[pair] = None
 
     def _retry(self, peer: bytes, now: float) -> None:
-        self._timers.arm((None, peer), now + RECONNECT_S)
+        self._timers.arm((None, peer), now, RECONNECT_S)
 
     def _carry_out(self, slot: Slot, now: float) -> None:
         message: Message | None = None
-        entries: list[bytes] = []
+        packed = b""
+        sends: dict[Member, list[bytes]] = {}
+        timers = self._timers
         for output in slot.poll():
             if type(output) is Send:
-                if output.message is not message:
-                    message = output.message
-                    entries = encode(message)
-                for entry in entries:
-                    self._send(slot, output.to, entry, now)
+                to, each = output
+                if each is not message:
+                    message = each
+                    packed = pack(each)
+                if to in sends:
+                    sends[to].append(packed)
+                else:
+                    sends[to] = [packed]
+            elif type(output) is VoteWanted:
+                self._tell(slot, output)
             elif type(output) is Arm:
-                slot.armed.add(output.timer)
-                self._timers.arm((slot, output.timer), now + output.delay_s)
+                timer, delay_s = output
+                slot.armed.add(timer)
+                timers.arm((slot, timer), now, delay_s)
             elif type(output) is Disarm:
-                slot.armed.discard(output.timer)
-                self._timers.disarm((slot, output.timer))
+                (timer,) = output
+                slot.armed.discard(timer)
+                timers.disarm((slot, timer))
             elif type(output) is Decided:
-                if output.ticket is not None:
-                    self._timers.disarm((slot, output.ticket))
+                if output[1] is not None:
+                    timers.disarm((slot, output[1]))
                 self._tell(slot, output)
             elif type(output) is LeaseAsked:
                 slot.lease.asked(output.number, now)
@@ -270,27 +280,46 @@ class Junction:
                 slot.lease.granted(output.number, output.lease_s)
             elif type(output) is Readable:
                 self._tell(slot, slot.lease.ready(output.ticket, output.lease))
-            elif type(output) is ReachWanted:
-                self._reach(slot, output.candidate, now)
             else:
-                if type(output) is Installed and slot.peer is None:
-                    self._install(slot, output.view.members)
-                elif type(output) is Lost and slot.lost_because:
-                    output = Lost(slot.lost_because)
-                self._tell(slot, output)
-                if type(output) is Ended and slot.peer is None:
-                    self._slots.pop(slot.number, None)
-                    self._retire(slot, now)
+                self._send(slot, sends, now)
+                sends = {}
+                self._carry_out_rare(slot, output, now)
+        if sends:
+            self._send(slot, sends, now)
         awaited = slot.group.awaited
         if awaited != slot.awaited:
             self._await(slot, awaited, now)
 
-    def _send(self, slot: Slot, to: Member, entry: bytes, now: float) -> None:
-        peer = to.key
-        if slot.peer is None and self.contacts.lives.get(peer) != to.incarnation:
-            return  # The lane to that life of it is gone; the group learns of it by `link`.
-        if not self._outbox.send(peer, slot.number, entry, now) and slot.peer is not None:
-            self._lose_pair(peer, "the presence has ended")
+    def _carry_out_rare(self, slot: Slot, output: Output, now: float) -> None:
+        """What may change to whom messages go; those before it are on their way."""
+        if type(output) is ReachWanted:
+            self._reach(slot, output.candidate, now)
+            return
+        if type(output) is Installed and slot.peer is None:
+            self._install(slot, output.view.members)
+        elif type(output) is Lost and slot.lost_because:
+            output = Lost(slot.lost_because)
+        self._tell(slot, output)
+        if type(output) is Ended and slot.peer is None:
+            self._slots.pop(slot.number, None)
+            self._retire(slot, now)
+
+    def _send(self, slot: Slot, sends: dict[Member, list[bytes]], now: float) -> None:
+        """Messages that leave together; those of a broadcast are made entries once."""
+        before: list[bytes] = []
+        found: list[bytes] = []
+        for to, packed in sends.items():
+            if packed != before:
+                before, found = packed, entries(packed)
+            peer = to.key
+            if slot.peer is None and self.contacts.lives.get(peer) != to.incarnation:
+                continue  # The lane to that life of it is gone; the group learns of it by `link`.
+            for entry in found:
+                if self._outbox.send(peer, slot.number, entry, now):
+                    continue
+                if slot.peer is not None:
+                    self._lose_pair(peer, "the presence has ended")
+                break
 
     def _reach(self, slot: Slot, candidate: Candidate, now: float) -> None:
         member = candidate.member

@@ -202,7 +202,9 @@ class Machine(Junction):
         slot = self._slot(number)
         return self._acted(slot, slot.group.leave(), now)
 
-    def snapshot(self, number: int, joiner: Member, index: int, data: bytes, now: float) -> None:
+    def snapshot(
+        self, number: int, joiner: Member, index: int, data: bytes | None, now: float
+    ) -> None:
         """The application's state for a joiner, as `SnapshotWanted` asked for it."""
         slot = self._slots.get(number)
         if slot is not None:
@@ -263,5 +265,5 @@ class Machine(Junction):
         self._now = now
         self._dirty[slot] = None
         if timeout_s is not None:
-            self._timers.arm((slot, ticket), now + timeout_s)
+            self._timers.arm((slot, ticket), now, timeout_s)
         return ticket

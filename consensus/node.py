@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from math import ceil
 from os import PathLike
 from typing import Any, TypeVar
 
@@ -16,26 +17,33 @@ from anyio.abc import TaskGroup
 
 from consensus.addresses import checked, is_wildcard
 from consensus.asking import Asking
+from consensus.blobs import FetchReport
 from consensus.blobservice import BlobService, OnProgress
 from consensus.certificates import SIGN, Certificates
+from consensus.contents import (
+    TIMEOUT_MAX_S,
+    check_handler,
+    check_key,
+    check_kind,
+    check_seconds,
+    make_content,
+)
 from consensus.core import outputs
 from consensus.core import types as core
 from consensus.core.blobtree import BlobRef
 from consensus.core.config import GroupConfig
-from consensus.core.errors import GroupError
 from consensus.core.types import Content, Member, Outcome
 from consensus.decision import Decision
 from consensus.durable import DurableGroups
 from consensus.entering import Entering
 from consensus.files import NodeFiles
-from consensus.group import Group, Handler
+from consensus.group import Group, H, Handler
 from consensus.invitations import ENQUIRE, JOIN, Invitations
 from consensus.machine import Machine, MachineConfig, group_number
 from consensus.replica import Replica
 from consensus.services import Service, Services
 from consensus.slot import GroupEvent, PairEvent
-from consensus.values import pack
-from consensus.voting import RESERVED_PREFIX, Voting
+from consensus.voting import Voting
 from transport.channel import Channel
 from transport.core.events import ConnectFailed, PresenceUp
 from transport.core.types import Address
@@ -96,9 +104,9 @@ class Node:
         )
         self._durables = DurableGroups(self, files)
         self._entering = Entering(
-            self, self._groups, self._machine, self._endpoint, files, self._asking, self._durables
+            self, self._groups, self._machine, self._endpoint, files, self._durables
         )
-        self.invitations = Invitations(self)
+        self.invitations = Invitations(self, files)
         self._handlers[ENQUIRE] = self.invitations.enquire
         self._handlers[JOIN] = self.invitations.join
         self.certificates = Certificates(self)
@@ -135,21 +143,22 @@ class Node:
         """The groups this node is a member of."""
         return tuple(group for group in self._groups.values() if group.ended is None)
 
-    def on(self, kind: str) -> Callable[[Handler], Handler]:
+    def on(self, kind: str) -> Callable[[H], H]:
         """Decorator: the function, plain or async, that votes on `kind`, whoever proposes it: in
         any group without a handler of its own for it, or by `ask`. It takes a Proposal and
         returns `accept(answer)` or `reject(reason)`. A plain one runs in the event loop."""
-        if kind.startswith(RESERVED_PREFIX):
-            raise GroupError(f"kinds that begin with {RESERVED_PREFIX!r} are the framework's own")
+        check_kind(kind)
 
-        def register(handler: Handler) -> Handler:
+        def register(handler: H) -> H:
+            check_handler(handler)
             self._handlers[kind] = handler
             return handler
 
         return register
 
     def know(self, peer: bytes, addresses: Iterable[Address]) -> None:
-        """Where a peer may be found."""
+        """Where a peer may be found. Raises GroupError for what is no key or no address."""
+        check_key(peer)
         found = tuple(addresses)
         self._machine.contacts.know(peer, found)
         self._remember(peer)
@@ -157,6 +166,8 @@ class Node:
     async def connect(self, peer: bytes, *, timeout_s: float = 10.0) -> None:
         """Have a presence with a peer whose address is known. Raises TimeoutError, GroupError when
         no address is known, LocalError for a key that is none."""
+        check_key(peer)
+        check_seconds("timeout_s", timeout_s, TIMEOUT_MAX_S)
         event = anyio.Event()
         waiting = self._connecting.setdefault(peer, [])
         waiting.append(event)
@@ -185,11 +196,13 @@ class Node:
 
         Raises Rejected with the peer's reason, TimeoutError, Unreachable when there was no way to
         the peer, OutcomeUnknown when it was lost before it answered, GroupError when it is not
-        known where the peer is.
+        known where the peer is or an argument is none, ValueRefused for a body that cannot be
+        carried.
         """
-        if kind.startswith(RESERVED_PREFIX):
-            raise GroupError(f"kinds that begin with {RESERVED_PREFIX!r} are the framework's own")
-        return await self._asking.ask(peer, kind, pack(body), deadline_s, timeout_s)
+        check_key(peer)
+        check_seconds("timeout_s", timeout_s, TIMEOUT_MAX_S)
+        content = make_content(kind, body, (), deadline_s)
+        return await self._asking.ask(peer, content, timeout_s)
 
     async def found(
         self,
@@ -221,6 +234,7 @@ class Node:
         Raises TokenError when the invitation is no good here, Rejected when the group or the
         sponsor says no, TimeoutError, OutcomeUnknown.
         """
+        check_seconds("timeout_s", timeout_s, TIMEOUT_MAX_S)
         return await self._entering.join(token, sponsor, timeout_s, replica)
 
     def serve(self, name: str) -> Callable[[Service], Service]:
@@ -236,9 +250,15 @@ class Node:
         """A byte stream to a peer's service. Raises LocalError without a presence."""
         return await self._services.open(peer, name)
 
-    async def share(self, path: str | PathLike[str]) -> BlobRef:
-        """Make a file available to the members of this node's groups."""
-        return await self._blobs.share(path)
+    async def share(self, path: str | PathLike[str], *, copy: bool = True) -> BlobRef:
+        """Make a file available to the members of this node's groups. Without `copy` it is given
+        from where it lies, and must not change. Raises BlobError."""
+        return await self._blobs.share(path, copy)
+
+    async def pin(self, ref: BlobRef, pinned: bool = True) -> None:
+        """Keep a blob that is here whatever else needs room (`NodeConfig.blob_limit_bytes`), or
+        no longer. Raises BlobError."""
+        await self._blobs.pin(ref, pinned)
 
     async def fetch(
         self,
@@ -246,9 +266,10 @@ class Node:
         peers: Sequence[bytes],
         to: str | PathLike[str] | None = None,
         on_progress: OnProgress | None = None,
-    ) -> None:
-        """Get a blob from peers with whom presences are up, verified. Raises BlobError."""
-        await self._blobs.fetch(ref, peers, to, on_progress)
+        timeout_s: float | None = None,
+    ) -> FetchReport:
+        """As `Group.fetch`, from peers with whom presences are up."""
+        return await self._blobs.fetch(ref, peers, to, on_progress, timeout_s)
 
     # For the parts of a node.
 
@@ -273,7 +294,8 @@ class Node:
         self, peer: bytes, kind: str, body: bytes, deadline_s: float, timeout_s: float
     ) -> Any:
         """`ask` one of the framework's own questions, with its body packed."""
-        return await self._asking.ask(peer, kind, body, deadline_s, timeout_s)
+        content = Content(kind, body, (), ceil(1000 * deadline_s))
+        return await self._asking.ask(peer, content, timeout_s)
 
     def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
         """Run something beside everything else, until the node closes."""
@@ -290,15 +312,6 @@ class Node:
         if self._advertise:
             return self._advertise
         return () if is_wildcard(self.address[0]) else (self.address,)
-
-    def content(
-        self, kind: str, body: Any, blobs: Sequence[BlobRef], deadline_s: float
-    ) -> Content:
-        """A proposal's content. Raises ValueRefused, GroupError."""
-        if kind.startswith(RESERVED_PREFIX):
-            raise GroupError(f"kinds that begin with {RESERVED_PREFIX!r} are the framework's own")
-        named = tuple((ref.root, ref.size) for ref in blobs)
-        return Content(kind, pack(body), named, int(1000 * deadline_s))
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -338,11 +351,18 @@ class Node:
         )
         return decision.outcome, list(decision.reasons.values())
 
-    async def resume(self) -> tuple[Group, ...]:
-        """Go on with the durable groups that are in the node's file, as the same life. Register
-        handlers first: votes that were not given are asked for again. Raises StoreError when a
-        log is damaged."""
-        return await self._entering.resume()
+    async def resume(
+        self, replicas: Mapping[str | bytes, Replica] | None = None
+    ) -> tuple[Group, ...]:
+        """Go on with the durable groups that are in the node's file, as the same life: all of them
+        or none. Register handlers first: votes that were not given are asked for again. A group
+        that keeps a state needs its replica, by the group's name (or its id). Raises StoreError
+        when the file is damaged, GroupError without a replica, RestoreFailed."""
+        return await self._entering.resume(replicas or {})
+
+    def awaits_resume(self, group_id: bytes) -> bool:
+        """Whether the group is in the node's file and not resumed."""
+        return group_number(group_id) in self._machine.absent
 
     def _take(self, event: object) -> None:
         if type(event) is PairEvent:

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from consensus.core import kinds
 from consensus.core.errors import MessageError
-from consensus.core.messages import decode_untrusted, encode
+from consensus.core.messages import decode_entry_untrusted, encode
 from transport.core.errors import LaneFull, UnknownPeer
 from transport.core.peers import Peers
 
@@ -66,7 +66,7 @@ class Outbox:
         if (peer, number) in self._told:
             return
         try:
-            message = decode_untrusted(entry)
+            message = decode_entry_untrusted(entry)[0]
         except MessageError:
             return
         if message[0] in (kinds.GONE, kinds.EXPELLED):

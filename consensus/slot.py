@@ -6,7 +6,7 @@ from consensus.core.durable import DurableGroup
 from consensus.core.errors import MessageError
 from consensus.core.group import Group
 from consensus.core.kinds import VOUCH
-from consensus.core.messages import Assembler, decode_untrusted
+from consensus.core.messages import Assembler, decode_entry_untrusted
 from consensus.core.notary import Notary
 from consensus.core.outputs import Output
 from consensus.core.types import Candidate, Member, Message, Ticket, Timer
@@ -83,20 +83,20 @@ class Slot:
         """An entry of the lane from `sender`. What is no message is an accusation."""
         try:
             if entry[:1] != _PART:
-                self._take(sender, decode_untrusted(entry))
-                return
-            if self.peer is None and not self._knows(sender):
+                messages = decode_entry_untrusted(entry)
+            elif self.peer is None and not self._knows(sender):
                 return  # Only members, and a joiner's sponsor, send what does not fit one entry.
-            assembler = self.assemblers.get(sender)
-            if assembler is None:
-                assembler = self.assemblers[sender] = Assembler()
-            message = assembler.receive_untrusted(entry)
+            else:
+                assembler = self.assemblers.get(sender)
+                if assembler is None:
+                    assembler = self.assemblers[sender] = Assembler()
+                messages = assembler.receive_untrusted(entry)
         except MessageError as error:
             self.assemblers.pop(sender, None)
             self.group.accuse(sender, str(error))
-        else:
-            if message is not None:
-                self._take(sender, message)
+            return
+        for message in messages:
+            self._take(sender, message)
 
     def _knows(self, sender: Member) -> bool:
         return sender in self.members or sender in self.group.view.members

@@ -1,32 +1,32 @@
 """A node's file: one SQLite database with what outlives the process.
 
 The identity (as `transport.identity` encodes it), the peers the node has met (cold presences: no
-secrets), its groups, the tails of their decisions, and the log that a durable group writes before
-it sends what depends on it. The file is in WAL mode with `synchronous=FULL`: what a batch wrote
-is on the disk when the batch ends, and a batch is written whole or not at all. One process at a
-time holds the file.
-
-The methods block for as long as the disk takes; an event loop calls them from a worker thread.
-They may be called from any thread; a batch keeps the others out until it ends.
+secrets), its groups with the tails of their decisions, the states their replicas were saved in, the
+invitations given out for them, and the log that a durable group writes before it sends what depends
+on it. How it is kept whole is in `consensus.database`.
 """
 
-import os
-import sqlite3
-import stat
-import threading
+from __future__ import annotations
+
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple
 
 import msgpack
 
-from consensus.core.errors import ConsensusError
+from consensus.database import Database, StoreBusy, StoreCorrupt, StoreError
 
-APPLICATION_ID = 0x51756F72  # "Quor"
-SCHEMA_VERSION = 1
+__all__ = [
+    "DecisionsKept",
+    "GroupRecord",
+    "InvitationRecord",
+    "KnownPeer",
+    "NodeStore",
+    "StoreBusy",
+    "StoreCorrupt",
+    "StoreError",
+]
+
 PEERS_MAX = 100_000
 """Known peers kept; the one not seen for longest goes first."""
 ADDRESSES_MAX = 8
@@ -38,13 +38,15 @@ Address = tuple[str, int]
 _SCHEMA = """
 CREATE TABLE identity (
     only INTEGER PRIMARY KEY CHECK (only = 1),
-    data BLOB NOT NULL
+    data BLOB NOT NULL,
+    seal BLOB NOT NULL
 ) STRICT;
 CREATE TABLE peers (
     key BLOB PRIMARY KEY CHECK (length(key) = 32),
     name TEXT NOT NULL,
     addresses BLOB NOT NULL,
-    seen_at REAL NOT NULL
+    seen_at REAL NOT NULL,
+    seal BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX peers_by_age ON peers (seen_at);
 CREATE TABLE groups (
@@ -52,14 +54,30 @@ CREATE TABLE groups (
     name TEXT NOT NULL,
     incarnation BLOB NOT NULL CHECK (length(incarnation) = 8),
     origin BLOB NOT NULL,
-    mark INTEGER NOT NULL CHECK (mark >= 0)
+    seal BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE decisions (
     group_id BLOB NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
     place INTEGER NOT NULL CHECK (place >= 0),
     data BLOB NOT NULL,
+    seal BLOB NOT NULL,
     PRIMARY KEY (group_id, place)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE states (
+    group_id BLOB PRIMARY KEY REFERENCES groups (id) ON DELETE CASCADE,
+    place INTEGER NOT NULL CHECK (place >= 0),
+    data BLOB NOT NULL,
+    seal BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE invitations (
+    id BLOB PRIMARY KEY CHECK (length(id) = 8),
+    group_id BLOB NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    expires_at INTEGER NOT NULL,
+    uses INTEGER NOT NULL CHECK (uses >= 0),
+    taken_by BLOB NOT NULL,
+    seal BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX invitations_by_group ON invitations (group_id);
 CREATE TABLE checkpoints (
     group_id BLOB PRIMARY KEY REFERENCES groups (id) ON DELETE CASCADE,
     data BLOB NOT NULL
@@ -71,18 +89,7 @@ CREATE TABLE log (
     PRIMARY KEY (group_id, seq)
 ) STRICT, WITHOUT ROWID;
 """
-
-
-class StoreError(ConsensusError):
-    """The node's file cannot be used; the message says why and what to do."""
-
-
-class StoreBusy(StoreError):
-    """Another process, or another node of this one, holds the file."""
-
-
-class StoreCorrupt(StoreError):
-    """The file is not a node's, or it is damaged."""
+# Checkpoints and the log have no seals: `consensus.core.durable` chains them by digests.
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,99 +116,58 @@ class GroupRecord:
     incarnation: int
     """This node's incarnation in it, 64 bits."""
     origin: bytes
-    """What the group was made with, as `consensus.durable` encodes it."""
-    mark: int
-    """Index of the last decision delivered to the application; 0 before the first."""
+    """What the group was made with, as `consensus.durable` encodes it; empty once it has ended."""
 
 
-class NodeStore:
+@dataclass(frozen=True, slots=True)
+class InvitationRecord:
+    """An invitation this node has given out. Whoever shows it has to show the node's signature, so
+    that neither its content nor its secret needs to be here."""
+
+    id: bytes
+    """8 bytes."""
+    group: bytes
+    """The group's id, 32 bytes."""
+    expires_at: int
+    """Unix time in seconds, the first at which it is void."""
+    uses: int
+    """Admissions it is still good for."""
+    taken_by: tuple[bytes, ...]
+    """The keys of those who took a use whose outcome is not known."""
+
+
+class DecisionsKept(NamedTuple):
+    """Which decisions of a group are in the file."""
+
+    number: int
+    first: int
+    last: int
+
+
+class NodeStore(Database):
     """The open file of a node. Use `NodeStore.open`; every method may raise StoreError."""
 
-    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
-        self._connection = connection
-        self._path = path
-        self._mutex = threading.RLock()
-        self._depth = 0
-
-    @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> "NodeStore":
-        """Open the node's file at `path`, making it (mode 0600) if there is none.
-
-        `":memory:"` keeps everything in memory. Raises StoreBusy while another process has the
-        file, StoreCorrupt if it is damaged or not a node's, StoreError for anything else.
-        """
-        name = os.fspath(path)
-        if name != ":memory:":
-            _claim(name)
-        connection = None
-        try:
-            connection = sqlite3.connect(
-                name, timeout=0, isolation_level=None, check_same_thread=False
-            )
-            _prepare(connection, name)
-        except sqlite3.Error as error:
-            if connection is not None:
-                connection.close()
-            raise _translated(error, name) from error
-        except StoreError:
-            if connection is not None:
-                connection.close()
-            raise
-        return cls(connection, name)
-
-    def close(self) -> None:
-        """Let the file go. Harmless when repeated."""
-        with self._mutex:
-            self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        """All writes inside are one write: on the disk together when the block ends, or not at all.
-
-        A batch within a batch is part of the outer one.
-        """
-        with self._mutex:
-            if self._depth == 0:
-                self._run("BEGIN IMMEDIATE")
-            self._depth += 1
-            try:
-                yield
-            except BaseException:
-                self._depth -= 1
-                if self._depth == 0:
-                    self._rollback()
-                raise
-            self._depth -= 1
-            if self._depth == 0:
-                try:
-                    self._run("COMMIT")
-                except StoreError:
-                    self._rollback()
-                    raise
+    APPLICATION_ID = 0x51756F72  # "Quor"
+    SCHEMA_VERSION = 2
+    SCHEMA = _SCHEMA
 
     # the identity
 
     def identity(self) -> bytes | None:
         """The identity as `transport.identity` encoded it; None in a new file."""
-        row = self._one("SELECT data FROM identity")
-        return None if row is None else bytes(row[0])
+        rows = self._sealed("identity", "only, data")
+        if rows:
+            return bytes(rows[0][1])
+        for table in ("groups", "peers"):
+            if self._one(f"SELECT 1 FROM {table} LIMIT 1") is not None:
+                raise StoreCorrupt(self.damaged("the identity is missing"))
+        return None
 
     def save_identity(self, data: bytes) -> None:
         """Keep the encoded identity; replaces the one there is (a new passphrase)."""
         if not 0 < len(data) <= IDENTITY_SIZE_MAX:
             raise StoreError("this is no encoded identity")
-        self._run("INSERT OR REPLACE INTO identity VALUES (1, ?)", data)
+        self._put("identity", 1, data)
 
     # known peers
 
@@ -209,13 +175,7 @@ class NodeStore:
         """Keep what is known of a peer; replaces what was."""
         addresses = msgpack.packb(peer.addresses[:ADDRESSES_MAX])
         with self.batch():
-            self._run(
-                "INSERT OR REPLACE INTO peers VALUES (?, ?, ?, ?)",
-                peer.key,
-                peer.name,
-                addresses,
-                float(peer.seen_at),
-            )
+            self._put("peers", peer.key, peer.name, addresses, float(peer.seen_at))
             self._run(
                 "DELETE FROM peers WHERE key IN (SELECT key FROM peers ORDER BY seen_at LIMIT"
                 " max(0, (SELECT count(*) FROM peers) - ?))",
@@ -224,13 +184,13 @@ class NodeStore:
 
     def peer(self, key: bytes) -> KnownPeer | None:
         """What is known of the peer, if anything."""
-        row = self._one("SELECT key, name, addresses, seen_at FROM peers WHERE key = ?", key)
-        return None if row is None else _peer(row)
+        rows = self._sealed("peers", _PEER, "WHERE key = ?", key)
+        return _peer(rows[0]) if rows else None
 
     def peers(self) -> list[KnownPeer]:
         """All known peers, the one seen last first."""
-        query = "SELECT key, name, addresses, seen_at FROM peers ORDER BY seen_at DESC, key"
-        return [_peer(row) for row in self._all(query)]
+        rows = self._sealed("peers", _PEER, "ORDER BY seen_at DESC, key")
+        return [_peer(row) for row in rows]
 
     def forget_peer(self, key: bytes) -> None:
         """Remove a peer; harmless if there is none."""
@@ -239,59 +199,90 @@ class NodeStore:
     # groups and their decisions
 
     def save_group(self, group: GroupRecord) -> None:
-        """Keep a group's record; replaces the one there is and keeps its decisions and log."""
-        self._run(
-            "INSERT INTO groups VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-            " name = excluded.name, incarnation = excluded.incarnation,"
-            " origin = excluded.origin, mark = excluded.mark",
-            group.id,
-            group.name,
-            group.incarnation.to_bytes(8, "big"),
-            group.origin,
-            group.mark,
-        )
-
-    def set_mark(self, group: bytes, mark: int) -> None:
-        """The application has taken the decisions up to index `mark`."""
-        self._run("UPDATE groups SET mark = ? WHERE id = ?", mark, group)
+        """Keep the record of a group; one with its id must not be there."""
+        life = group.incarnation.to_bytes(8, "big")
+        self._put("groups", group.id, group.name, life, group.origin, otherwise="ABORT")
 
     def group(self, group: bytes) -> GroupRecord | None:
         """The record of a group, if there is one."""
-        query = "SELECT id, name, incarnation, origin, mark FROM groups WHERE id = ?"
-        row = self._one(query, group)
-        return None if row is None else _group(row)
+        rows = self._sealed("groups", _GROUP, "WHERE id = ?", group)
+        return _group(rows[0]) if rows else None
 
     def groups(self) -> list[GroupRecord]:
         """All groups, by name."""
-        query = "SELECT id, name, incarnation, origin, mark FROM groups ORDER BY name, id"
-        return [_group(row) for row in self._all(query)]
+        return [_group(row) for row in self._sealed("groups", _GROUP, "ORDER BY name, id")]
 
     def forget_group(self, group: bytes) -> None:
-        """Remove a group with its decisions and its log."""
+        """Remove a group with its decisions, its state, its invitations and its log."""
         self._run("DELETE FROM groups WHERE id = ?", group)
 
     def append_decision(self, group: bytes, index: int, data: bytes) -> None:
         """Add an encoded decision to the group's tail; an index is written once."""
-        self._run("INSERT INTO decisions VALUES (?, ?, ?)", group, index, data)
+        self._put("decisions", group, index, data, otherwise="ABORT")
 
     def decisions(
         self, group: bytes, after: int = -1, limit: int = 1000
     ) -> list[tuple[int, bytes]]:
         """Up to `limit` decisions of the tail with an index above `after`, in order."""
-        query = (
-            "SELECT place, data FROM decisions WHERE group_id = ? AND place > ?"
-            " ORDER BY place LIMIT ?"
-        )
-        return [(row[0], bytes(row[1])) for row in self._all(query, group, after, limit)]
+        which = "WHERE group_id = ? AND place > ? ORDER BY place LIMIT ?"
+        rows = self._sealed("decisions", "group_id, place, data", which, group, after, limit)
+        return [(place, bytes(data)) for _, place, data in rows]
 
-    def trim_decisions(self, group: bytes, keep: int) -> None:
-        """Forget all but the newest `keep` decisions of the group's tail."""
+    def decisions_kept(self, group: bytes) -> DecisionsKept:
+        """How many decisions of the group there are, and from where to where."""
+        rows = self._all(
+            "SELECT count(*), coalesce(min(place), 0), coalesce(max(place), 0) FROM decisions"
+            " WHERE group_id = ?",
+            group,
+        )
+        return DecisionsKept(*rows[0])
+
+    def trim_decisions(self, group: bytes, keep: int, through: int) -> None:
+        """Forget all but the newest `keep` decisions of the group's tail, none above `through`."""
         self._run(
-            "DELETE FROM decisions WHERE group_id = ?1 AND place <= (SELECT place FROM decisions"
-            " WHERE group_id = ?1 ORDER BY place DESC LIMIT 1 OFFSET ?2)",
+            "DELETE FROM decisions WHERE group_id = ?1 AND place <= ?3 AND place <= (SELECT place"
+            " FROM decisions WHERE group_id = ?1 ORDER BY place DESC LIMIT 1 OFFSET ?2)",
             group,
             keep,
+            through,
         )
+
+    # the state that a group's decisions have made
+
+    def save_state(self, group: bytes, index: int, data: bytes) -> None:
+        """Keep the state after the decision `index`; replaces what was."""
+        self._put("states", group, index, data)
+
+    def state(self, group: bytes) -> tuple[int, bytes] | None:
+        """The state kept last, and the index of the decision it is after."""
+        rows = self._sealed("states", "group_id, place, data", "WHERE group_id = ?", group)
+        return (rows[0][1], bytes(rows[0][2])) if rows else None
+
+    def state_index(self, group: bytes) -> int:
+        """The index of the decision that the state kept last is after; 0 without one."""
+        row = self._one("SELECT place FROM states WHERE group_id = ?", group)
+        return 0 if row is None else int(row[0])
+
+    # invitations given out
+
+    def save_invitation(self, invitation: InvitationRecord) -> None:
+        """Keep an invitation; replaces what was known of it."""
+        taken_by = msgpack.packb(invitation.taken_by)
+        kept = invitation.id, invitation.group, invitation.expires_at, invitation.uses, taken_by
+        self._put("invitations", *kept)
+
+    def forget_invitation(self, invitation: bytes) -> None:
+        """Remove an invitation; harmless if there is none."""
+        self._run("DELETE FROM invitations WHERE id = ?", invitation)
+
+    def invitations(self, group: bytes) -> list[InvitationRecord]:
+        """The invitations kept for a group."""
+        columns = "id, group_id, expires_at, uses, taken_by"
+        rows = self._sealed("invitations", columns, "WHERE group_id = ? ORDER BY id", group)
+        return [
+            InvitationRecord(bytes(key), bytes(of), until, uses, tuple(msgpack.unpackb(taken)))
+            for key, of, until, uses, taken in rows
+        ]
 
     # the log of a durable group
 
@@ -331,94 +322,9 @@ class NodeStore:
         row = self._one("SELECT data FROM checkpoints WHERE group_id = ?", group)
         return None if row is None else bytes(row[0])
 
-    def _run(self, statement: str, *values: Any) -> None:
-        with self._mutex:
-            try:
-                self._connection.execute(statement, values)
-            except sqlite3.Error as error:
-                raise _translated(error, self._path) from error
 
-    def _one(self, query: str, *values: Any) -> tuple[Any, ...] | None:
-        rows = self._all(query, *values)
-        return rows[0] if rows else None
-
-    def _all(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._mutex:
-            try:
-                return self._connection.execute(query, values).fetchall()
-            except sqlite3.Error as error:
-                raise _translated(error, self._path) from error
-
-    def _rollback(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
-
-
-def _claim(path: str) -> None:
-    """Make the file private before SQLite opens it; refuse one that others may read.
-
-    SQLite gives its `-wal` file the permissions of the database.
-    """
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise StoreError(f"{path} cannot be made: {error.strerror}") from error
-    try:
-        mode = Path(path).stat().st_mode
-    except OSError as error:
-        raise StoreError(f"{path} cannot be looked at: {error.strerror}") from error
-    if not stat.S_ISREG(mode):
-        raise StoreError(f"{path} is not a file")
-    if os.name == "posix" and mode & 0o077:
-        raise StoreError(f"{path} can be read by other users: chmod 600 {path}")
-
-
-def _prepare(connection: sqlite3.Connection, path: str) -> None:
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("BEGIN IMMEDIATE")  # takes the lock that stays until the file is closed
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    objects = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if (application, version, objects) == (0, 0, 0):
-        for statement in _SCHEMA.split(";\n"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    elif application != APPLICATION_ID:
-        raise StoreCorrupt(f"{path} is a database of another program: choose another file")
-    elif version != SCHEMA_VERSION:
-        raise StoreError(
-            f"{path} was written by another version (schema {version}, this is {SCHEMA_VERSION}):"
-            " use that version"
-        )
-    connection.execute("COMMIT")
-    connection.execute("PRAGMA journal_mode = WAL")  # not before it is known to be a node's file
-    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise StoreCorrupt(_damaged(path, str(verdict)))
-
-
-def _translated(error: sqlite3.Error, path: str) -> StoreError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreBusy(f"{path} is in use by another node: stop that one or use another file")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StoreCorrupt(_damaged(path, str(error)))
-    if code == sqlite3.SQLITE_FULL:
-        return StoreError(f"no room on the disk for {path}: nothing of this batch was kept")
-    return StoreError(f"{path}: {error}")
-
-
-def _damaged(path: str, what: str) -> str:
-    return (
-        f"{path} is damaged ({what}): it was left as it is; restore it from a copy, or move it"
-        " away and join your groups again"
-    )
+_PEER = "key, name, addresses, seen_at"
+_GROUP = "id, name, incarnation, origin"
 
 
 def _peer(row: tuple[Any, ...]) -> KnownPeer:
@@ -428,4 +334,4 @@ def _peer(row: tuple[Any, ...]) -> KnownPeer:
 
 def _group(row: tuple[Any, ...]) -> GroupRecord:
     incarnation = int.from_bytes(row[2], "big")
-    return GroupRecord(bytes(row[0]), row[1], incarnation, bytes(row[3]), row[4])
+    return GroupRecord(bytes(row[0]), row[1], incarnation, bytes(row[3]))

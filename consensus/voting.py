@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
+from consensus.bloberrors import BlobError
+from consensus.contents import RESERVED_PREFIX
 from consensus.core.blobtree import BlobRef
-from consensus.core.config import ANSWER_SIZE_MAX, REASON_SIZE_MAX
+from consensus.core.config import REASON_SIZE_MAX
 from consensus.core.errors import ConsensusError
 from consensus.core.types import Proposal as CoreProposal
 from consensus.core.types import ProposalId, Vote
 from consensus.decision import Accept, Proposal, Reject
-from consensus.values import ValueRefused, pack, unpack_untrusted
+from consensus.values import pack_answer, unpack_untrusted
 from transport.core.errors import TransportError
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from consensus.node import Node
 
 log = logging.getLogger("quorate")
-RESERVED_PREFIX = "quorate."
 BLOBS_SHARE = 0.9
 """Of a proposal's deadline: after so much of it the reason for a reject is that blobs are not here,
 and not that a program did not answer. What has come is kept."""
@@ -82,6 +83,7 @@ class Voting:
                 None if group is None else group.name,
                 tuple(BlobRef(root, size) for root, size in content.blobs) if content.blobs else (),
                 content.deadline_ms / 1000,
+                None if content.subject is None else content.subject.key,
             )
         except ConsensusError as error:
             answer(asked.id, _no(f"unreadable: {error}"))
@@ -113,7 +115,7 @@ class Voting:
                         await self._node.fetch(ref, peers, None, self._progress)
             except (ConsensusError, TransportError, OSError) as error:
                 log.warning("no vote for %r: %s", proposal.kind, error)
-                vote = _no(f"could not get the blob: {type(error).__name__}")
+                vote = _no(f"could not get the blob: {_told(error)}")
             else:
                 result = _call(handler, proposal)
                 vote = result if type(result) is Vote else await _awaited(result, proposal)
@@ -162,6 +164,13 @@ def _failed(proposal: Proposal) -> Vote:
     return _no("the handler failed")
 
 
+def _told(error: Exception) -> str:
+    """Why a blob is not here, as other members may know it."""
+    if isinstance(error, BlobError):
+        return error.told
+    return "not here in time" if isinstance(error, TimeoutError) else "the members are not reached"
+
+
 def _no(reason: str) -> Vote:
     data = str(reason).encode(errors="replace")[:REASON_SIZE_MAX]
     return Vote(False, b"", data.decode(errors="ignore"))
@@ -170,10 +179,7 @@ def _no(reason: str) -> Vote:
 def _vote(result: object) -> Vote:
     match result:
         case Accept(answer):
-            packed = pack(answer)
-            if len(packed) > ANSWER_SIZE_MAX:
-                raise ValueRefused(f"an answer of {len(packed)} bytes: {ANSWER_SIZE_MAX} fit")
-            return Vote(True, packed)
+            return Vote(True, pack_answer(answer))
         case Reject(reason):
             return _no(reason)
     raise TypeError(f"{type(result).__name__} instead of accept() or reject()")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from .errors import GroupError
 from .view import VIEW_SIZE_MAX
@@ -42,6 +42,8 @@ STOPPED_MAX = 4 * WINDOW_TOTAL_MAX
 windows, and a few of the next change."""
 JOIN_ATTEMPTS_MAX = 3
 """How often a sponsor proposes one joiner before it gives up."""
+DELAY_MAX_S = 3600.0
+"""The longest of a member's own delays."""
 LEASE_MS_MAX = 1000
 """The longest lease: how long the dead may hold up a change at most."""
 ROUND_MAX = 1 << 32
@@ -100,10 +102,20 @@ class GroupConfig:
     """How long the other of a view of two may be silent before the calls to it are unknown."""
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.type == "bool":
+                good = isinstance(value, bool)
+            elif each.type == "int":
+                good = isinstance(value, int) and not isinstance(value, bool)
+            else:
+                good = isinstance(value, int | float) and not isinstance(value, bool)
+            if not good:
+                raise GroupError(f"{each.name} is of type {each.type}, not {value!r}")
         if not 1 <= self.window_total <= WINDOW_TOTAL_MAX:
             raise GroupError(f"window_total must be 1 to {WINDOW_TOTAL_MAX}")
         if not 0 <= self.lease_s <= LEASE_MS_MAX / 1000:
             raise GroupError(f"lease_s must be 0 to {LEASE_MS_MAX / 1000}")
         for name in ("takeover_s", "settle_s", "join_s", "kick_s", "linger_s", "lost_s"):
-            if not getattr(self, name) > 0:
-                raise GroupError(f"{name} must be positive")
+            if not 0 < getattr(self, name) <= DELAY_MAX_S:
+                raise GroupError(f"{name} must be positive, and at most {DELAY_MAX_S:.0f}")

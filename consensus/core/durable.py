@@ -119,7 +119,9 @@ class DurableGroup:
         self.notary = notary
         self.seq = 0
         """The last turn's number."""
-        self._digest = bytes(DIGEST_SIZE)
+        self._origin = _digest(b"", 0, freeze([group.me, notary.group if notary else b""]))
+        """Whose log of which group it is: a record of another's does not fit."""
+        self._digest = self._origin
         self._inputs: list[tuple[int, tuple[Any, ...]]] = []
         self._turns: deque[_Turn] = deque()
         self._stored = 0
@@ -127,8 +129,6 @@ class DurableGroup:
         self._touched: dict[Member, None] = {}
         """Members heard in the open turn."""
         self._timers: dict[Timer, float] = {}
-        self._snapshot: SnapshotReceived | None = None
-        """What a joiner began with: its application may have to, again."""
         self._before: tuple[Member, ...] = ()
         """The members of the view installed last."""
         self._control: list[Output] = []
@@ -220,12 +220,17 @@ class DurableGroup:
         touched, self._touched = self._touched, {}
         received = {member: self._lines[member].received for member in touched}
         self._turns.append(_Turn(self.seq, outputs, received))
-        decisions = tuple(o.decision for o in outputs if type(o) is Decided and o.decision.index)
-        due = self.seq % CHECKPOINT_EVERY == 0 or any(type(o) is Installed for o in outputs)
-        restored = next(((o.index, o.data) for o in reversed(outputs)
-                         if type(o) is SnapshotReceived), None)  # fmt: skip
+        due = self.seq % CHECKPOINT_EVERY == 0
+        restored, decisions = None, []
+        for output in outputs:
+            if type(output) is Decided and output.decision.index:
+                decisions.append(output.decision)
+            elif type(output) is SnapshotReceived:
+                restored, decisions = (output.index, output.data), []
+            elif type(output) is Installed:
+                due = True
         checkpoint = self._checkpoint() if due else None
-        return Persist(self.seq, record, decisions, restored, checkpoint)
+        return Persist(self.seq, record, tuple(decisions), restored, checkpoint)
 
     def _poll_group(self) -> list[Output]:
         """Poll the group, and take note of what a later life of this object must know."""
@@ -242,8 +247,6 @@ class DurableGroup:
                 self._timers.pop(output.timer, None)
             elif type(output) is Ended:
                 self._timers.clear()
-            elif type(output) is SnapshotReceived:
-                self._snapshot = output
             elif type(output) is Installed:
                 self._renew(output.view.members)
         return outputs
@@ -345,11 +348,10 @@ class DurableGroup:
         state = {k: v for k, v in self.group.__dict__.items() if k not in ("config", "_out")}
         lines = {m: (list(li.kept), li.base, li.received) for m, li in self._lines.items()}
         evidence = None if self.notary is None else self.notary.remembered()
-        snapshot = None if self._snapshot is None else tuple(self._snapshot)
         payload = freeze(
-            [self.seq, self._digest, state, lines, self._timers, self._before, snapshot, evidence]
+            [self.seq, self._digest, state, lines, self._timers, self._before, evidence]
         )
-        return _digest(b"", 0, payload) + payload
+        return _digest(self._origin, 0, payload) + payload
 
     @classmethod
     def resume(
@@ -383,11 +385,11 @@ class DurableGroup:
 
     def _restore(self, checkpoint: bytes) -> None:
         payload = checkpoint[DIGEST_SIZE:]
-        if _digest(b"", 0, payload) != checkpoint[:DIGEST_SIZE]:
-            raise LogDamaged("the checkpoint is damaged")
+        if _digest(self._origin, 0, payload) != checkpoint[:DIGEST_SIZE]:
+            raise LogDamaged("the checkpoint is damaged, or not of this member and group")
         try:
             self.seq, self._digest, state, lines, *rest = thaw(payload)
-            self._timers, self._before, snapshot, evidence = rest
+            self._timers, self._before, evidence = rest
         except (FrozenError, ValueError) as error:
             raise LogDamaged(f"the checkpoint is of another version: {error}") from error
         expected = set(self.group.__dict__) - {"config", "_out"}
@@ -398,8 +400,6 @@ class DurableGroup:
         for member, (kept, base, received) in lines.items():
             line = self._line(member)
             line.kept, line.base, line.received = deque(kept), base, received
-        if snapshot is not None:
-            self._snapshot = SnapshotReceived(*snapshot)
         if self.notary is not None and evidence is not None:
             self.notary.recall(evidence)
 
@@ -409,7 +409,7 @@ class DurableGroup:
             raise LogDamaged(f"record {self.seq + 1} is missing")
         self.seq = seq
         if self._sealed(payload)[:DIGEST_SIZE] != record[:DIGEST_SIZE]:
-            raise LogDamaged(f"record {seq} is damaged, or not of this group")
+            raise LogDamaged(f"record {seq} is damaged, or not of this member and group")
         try:
             inputs = thaw(payload)
         except FrozenError as error:
@@ -430,8 +430,6 @@ class DurableGroup:
             line.open = False
         if self._fresh:
             return
-        if self._snapshot is not None:
-            self._control.append(self._snapshot)
         if self.group.phase == Phase.MEMBER:
             self._control.append(Installed(self.group.view))
             if self.group.suspended:

@@ -36,6 +36,7 @@ from .view import VIEW_SIZE_MAX, View
 
 JOINERS_MAX = 4
 """Joiners one member sponsors at a time."""
+NO_SNAPSHOT = "the sponsor has no snapshot of the state to give"
 
 
 class Joining(Installing):
@@ -105,8 +106,15 @@ class Joining(Installing):
                 self._answered(ballot, WAITS_REACH, Vote(ok, reason="" if ok else UNREACHABLE))
                 return
 
-    def snapshot(self, joiner: Member, index: int, data: bytes) -> None:
-        """The application's state after the decision of this index, for a `SnapshotWanted`."""
+    def snapshot(self, joiner: Member, index: int, data: bytes | None) -> None:
+        """The application's state after the decision of this index, for a `SnapshotWanted`; None
+        if there is none to be had: the join lapses."""
+        if data is None:
+            if joiner in self._sponsored and joiner not in self._feeds:
+                self._give_up(joiner, NO_SNAPSHOT)
+                self._lapse = True
+                self._reconsider()
+            return
         if len(data) > SNAPSHOT_SIZE_MAX:
             raise GroupError(f"a snapshot has at most {SNAPSHOT_SIZE_MAX} bytes")
         committed = [c for c in self._committed_changes if c[1] == JOIN and c[2] == joiner]

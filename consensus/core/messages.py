@@ -1,14 +1,16 @@
 """Group messages as bytes: lane entries of msgpack, and the decoder that trusts nothing.
 
-A message is one msgpack array. What does not fit one entry (a promise, an INSTALL, a snapshot)
-travels as parts: a byte that starts no msgpack value, a byte that says whether more parts follow,
-and a piece of the array. Lanes keep order, so an `Assembler` for each lane puts them together.
+A message is one msgpack array. Small ones that leave together share an entry, as an array of
+arrays: an entry costs more than a message does. What does not fit one entry (a promise, an INSTALL,
+a snapshot) travels as parts: a byte that starts no msgpack value, a byte that says whether more
+parts follow, and a piece of the array. Lanes keep order, so an `Assembler` for each lane puts them
+together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import msgpack
 
@@ -35,6 +37,10 @@ from .view import VIEW_SIZE_MAX
 
 ENTRY_SIZE_MAX = 64 * 1024
 """Bytes in one lane entry."""
+SHARED_SIZE_MAX = 1000
+"""Bytes of the messages that share an entry: it fits a packet of the lane, and is not cut."""
+SHARED_MAX = SHARED_SIZE_MAX // 5
+"""Messages that share an entry: the smallest take five bytes."""
 MESSAGE_SIZE_MAX = 32 * 1024 * 1024
 """Bytes in one message of several entries. The largest is a promise with a value accepted before:
 it holds what is open twice, with two full windows and everything every member may say to each."""
@@ -57,18 +63,42 @@ assert MESSAGE_SIZE_MAX > LINKS_MAX * LINK_SIZE_MAX + ENTRY_SIZE_MAX
 _PART = 0xC1  # the one byte that msgpack never uses
 _LAST, _MORE = b"\xc1\x00", b"\xc1\x01"
 
-_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+pack: Callable[[Message], bytes] = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+"""The bytes of one message; `entries` makes lane entries of them."""
 _unpack = msgpack.unpackb
+_SHARED = [b"\xdc%c%c" % divmod(count, 256) for count in range(SHARED_MAX + 1)]
 
 
 def encode(message: Message) -> list[bytes]:
     """The lane entries of a message, at most `ENTRY_SIZE_MAX` bytes each."""
-    data: bytes = _pack(message)
-    if len(data) <= ENTRY_SIZE_MAX:
-        return [data]
-    size = ENTRY_SIZE_MAX - 2
-    pieces = [data[at : at + size] for at in range(0, len(data), size)]
-    return [_MORE + piece for piece in pieces[:-1]] + [_LAST + pieces[-1]]
+    return entries([pack(message)])
+
+
+def entries(packed: Sequence[bytes]) -> list[bytes]:
+    """The lane entries of messages that leave together, in order."""
+    if len(packed) == 1 and len(packed[0]) <= ENTRY_SIZE_MAX:
+        return [packed[0]]
+    found: list[bytes] = []
+    first = size = 0
+    for at, data in enumerate(packed):
+        size += len(data)
+        if size > SHARED_SIZE_MAX and at > first:
+            _close(packed[first:at], found)
+            first, size = at, len(data)
+    _close(packed[first:], found)
+    return found
+
+
+def _close(packed: Sequence[bytes], found: list[bytes]) -> None:
+    if len(packed) > 1:
+        found.append(_SHARED[len(packed)] + b"".join(packed))
+    elif len(packed[0]) <= ENTRY_SIZE_MAX:
+        found.append(packed[0])
+    else:
+        data, size = packed[0], ENTRY_SIZE_MAX - 2
+        pieces = [data[at : at + size] for at in range(0, len(data), size)]
+        found += [_MORE + piece for piece in pieces[:-1]]
+        found.append(_LAST + pieces[-1])
 
 
 class Assembler:
@@ -80,12 +110,12 @@ class Assembler:
         self._parts: list[bytes] = []
         self._size = 0
 
-    def receive_untrusted(self, entry: bytes) -> Message | None:
-        """The message this entry completes, or None if more follows. Raises `MessageError`."""
+    def receive_untrusted(self, entry: bytes) -> Sequence[Message]:
+        """The messages this entry brings or completes. Raises `MessageError`."""
         if entry[:1] != b"\xc1":
             if self._parts:
                 raise MessageError("a message broke off")
-            return decode_untrusted(entry)
+            return decode_entry_untrusted(entry)
         if entry[:2] not in (_LAST, _MORE) or len(entry) <= 2 or len(entry) > ENTRY_SIZE_MAX:
             raise MessageError("no part of a message")
         self._parts.append(entry[2:])
@@ -93,20 +123,37 @@ class Assembler:
         if self._size > MESSAGE_SIZE_MAX or (entry[1] and len(entry) < ENTRY_SIZE_MAX):
             raise MessageError("a message too large, or in pieces too small")
         if entry[1]:
-            return None
+            return ()
         data = b"".join(self._parts)
         self._parts = []
         self._size = 0
-        return decode_untrusted(data)
+        return (decode_untrusted(data),)
+
+
+def decode_entry_untrusted(entry: bytes) -> Sequence[Message]:
+    """The messages of an entry that is no part. Raises `MessageError`: none of them counts then."""
+    value = _value_untrusted(entry)
+    if type(value) is not tuple or not value or type(value[0]) is not tuple:
+        return (_message_untrusted(value),)
+    if len(value) > SHARED_MAX:
+        raise MessageError("too many messages in an entry")
+    return [_message_untrusted(each) for each in value]
 
 
 def decode_untrusted(data: bytes) -> Message:
     """One whole message with every field of the right type and range. Raises `MessageError`."""
+    return _message_untrusted(_value_untrusted(data))
+
+
+def _value_untrusted(data: bytes) -> object:
     try:
         # Lengths in the data cannot make the decoder allocate more than the data's own size.
-        message = _unpack(data, use_list=False, raw=False, strict_map_key=True)
+        return cast(object, _unpack(data, use_list=False, raw=False, strict_map_key=True))
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
         raise MessageError("not msgpack") from error
+
+
+def _message_untrusted(message: object) -> Message:
     if type(message) is not tuple or len(message) < 4:
         raise MessageError("no message")
     kind, view, clock, mark = message[:4]

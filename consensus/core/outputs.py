@@ -107,7 +107,7 @@ class ReachWanted(NamedTuple):
 
 class SnapshotWanted(NamedTuple):
     """A joiner needs the application's state: call `snapshot(joiner, index, data)` with the state
-    after the decision of that index, which is at least this one."""
+    after the decision of that index, which is at least this one, or with None for none."""
 
     joiner: Member
     index: int  # type: ignore[assignment]
@@ -156,9 +156,11 @@ class Persist(NamedTuple):
     seq: int
     record: bytes
     decisions: tuple[Decision, ...]
-    """Those of this turn: they are reported once it is on disk."""
+    """Those of this turn, after the snapshot if there was one: they are reported once it is on
+    disk."""
     restored: tuple[int, bytes] | None
-    """The snapshot a joiner got in this turn: index and data."""
+    """The snapshot a joiner got in this turn, index and data: all decisions written down before
+    are void."""
     checkpoint: bytes | None
     """The whole state after this record; with it on disk, records up to `seq` are void."""
 

@@ -13,6 +13,9 @@ Who is dropped: a source that sends a piece that does not verify or was not aske
 that finishes no piece for `piece_timeout_s` while asked for some. What it was asked for is asked of
 others. When nothing is left to ask for, pieces that have been under way for `double_after_s` are
 asked of a second source, so that one slow source does not hold up the end.
+
+When it fails: its sources are spent, nobody offers what is missing, or for `stalled_s` no piece has
+come although some were promised.
 """
 
 from collections import deque
@@ -105,6 +108,8 @@ class Fetch:
         self._rarity = Rarity()
         self._given = 0
         self._idle_since = now
+        self._piece_at = now
+        """When the last piece came that verified."""
         self._outputs: deque[FetchOutput] = deque()
         self._check_finished()
 
@@ -161,7 +166,7 @@ class Fetch:
         self._storing ^= bit
         self.held |= bit
         self._bytes += self.ref.chunk_length(index)
-        self._idle_since = now
+        self._idle_since = self._piece_at = now
         self._outputs.append(self.progress)
         self._check_finished()
 
@@ -180,6 +185,8 @@ class Fetch:
                 self._drop(source, Drop.SLOW, f"no piece within {limit:g} s", now)
         self._ask(now)
         self._check_starved(now)
+        if not self.done and not self._storing and now >= self._piece_at + self._config.stalled_s:
+            self._fail(f"nothing has come for {self._config.stalled_s:g} s")
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` has something to do."""
@@ -193,8 +200,10 @@ class Fetch:
         double = self._next_double()
         if double is not None:
             times.append(double)
-        if not self._under_way and not self._storing:
-            times.append(self._idle_since + self._patience_s())
+        if not self._storing:
+            times.append(self._piece_at + self._config.stalled_s)
+            if not self._under_way:
+                times.append(self._idle_since + self._patience_s())
         return min(times, default=None)
 
     def poll(self) -> FetchOutput | None:
@@ -249,6 +258,7 @@ class Fetch:
                 self._drop(source, Drop.LYING, "the hashes of the pages", now)
                 return
             self._obtained(_ROOT)
+            self._piece_at = now
             self._outputs.append(StoreRoot(hashes))
         else:
             self._answered(source, _ROOT - 1 - page, now)
@@ -258,6 +268,7 @@ class Fetch:
                 self._drop(source, Drop.LYING, f"the leaf hashes of page {page}", now)
                 return
             self._obtained(_ROOT - 1 - page)
+            self._piece_at = now
             self._askable |= self._chunks_of(page)
             self._outputs.append(StorePage(page, hashes, self.tree.complete))
         self._check_finished()
@@ -410,7 +421,6 @@ class Fetch:
             return
         if now < self._idle_since + self._patience_s():
             return
-        self.done = True
         if not self._sources:
             reason = "no source is left"
         elif all(source.have is None for source in self._sources.values()):
@@ -418,4 +428,8 @@ class Fetch:
         else:
             missing = (self._all & ~self.held).bit_count()
             reason = f"no source holds the {missing} chunks that are missing"
+        self._fail(reason)
+
+    def _fail(self, reason: str) -> None:
+        self.done = True
         self._outputs.append(Failed(reason))

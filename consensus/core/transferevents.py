@@ -22,6 +22,8 @@ class FetchConfig:
     """How long sources that all hold nothing may take to begin holding."""
     starved_s: float = 30.0
     """How long nobody may offer what is missing."""
+    stalled_s: float = 60.0
+    """How long no piece may come at all, whatever was promised: two sources' patience."""
 
 
 class Drop(Enum):

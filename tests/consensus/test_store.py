@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from consensus import store as module
 from consensus.store import (
     GroupRecord,
+    InvitationRecord,
     KnownPeer,
     NodeStore,
     StoreBusy,
@@ -21,7 +23,8 @@ from consensus.store import (
     StoreError,
 )
 
-GROUP = GroupRecord(b"g" * 32, "board", 2**64 - 1, b"view", 0)
+GROUP = GroupRecord(b"g" * 32, "board", 2**64 - 1, b"view")
+INVITATION = InvitationRecord(b"8 bytes.", GROUP.id, 1_900_000_000, 2, ())
 
 
 @pytest.fixture
@@ -49,13 +52,23 @@ def test_everything_outlives_the_process(path: Path) -> None:
         store.save_group(GROUP)
         store.append_decision(GROUP.id, 1, b"first")
         assert store.append_log(GROUP.id, b"entry") == 1
-        store.set_mark(GROUP.id, 7)
+        store.save_state(GROUP.id, 1, b"then")
+        store.save_state(GROUP.id, 3, b"now")
+        store.save_invitation(INVITATION)
+        store.save_invitation(replace(INVITATION, uses=1, taken_by=(b"k" * 32,)))
+        store.save_invitation(replace(INVITATION, id=b"12345678"))
+        store.forget_invitation(b"12345678")
     with NodeStore.open(path) as store:
         assert store.identity() == b"two"
         assert store.peers() == [peer]
         assert store.peer(b"k" * 32) == peer
         assert store.peer(b"l" * 32) is None
-        assert store.groups() == [GroupRecord(b"g" * 32, "board", 2**64 - 1, b"view", 7)]
+        assert store.groups() == [GROUP]
+        assert store.state(GROUP.id) == (3, b"now")
+        assert store.state_index(GROUP.id) == 3
+        assert store.invitations(GROUP.id) == [
+            replace(INVITATION, uses=1, taken_by=(b"k" * 32,))
+        ]
         assert store.group(b"h" * 32) is None
         assert store.decisions(GROUP.id) == [(1, b"first")]
         assert list(store.replay_log(GROUP.id)) == [(1, b"entry")]
@@ -139,7 +152,7 @@ def test_what_a_batch_wrote_survives_a_kill_and_the_rest_leaves_no_trace(path: P
         from consensus.store import GroupRecord, NodeStore
         store = NodeStore.open(sys.argv[1])
         with store.batch():
-            store.save_group(GroupRecord(b"g" * 32, "board", 1, b"view", 0))
+            store.save_group(GroupRecord(b"g" * 32, "board", 1, b"view"))
             for number in range(50):
                 store.append_log(b"g" * 32, b"%d" % number)
         with store.batch():
@@ -196,12 +209,15 @@ def test_the_tail_of_decisions_is_cut(path: Path) -> None:
             store.append_decision(GROUP.id, index, b"%d" % index)
         with pytest.raises(StoreError):
             store.append_decision(GROUP.id, 9, b"again")
-        store.trim_decisions(GROUP.id, 20)
+        store.trim_decisions(GROUP.id, 20, 9)
         assert len(store.decisions(GROUP.id)) == 10
-        store.trim_decisions(GROUP.id, 3)
+        assert store.decisions_kept(GROUP.id) == (10, 0, 9)
+        store.trim_decisions(GROUP.id, 3, 2)
+        assert len(store.decisions(GROUP.id)) == 7
+        store.trim_decisions(GROUP.id, 3, 9)
         assert store.decisions(GROUP.id) == [(7, b"7"), (8, b"8"), (9, b"9")]
         assert store.decisions(GROUP.id, after=7, limit=1) == [(8, b"8")]
-        store.trim_decisions(GROUP.id, 0)
+        store.trim_decisions(GROUP.id, 0, 9)
         assert store.decisions(GROUP.id) == []
 
 
@@ -223,7 +239,10 @@ def test_forgetting_a_group_forgets_all_of_it(path: Path) -> None:
         store.save_group(GROUP)
         store.append_log(GROUP.id, b"entry")
         store.append_decision(GROUP.id, 1, b"decision")
+        store.save_state(GROUP.id, 1, b"state")
+        store.save_invitation(INVITATION)
         store.forget_group(GROUP.id)
+        assert (store.state(GROUP.id), store.invitations(GROUP.id)) == (None, [])
         assert (store.groups(), store.decisions(GROUP.id)) == ([], [])
         assert list(store.replay_log(GROUP.id)) == []
         with pytest.raises(StoreError):
@@ -267,7 +286,7 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(path: Path) -> None:
     }
     for what, data in damaged.items():
         path.write_bytes(data)
-        with pytest.raises(StoreCorrupt, match="restore it from a copy"):
+        with pytest.raises(StoreCorrupt, match=r"left as it is.*restore it from a copy.*join again"):
             NodeStore.open(path)
         assert path.read_bytes() == data, what
     path.write_bytes(good)

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,31 @@ from tests.support.namespaces import Namespaces
 
 REPLY_S = 60.0
 STDERR_KEPT = 40
+CLOSE_S = 10.0
 
 
 class Refused(Exception):
     """A member could not do what it was told to, or is gone."""
 
 
+@dataclass(frozen=True)
+class Mode:
+    """What kind of members a run has."""
+
+    durable: bool = False
+    """They go on where they were when they are started again."""
+    suspicion_s: float = 0.3
+    """How long a member may be silent. Starting a process takes longer than the default."""
+
+
 class Child:
-    """One life of one member."""
+    """One process of one member."""
 
     def __init__(self, process: Process) -> None:
         self.key = ""
+        self.port = 0
+        self.resumed = 0
+        """How many groups it went on with."""
         self.view = 0
         self.members: list[str] = []
         self.ended: str | None = None
@@ -68,7 +84,8 @@ class Child:
     def _take(self, event: dict[str, Any]) -> None:
         match event["event"]:
             case "ready":
-                self.key = event["key"]
+                self.key, self.port = event["key"], event["port"]
+                self.resumed = event["resumed"]
                 self.ready.set()
             case "view":
                 if event["number"] >= self.view:
@@ -112,6 +129,16 @@ class Child:
         """The status with which it ended without having been killed."""
         return None if self.killed else self._process.returncode
 
+    async def close(self) -> None:
+        """Have it end in order, so that what it knows is on its disk; kill it if it does not."""
+        assert self._process.stdin is not None
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await self._process.stdin.aclose()
+        self.killed = True
+        with anyio.move_on_after(CLOSE_S):
+            await self._process.wait()
+        await self.end()
+
     async def end(self) -> None:
         """Kill it and take its last words."""
         self.signal(signal.SIGKILL)
@@ -122,27 +149,33 @@ class Child:
 class Fleet:
     """All members: by number their present lives, and their logs on disk."""
 
-    def __init__(self, number: int, directory: Path, network: Namespaces | None) -> None:
+    def __init__(
+        self, number: int, directory: Path, network: Namespaces | None, mode: Mode
+    ) -> None:
         self.number = number
+        self.mode = mode
         self.logs = directory / "logs"
         self.lives: list[Child | None] = [None] * number
         self.past: list[Child] = []
         self._directory = directory
         self._network = network
         self._count = 0
+        self._ports = [0] * number
         self.logs.mkdir()
         for member in range(number):
             (directory / str(member)).mkdir(mode=0o700)
 
     async def start(self, member: int, tasks: TaskGroup) -> Child:
-        """Begin a life of a member: the same key, another incarnation."""
+        """Begin a process of a member: the same key, and another incarnation unless it goes on
+        with a group."""
         self._count += 1
         command = [] if self._network is None else self._network.command(member)
         host = "127.0.0.1" if self._network is None else self._network.address(member)
         command += [
             sys.executable, "-m", "tests.e2e.nemesis_member", str(self._directory / str(member)),
-            f"{host}:0", str(self.logs / f"{member}.{self._count}"),
-            "trio" if member % 2 else "asyncio",
+            f"{host}:{self._ports[member]}", str(self.logs / f"{member}.{self._count:04d}"),
+            "trio" if member % 2 else "asyncio", "durable" if self.mode.durable else "memory",
+            str(self.mode.suspicion_s),
         ]  # fmt: skip
         process = await anyio.open_process(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -158,7 +191,13 @@ class Fleet:
             await child.silent.wait()
             status = await process.wait()
             raise Refused(f"member {member} did not start ({status}): {child.errors}")
+        if self.mode.durable:
+            self._ports[member] = child.port  # Where the others look for it.
         return child
+
+    def acts(self) -> list[Path]:
+        """What the members did at the bank."""
+        return [self._directory / str(member) / "acts" for member in range(self.number)]
 
     def standing(self) -> list[Child]:
         """Those in the group, the newest view first."""

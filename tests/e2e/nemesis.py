@@ -1,9 +1,11 @@
 """Real processes under load while a nemesis stops, continues, kills and cuts; then the checkers.
 
-`python -m tests.e2e.nemesis [--runs N] [--seconds S] [--seed N] [--members N] [--cuts HOW]` prints
-a JSON object for each run; the exit status is 1 when an invariant does not hold, when a process
-ends by itself or writes to standard error, or when the members do not come to rest in one view.
-Links can be cut where network namespaces can be made.
+`python -m tests.e2e.nemesis [--runs N] [--seconds S] [--seed N] [--members N] [--cuts HOW]
+[--durable HOW]` prints a JSON object for each run; the exit status is 1 when an invariant does not
+hold, when a transfer is lost or doubled, a read is old, a process ends by itself or writes to
+standard error, or when the members do not come to rest in one view. Links can be cut where network
+namespaces can be made. Members of a durable group are also killed all at once. `alternate` takes
+all four kinds of runs in turn.
 """
 
 import argparse
@@ -15,23 +17,30 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
 from scenarios.checkers import Checkers, Violation
-from scenarios.history import Decided, Installed, read_lines
-from tests.e2e.fleet import Child, Fleet, Refused
+from scenarios.history import Decided, Installed
+from tests.e2e.accounts import check_accounts, check_reads
+from tests.e2e.fleet import Child, Fleet, Mode, Refused
 from tests.support.namespaces import Namespaces, available
+from tests.support.recorded import history_of
 
 MEMBERS = 5
 REST_S = 60.0
 STOP_S = (0.05, 4.0)
 CUT_S = (0.2, 6.0)
 PAUSE_S = (0.1, 0.8)
+ALL_PAUSE_S = (3.0, 8.0)
+MEMORY = Mode()
+PATIENT, IMPATIENT = Mode(durable=True, suspicion_s=3.0), Mode(durable=True)
+HOW = ("no", "yes", "alternate")
 
 
 class Failure(Exception):
@@ -43,13 +52,21 @@ class Report:
     """What a run was like."""
 
     seed: int
+    durable: bool = False
+    suspicion_s: float = 0.0
     stops: int = 0
     kills: int = 0
     cuts: int = 0
+    kills_of_all: int = 0
     joins: int = 0
+    resumed: int = 0
+    """Processes that went on with the group."""
     views: int = 0
     decisions: int = 0
     committed: int = 0
+    transfers: int = 0
+    reads: dict[str, int] = field(default_factory=dict)
+    """By what they began with: a lease, a question to the others, or being a quorum alone."""
     events: int = 0
     rest_s: float = 0.0
 
@@ -65,7 +82,9 @@ class Nemesis:
         """Members that are stopped, killed or cut off at the moment."""
         self._healing = False
         self._began = time.monotonic()
-        self.report = Report(seed)
+        self.report = Report(seed, fleet.mode.durable, fleet.mode.suspicion_s)
+        self.states: list[dict[str, Any]] = []
+        """What each member says of the accounts in the end."""
 
     async def run(self, seconds: float) -> None:
         """Found the group, harm it for so long, let it heal and look at it. Raises Failure."""
@@ -78,6 +97,8 @@ class Nemesis:
                     async with anyio.create_task_group() as harm:
                         for _ in range(2):
                             harm.start_soon(self._harm)
+                        if self._fleet.mode.durable:
+                            harm.start_soon(self._harm_all)
                 await self._heal()
                 before = time.monotonic()
                 await self._all_in(REST_S)
@@ -112,14 +133,18 @@ class Nemesis:
 
     async def _bring_in(self, member: int, child: Child | None, tasks: TaskGroup) -> None:
         sponsors = [c for c in self._fleet.standing() if not c.stopped and c is not child]
-        if not sponsors:
+        if not sponsors and not self._fleet.mode.durable:
             return
         if child is None or child.ended is not None or child.killed or child.died is not None:
             if child is not None:
-                if child.died is not None:
-                    raise Failure(f"member {member} ended by itself: {child.errors}")
-                await child.end()
+                self._look_at(member, child)
+                await child.close()
             child = await self._fleet.start(member, tasks)
+            if child.resumed:
+                self.report.resumed += 1
+                return
+        if child.resumed:
+            return  # It tells of its view or of its end before long.
         sponsor = self._random.choice(sponsors[:2])
         token = await sponsor.do("invite", key=child.key)
         try:
@@ -129,6 +154,12 @@ class Nemesis:
             # It may have been admitted all the same: only a new life can try again.
             await child.end()
             raise
+
+    def _look_at(self, member: int, child: Child) -> None:
+        if child.died is not None:
+            raise Failure(f"member {member} ended by itself: {child.errors}")
+        if "older than" in (child.ended or ""):
+            raise Failure(f"member {member} has forgotten what it said: {child.ended}")
 
     # What is done to them.
 
@@ -179,6 +210,19 @@ class Nemesis:
         self.report.kills += 1
         child.signal(signal.SIGKILL)
         await anyio.sleep(self._random.uniform(0.0, 2.0))
+
+    async def _harm_all(self) -> None:
+        """All at once, whatever they are doing."""
+        while True:
+            await anyio.sleep(self._random.uniform(*ALL_PAUSE_S))
+            self.report.kills_of_all += 1
+            everybody = set(range(self._fleet.number))
+            self._harmed |= everybody
+            for child in self._fleet.lives:
+                if child is not None:
+                    child.signal(signal.SIGKILL)
+            await anyio.sleep(self._random.uniform(0.0, 0.5))
+            self._harmed -= everybody
 
     async def _cut(self, victim: int) -> None:
         assert self._network is not None
@@ -246,8 +290,11 @@ class Nemesis:
                 outcome = await child.do("propose")
                 if outcome != "COMMITTED":
                     raise Failure(f"the last proposal was {outcome}")
+            self.states = [await child.do("state") for child in children]
         except Refused as error:
             raise Failure(f"a member does not come to rest: {error}") from error
+        for member, child in enumerate(children):
+            self._look_at(member, child)
         for child in self._fleet.past:
             if child.died is not None or child.errors:
                 raise Failure(f"a process died ({child.died}) or complained: {child.errors}")
@@ -257,15 +304,14 @@ def check_logs(paths: Iterable[Path], report: Report) -> None:
     """All invariants over the logs of one group. Raises Violation, ValueError."""
     checkers = Checkers()
     decided, views = set(), set()
-    for path in sorted(paths):
-        with path.open(encoding="utf-8") as lines:
-            for _, member, event in read_lines(lines):
-                checkers.observe(member, event)
-                report.events += 1
-                if isinstance(event, Decided) and event.outcome != "unknown":
-                    decided.add((event.index, event.outcome))
-                elif isinstance(event, Installed):
-                    views.add(event.view)
+    for member, events in history_of(sorted(paths)).items():
+        for event in events:
+            checkers.observe(member, event)
+            report.events += 1
+            if isinstance(event, Decided) and event.outcome != "unknown":
+                decided.add((event.index, event.outcome))
+            elif isinstance(event, Installed):
+                views.add(event.view)
     checkers.settle()
     report.decisions = len(decided)
     report.committed = sum(outcome == "committed" for _, outcome in decided)
@@ -278,18 +324,24 @@ async def haunt(
     directory: Path,
     network: Namespaces | None = None,
     members: int = MEMBERS,
+    mode: Mode = MEMORY,
 ) -> Report:
     """One run in an empty directory. Raises Failure, Violation."""
-    fleet = Fleet(members, directory, network)
+    fleet = Fleet(members, directory, network, mode)
     nemesis = Nemesis(seed, fleet, network)
+    report = nemesis.report
     await nemesis.run(seconds)
-    check_logs(fleet.logs.iterdir(), nemesis.report)
-    return nemesis.report
+    check_logs(fleet.logs.iterdir(), report)
+    report.transfers = check_accounts(fleet.acts(), nemesis.states)
+    report.reads = check_reads(fleet.acts())
+    return report
 
 
-def _one(seed: int, parsed: argparse.Namespace, cuts: bool) -> bool:
+def _one(seed: int, parsed: argparse.Namespace, cuts: bool, mode: Mode) -> bool:
     directory = tempfile.mkdtemp(prefix="quorate-nemesis-")
-    run = partial(haunt, seed, parsed.seconds, Path(directory), members=parsed.members)
+    run = partial(
+        haunt, seed, parsed.seconds, Path(directory), members=parsed.members, mode=mode
+    )
     why = None
     row: dict[str, object] = {"seed": seed}
     try:
@@ -315,7 +367,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--members", type=int, default=MEMBERS)
-    parser.add_argument("--cuts", choices=("no", "yes", "alternate"), default="no")
+    parser.add_argument("--cuts", choices=HOW, default="no")
+    parser.add_argument("--durable", choices=HOW, default="no")
     parsed = parser.parse_args()
     can_cut = parsed.cuts != "no" and available()
     if parsed.cuts == "yes" and not can_cut:
@@ -325,7 +378,10 @@ def main() -> int:
     fine = True
     for run in range(parsed.runs):
         cuts = can_cut and (parsed.cuts == "yes" or run % 2 == 1)
-        fine = _one(parsed.seed + run, parsed, cuts) and fine
+        durable = parsed.durable == "yes" or (parsed.durable == "alternate" and run // 2 % 2 == 1)
+        # Every other pair of durable runs is too impatient to wait for a process to start.
+        mode = (IMPATIENT if run // 4 % 2 else PATIENT) if durable else MEMORY
+        fine = _one(parsed.seed + run, parsed, cuts, mode) and fine
     return 0 if fine else 1
 
 

@@ -99,7 +99,7 @@ async def test_a_blob_that_nobody_has_is_a_reason_to_reject(
         with anyio.fail_after(PATIENCE_S):
             decision = await groups[0].propose("work", "report", blobs=[ref])
         assert decision.outcome is Outcome.REJECTED
-        assert decision.reasons[nodes[1].key] == "could not get the blob: BlobUnavailable"
+        assert decision.reasons[nodes[1].key] == "could not get the blob: nobody gave all of it"
         assert "no source holds any of it" in caplog.text
 
 
@@ -125,7 +125,7 @@ async def test_a_full_disk_is_a_reason_to_reject_and_the_next_time_it_goes_on(
         with anyio.fail_after(PATIENCE_S), file_size_limit(1 << 20):
             decision = await groups[0].propose("work", "report", blobs=[ref])
         assert decision.outcome is Outcome.REJECTED
-        assert decision.reasons[nodes[1].key] == "could not get the blob: BlobDiskFull"
+        assert decision.reasons[nodes[1].key] == "could not get the blob: no room on the disk"
         assert "no room on the disk" in caplog.text
         with anyio.fail_after(PATIENCE_S):
             decision = await groups[0].propose("work", "report", blobs=[ref])

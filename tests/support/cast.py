@@ -5,7 +5,7 @@ from typing import Any
 
 from consensus.core.config import GroupConfig
 from consensus.core.outputs import Decided, Installed, Output, VoteWanted
-from consensus.core.types import Content, Decision, Member, Proposal, Vote
+from consensus.core.types import Content, Decision, Member, Outcome, Proposal, Vote
 from consensus.core.view import View
 from consensus.machine import Machine, MachineConfig
 from consensus.slot import GroupEvent, PairEvent
@@ -16,6 +16,8 @@ from transport.core.types import Address, Transmit
 
 NUMBER = 7
 LIMIT_S = 60.0
+ATTEMPT_S = 10.0
+ATTEMPTS = 4
 Judge = Callable[[Proposal], Vote]
 
 
@@ -131,16 +133,20 @@ class Cast:
         return all(view is not None and set(view.members) == members for view in views)
 
     def connect(self, one: str, other: str) -> None:
-        """Have a presence, known to both."""
-        self.do(one, lambda m, now: m.connect(self.key(other), now, 10.0))
-        self.until(
-            lambda: (
-                self.machine(one).contacts.lives.get(self.key(other))
-                == self.member(other).incarnation
-                and self.machine(other).contacts.lives.get(self.key(one))
-                == self.member(one).incarnation
+        """Have a presence, known to both. As a user would, it is tried again when it fails."""
+
+        def known() -> bool:
+            pairs = ((one, other), (other, one))
+            return all(
+                self.machine(x).contacts.lives.get(self.key(y)) == self.member(y).incarnation
+                for x, y in pairs
             )
-        )
+
+        for _ in range(ATTEMPTS):
+            self.do(one, lambda m, now: m.connect(self.key(other), now, ATTEMPT_S))
+            if self.world.run(known, limit_s=ATTEMPT_S + 1.0):
+                return
+        raise AssertionError(f"no presence of {one} and {other} in {ATTEMPTS} attempts")
 
     def admit(self, sponsor: str, joiner: str, number: int = NUMBER) -> int:
         """Begin an admission; returns the sponsor's ticket."""
@@ -157,9 +163,23 @@ class Cast:
         first = names[0]
         self.do(first, lambda m, now: m.found(number, GroupConfig(), now))
         for count in range(2, len(names) + 1):
-            self.admit(first, names[count - 1], number)
             here = names[:count]
-            self.until(lambda here=here: self.in_view(here, number))  # type: ignore[misc]
+            for _ in range(ATTEMPTS):
+                ticket = self.admit(first, here[-1], number)
+                self.until(
+                    lambda here=here, ticket=ticket: (  # type: ignore[misc]
+                        self.in_view(here, number) or self.refused(first, ticket, number)
+                    )
+                )
+                if self.in_view(here, number):
+                    break
+            else:
+                raise AssertionError(f"{here[-1]} was refused {ATTEMPTS} times")
+
+    def refused(self, sponsor: str, ticket: int, number: int = NUMBER) -> bool:
+        """A member could not reach the joiner in time: over a bad link that is an answer."""
+        decision = self.outcome(sponsor, ticket, number)
+        return decision is not None and decision.outcome is not Outcome.COMMITTED
 
     def propose(self, name: str, body: bytes, number: int = NUMBER) -> int:
         """Returns the ticket."""

@@ -127,7 +127,7 @@ class Admitted:
             message_cid,
             bulk_cid,
             incarnation,
-            round(now * 1e6),
+            round((now + self._config.clock_origin_s) * 1e6),
             held,
             b"",
             self._config.lists,

@@ -1,4 +1,4 @@
-"""The responder"s side of a meeting: an admitted P3, the reply its P4 carries, confirmation.
+"""The responder's side of a meeting: an admitted P3, the reply its P4 carries, confirmation.
 
 Nothing a P3 says replaces anything until a datagram has opened under the keys that follow from it.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transport.core import frames
+from transport.core import frames, initiating
 from transport.core.admitted import Admitted
 from transport.core.errors import WireError
 from transport.core.events import (
@@ -65,6 +65,7 @@ def admit(table: Table, relation: Relation, admitted: Admitted, now: float) -> N
         lane_id, known, offset = lane_open_untrusted(admitted.first_data)
     except WireError:
         return
+    initiating.met(table, relation)
     other_life = is_other_life(relation, admitted.incarnation, lane_id)
     lane, held = relation.lane, b""
     if other_life and (relation.current is not None or relation.unconfirmed):
@@ -84,7 +85,8 @@ def admit(table: Table, relation: Relation, admitted: Admitted, now: float) -> N
     if held or stale:
         return  # if stale, P4 tells the peer that it speaks of a life of ours that is over
     report_up(table, relation, admitted.address, initiator=False)
-    relation.take_first_data_untrusted(admitted.first_data, offset, now)
+    if not relation.take_first_data_untrusted(admitted.first_data, offset, now):
+        relation.admission.deadline = now  # nobody will reply to it
 
 
 def accept_due(table: Table, relation: Relation, now: float) -> None:
@@ -137,7 +139,7 @@ def _accept(table: Table, relation: Relation, now: float) -> None:
     if len(relation.unconfirmed) > _UNCONFIRMED_PER_PEER_MAX:
         relation.discard(relation.unconfirmed[0])
     if established.rtt_s is not None:
-        relation.rtt.sample(established.rtt_s)
+        relation.rtt.guess(established.rtt_s)
     table.out.append(Transmit(established.datagram, admitted.address))
     if pushed_out is not None:
         pushed_out.relation.lapse(pushed_out, now)

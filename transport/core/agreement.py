@@ -71,6 +71,9 @@ class HandshakeConfig:
     """What makes Unix time of `now`; clues need it, within a minute."""
     anonymous: bool = False
     """Whether the responder serves initiators that keep their name to themselves."""
+    clock_origin_s: float = 0.0
+    """Added to `now` in what is sealed. `Peers` draws it: one clock shown to several peers would
+    link the pseudonyms of one machine."""
 
     def __post_init__(self) -> None:
         if len(self.groups) > GROUPS_MAX:

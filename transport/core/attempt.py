@@ -8,11 +8,13 @@ from transport.core.agreement import Established
 from transport.core.config import TransportConfig
 from transport.core.errors import LocalError
 from transport.core.initiator import Initiator
-from transport.core.transient import KnownTransient
 from transport.core.types import Address, RandomBytes, Transmit
 from transport.core.wire import ACCEPT_PREFIX, PREFIX_SIZE
 
-__all__ = ["Attempt"]
+__all__ = ["AtOnce", "Attempt"]
+
+AtOnce = Callable[[Initiator, bytes, float], bytes]
+"""Makes a P3 that needs no P2, of first data and the time; raises `LocalError` where it cannot."""
 
 _WORK_HASHES = 16_384  # of a puzzle at a time: some 16 ms, so that other peers are served between
 _SPARE_AFTER = 2  # P3s without an answer before a spare challenge is tried
@@ -27,10 +29,10 @@ class Attempt:
     """
 
     __slots__ = (
+        "_at_once",
         "_begin_anew",
         "_config",
         "_initiate",
-        "_known",
         "_random",
         "_spares",
         "_tries",
@@ -42,6 +44,7 @@ class Attempt:
         "initiator",
         "message_cid",
         "next_at",
+        "probe",
         "solving",
         "started_at",
         "targets",
@@ -58,10 +61,10 @@ class Attempt:
         bulk_cid: bytes,
         now: float,
         deadline: float,
-        known: KnownTransient | None = None,
+        at_once: AtOnce | None = None,
     ) -> None:
-        """`begin` makes an initiator with these connection ids; a 0-RTT that gets no answer needs
-        a second one. `known`: the peer's transient, learned before; then P3 leaves at once.
+        """`begin` makes an initiator with these connection ids; a P3 sent `at_once` that gets no
+        answer needs a second one.
         """
         self._begin_anew = begin
         self.initiator = begin()
@@ -74,6 +77,8 @@ class Attempt:
         self.deadline = deadline
         self.echo = b""
         """By which its answers are found in the table; "" before the first datagram."""
+        self.probe = b""
+        """What the other side of a meeting sends; b"" in any other attempt."""
         self.next_at = now
         self.first_data: bytes | None = None
         """What P3 carries; the same in every P3 of this attempt."""
@@ -82,7 +87,7 @@ class Attempt:
         self._spares: list[Address] = []
         self.solving = False
         self._initiate = b""
-        self._known = known
+        self._at_once = at_once
         self._tries = 0
         self.add(addresses)
 
@@ -122,12 +127,12 @@ class Attempt:
         if self._initiate and self._tries >= _SPARE_AFTER and self.initiator.ready:
             self._begin(first_data, now)
             return
-        if self._known is not None:
+        if self._at_once is not None:
             if not self._initiate:
-                self._begin_known(self._known, first_data, now)
+                self._begin_at_once(self._at_once, first_data, now)
             elif self._tries >= _SPARE_AFTER:
                 # Neither P4 nor a P2 that defers it: begin as with a stranger.
-                self._known = None
+                self._at_once = None
                 self.initiator = self._begin_anew()
                 self._initiate = b""
                 self._tries = 0
@@ -138,15 +143,15 @@ class Attempt:
         hello = self.initiator.hello(now)
         out.extend(Transmit(hello, address) for address in self.addresses)
 
-    def _begin_known(
-        self, known: KnownTransient, first_data: Callable[[], bytes], now: float
+    def _begin_at_once(
+        self, at_once: AtOnce, first_data: Callable[[], bytes], now: float
     ) -> None:
         """P3 without P1 and P2, to every candidate: only the peer can open it, and only once."""
         self.first_data = first_data()
         try:
-            self._initiate = self.initiator.initiate_known(known, self.first_data, now)
+            self._initiate = at_once(self.initiator, self.first_data, now)
         except LocalError:
-            self._known = None
+            self._at_once = None
             self.initiator = self._begin_anew()  # too old meanwhile, or of another handshake
             return
         self.targets = tuple(self.addresses)
@@ -154,7 +159,7 @@ class Attempt:
     def _begin(self, first_data: Callable[[], bytes], now: float) -> None:
         if self.first_data is None:
             self.first_data = first_data()
-        self._known = None
+        self._at_once = None
         self.initiator.start(self.first_data, now)
         # Of several spares the initiator takes the cheapest and does not say whose it was; the
         # cookie is good at one of these addresses and costs the others one hash.

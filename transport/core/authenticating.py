@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import NamedTuple
 
 from transport.core.admitted import Admitted
 from transport.core.agreement import HandshakeConfig, agree_untrusted
-from transport.core.constants import KEY_SIZE
 from transport.core.errors import WireError
-from transport.core.exchange import USE_ACCEPT, USE_TICKET, answer_nn, begin_kx, prologue
+from transport.core.exchange import (
+    USE_ACCEPT,
+    USE_TICKET,
+    anonymous_handle,
+    answer_nn,
+    begin_kx,
+    prologue,
+)
 from transport.core.invitation import Invitation
 from transport.core.keys import Identity, key_of_static_untrusted, static_of_key_untrusted
 from transport.core.noise import HandshakeState
@@ -18,8 +23,6 @@ from transport.core.transient import Burnt, Transient, seconds
 from transport.core.types import Address, RandomBytes
 from transport.core.variants import Variant
 from transport.core.wire import NN_SIZE, TICKET_HEADER_SIZE, Sealed, decode_sealed_untrusted
-
-_ANONYMOUS_LABEL = b"quorate anonymous"
 
 
 class Waiting(NamedTuple):
@@ -176,8 +179,7 @@ class Authenticator:
         """The peer's name; for one that gives none, a handle no key can have."""
         if static is not None:
             return key_of_static_untrusted(static)
-        handle = blake2b(_ANONYMOUS_LABEL + handshake_hash, digest_size=KEY_SIZE).digest()
-        return handle[:-1] + bytes([handle[-1] | 0x80])
+        return anonymous_handle(handshake_hash)
 
     def __repr__(self) -> str:
         return f"Authenticator({self._identity!r})"

@@ -152,7 +152,7 @@ class Drafter:
         sealed = Sealed(
             *self._cids,
             self._incarnation,
-            round(now * 1e6),
+            round((now + self._config.clock_origin_s) * 1e6),
             held,
             self.refusal_hash,
             self._config.lists,

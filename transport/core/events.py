@@ -233,6 +233,9 @@ class PeerStatus:
     address: Address | None
     rtt_s: float | None
     """Smoothed round trip; None before the first measurement."""
+    clock_offset_s: float | None
+    """The peer's `Peers.clock` minus this side's `now`, as the handshake measured it; None where it
+    could not."""
     silent: bool
     relayed: bool
     """It is reached by way of a relay only."""

@@ -22,6 +22,7 @@ _PROLOGUE_LABELS = {
     HANDSHAKE_2: b"quorate first contact 2",
 }
 _NN_LABEL = b"quorate second half"
+_ANONYMOUS_LABEL = b"quorate anonymous"
 
 MODE_CHALLENGED = FIRST_CONTACT.mode
 """P3 answers a P2."""
@@ -47,6 +48,13 @@ def prologue(mode: int, handshake: int, hello_hash: bytes, offer: bytes, header:
         raise WireError("no such handshake")
     fixed = label + bytes((mode, VERSION, handshake))
     return blake2b(fixed + hello_hash + offer + header, digest_size=HASH_SIZE).digest()
+
+
+def anonymous_handle(handshake_hash: bytes) -> bytes:
+    """What an initiator without a name is called: the second run's hash after its message 1 makes
+    it, and bit 255 is set, which no name has."""
+    handle = blake2b(_ANONYMOUS_LABEL + handshake_hash, digest_size=KEY_SIZE).digest()
+    return handle[:-1] + bytes([handle[-1] | 0x80])
 
 
 def context_hash(context: bytes) -> bytes:

@@ -33,6 +33,7 @@ __all__ = [
     "REKEY_SECOND",
     "RELAY",
     "RELAYED",
+    "TICKET",
     "challenge",
     "close",
     "control_untrusted",
@@ -44,6 +45,7 @@ __all__ = [
     "rekey",
     "relay",
     "relayed",
+    "ticket",
 ]
 
 PADDING: Final = 0x00
@@ -70,6 +72,8 @@ REKEY_SECOND: Final = 0x0A
 """size (2), message 2 of a rekeying."""
 RELAYED: Final = 0x0B
 """key (32), then a sealed datagram to the payload's end: it came from the peer of that key."""
+TICKET: Final = 0x0C
+"""A ticket of the sender's, for its receiver (`transport.core.invitation`)."""
 MESSAGE: Final = 0x10
 """A message of the presence: `transport.core.message`."""
 MESSAGE_ACK: Final = 0x11
@@ -80,6 +84,7 @@ LANE_ACK: Final = 0x50
 """0x50 | flags: an acknowledgement without a packet."""
 LANE_KIND_MASK: Final = 0xF8
 
+TICKET_SIZE: Final = 53
 _U16 = Struct(">BH")
 _U32 = Struct(">BI")
 _U64 = Struct(">BQ")
@@ -136,10 +141,16 @@ def relayed(key: bytes, datagram: bytes) -> bytes:
     return b"%c%b%b" % (RELAYED, key, datagram)
 
 
+def ticket(encoded: bytes) -> bytes:
+    """Lets the receiver in once, with one round trip."""
+    return b"%c%b" % (TICKET, encoded)
+
+
 def control_untrusted(payload: bytes, offset: int) -> tuple[int, int, int, int]:
     """Decode the frame at `offset` that is not a lane's: kind, two values, where the next begins.
 
-    The values of a rekeying's message, and of a relay's datagram, are where it begins and ends.
+    The values of a rekeying's message, a relay's datagram and a ticket are where it begins and
+    ends.
     An unknown kind is returned as `PADDING` that ends the payload. Raises `WireError` if the frame
     is cut short.
     """
@@ -159,6 +170,11 @@ def control_untrusted(payload: bytes, offset: int) -> tuple[int, int, int, int]:
             if start > len(payload):
                 raise WireError("a relay's frame is cut short")
             return kind, start, len(payload), len(payload)
+        if kind == TICKET:
+            start, end = offset + 1, offset + 1 + TICKET_SIZE
+            if end > len(payload):
+                raise WireError("a ticket is cut short")
+            return kind, start, end, end
         if kind == REKEY_ASK:
             return kind, 0, 0, offset + 1
         if kind in (REKEY_FIRST, REKEY_SECOND):

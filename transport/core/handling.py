@@ -56,6 +56,9 @@ def take_frames_untrusted(
             elif kind in _RELAYING:
                 if address is not None:  # nothing is relayed twice
                     _relay(table, relation, kind, payload, value, now)
+            elif kind == frames.TICKET:
+                ticket = payload[value:stop]
+                table.take_ticket_untrusted(relation.peer, presence.handshake_hash, ticket, now)
             elif kind == frames.CHALLENGE:
                 if not challenged and address is not None:
                     challenged = True

@@ -1,15 +1,16 @@
-"""The initiator"s side of a meeting: an attempt, from P1 to the presence its P4 makes."""
+"""The initiator's side of a meeting: an attempt, from P1 to the presence its P4 makes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from transport.core import frames, handling
 from transport.core.agreement import Established
 from transport.core.attempt import Attempt
-from transport.core.constants import FIRST_DATA_SIZE_MAX
-from transport.core.errors import WireError
+from transport.core.constants import FIRST_DATA_SIZE_MAX, KEY_SIZE
+from transport.core.errors import LocalError, WireError
 from transport.core.events import (
     ConnectFailed,
     Heard,
@@ -23,35 +24,36 @@ from transport.core.meeting import (
     lane_open_untrusted,
     promote,
 )
+from transport.core.opening import MeetingAttempt
 from transport.core.presence import Presence
-from transport.core.table import Table
+from transport.core.responder import Responder
+from transport.core.simultaneous import SimultaneousOpen
+from transport.core.table import Mask, Table
 from transport.core.types import Address
 
 if TYPE_CHECKING:
     from transport.core.relation import Relation
 
-__all__ = ["attempt_datagram_untrusted", "attempt_failed", "begin_attempt", "flush_attempt"]
+__all__ = [
+    "attempt_datagram_untrusted",
+    "attempt_failed",
+    "begin_attempt",
+    "begin_meeting",
+    "draw_alias",
+    "flush_attempt",
+    "met",
+    "probe_untrusted",
+]
 
 
 def begin_attempt(
     table: Table, relation: Relation, addresses: Sequence[Address], now: float, deadline: float
 ) -> None:
-    """Try to reach the peer. Raises `LocalError` for a key that is none, or this node's own."""
-    message_cid, bulk_cid = table.draw_cids()
-
-    def begin() -> Initiator:
-        return Initiator(
-            table.identity,
-            relation.peer,
-            table.config.handshake,
-            table.random,
-            message_cid=message_cid,
-            bulk_cid=bulk_cid,
-            incarnation=table.incarnation,
-        )
-
+    """Try to reach the peer. Raises `LocalError` for a key that is none, or this node's own, and
+    for too many attempts at once."""
+    message_cid, bulk_cid = _drawn(table)
     relation.attempt = Attempt(
-        begin,
+        _beginner(table, relation, message_cid, bulk_cid),
         addresses,
         table.config,
         table.random,
@@ -59,9 +61,119 @@ def begin_attempt(
         bulk_cid=bulk_cid,
         now=now,
         deadline=deadline,
-        known=table.known_transient(relation.peer, now),
+        at_once=table.at_once(relation.peer, now),
     )
     table.attempts += 1
+
+
+def _drawn(table: Table) -> tuple[bytes, bytes]:
+    if table.attempts >= table.config.attempts_max:
+        raise LocalError("too many attempts at once")
+    return table.draw_cids()
+
+
+def _beginner(
+    table: Table, relation: Relation, message_cid: bytes, bulk_cid: bytes
+) -> Callable[[], Initiator]:
+    config, incarnation = table.config.handshake, table.incarnation
+    mask = table.masks.get(relation.peer)
+    if mask is not None:
+        # Nothing in it may be the same as in any other handshake of this node's.
+        config = replace(config, clock_origin_s=table.draw_clock_origin_s())
+        incarnation = int.from_bytes(table.random(8), "big")
+
+    def begin() -> Initiator:
+        return Initiator(
+            table.identity,
+            relation.peer if mask is None else mask.peer,
+            config,
+            table.random,
+            message_cid=message_cid,
+            bulk_cid=bulk_cid,
+            incarnation=incarnation,
+            anonymous=mask is not None,
+        )
+
+    return begin
+
+
+def draw_alias(table: Table, peer: bytes) -> bytes:
+    """A name for a relation in which this node does not tell its own: 32 bytes that are no key."""
+    while True:
+        drawn = table.random(KEY_SIZE)
+        alias = drawn[:-1] + bytes((drawn[-1] | 0x80,))
+        if alias not in table.relations:
+            table.masks[alias] = Mask(peer, b"")
+            return alias
+
+
+def begin_meeting(
+    table: Table,
+    responder: Responder,
+    relation: Relation,
+    token: bytes,
+    records: tuple[bytes, bytes],
+    addresses: Sequence[Address],
+    rtt_s: float,
+    now: float,
+    deadline: float,
+) -> None:
+    """Open at the same time as the peer; `records` are this node's and the peer's. Takes the place
+    of an attempt under way. Raises `LocalError`, `WireError` as `SimultaneousOpen` does."""
+    message_cid, bulk_cid = _drawn(table)
+    begin = _beginner(table, relation, message_cid, bulk_cid)
+    opening = SimultaneousOpen(
+        table.identity,
+        responder,
+        relation.peer,
+        table.config.handshake,
+        table.random,
+        token=token,
+        own_record=records[0],
+        peer_record=records[1],
+        addresses=list(addresses),
+        rtt_s=rtt_s,
+        message_cid=message_cid,
+        bulk_cid=bulk_cid,
+        incarnation=table.incarnation,
+        first_data=b"",
+        now=now,
+    )
+    if relation.attempt is not None:
+        deadline = max(deadline, relation.attempt.deadline)
+        _end_attempt(table, relation)
+    attempt = MeetingAttempt(
+        begin,
+        opening,
+        addresses,
+        table.config,
+        table.random,
+        message_cid=message_cid,
+        bulk_cid=bulk_cid,
+        now=now,
+        deadline=deadline,
+    )
+    relation.attempt = attempt
+    table.by_probe[attempt.probe] = relation
+    table.attempts += 1
+
+
+def probe_untrusted(table: Table, data: bytes, address: Address, now: float) -> None:
+    """Take a probe; whose it is, its 20 bytes say. Raises nothing."""
+    relation = table.by_probe.get(data)
+    attempt = relation.attempt if relation is not None else None
+    if relation is not None and isinstance(attempt, MeetingAttempt):
+        attempt.probed(data, address, lambda: _first_data(relation, now), now, table.out)
+        _register_echo(table, relation)
+        table.mark(relation)
+
+
+def met(table: Table, relation: Relation) -> None:
+    """A P3 of the peer's was admitted: if it was expected in a meeting, that has come about."""
+    attempt = relation.attempt
+    if isinstance(attempt, MeetingAttempt) and attempt.responding:
+        attempt.admitted()
+        _end_attempt(table, relation)
 
 
 def flush_attempt(table: Table, relation: Relation, now: float) -> None:
@@ -110,6 +222,7 @@ def attempt_failed(table: Table, relation: Relation, reason: int) -> None:
 def _end_attempt(table: Table, relation: Relation) -> None:
     if relation.attempt is not None:
         table.by_echo.pop(relation.attempt.echo, None)
+        table.by_probe.pop(relation.attempt.probe, None)
         relation.attempt = None
         table.attempts -= 1
 
@@ -145,6 +258,8 @@ def _established(
 ) -> None:
     if attempt.initiator.learned is not None:
         table.learn_transient(attempt.initiator.learned)
+    if attempt.initiator.handle:
+        table.masks[relation.peer] = Mask(established.peer, attempt.initiator.handle)
     if is_other_life(relation, established.incarnation, lane_id):
         begin_anew(table, relation, relation.new_lane(), now)
     bind(table, relation, established.incarnation, lane_id)
@@ -162,7 +277,7 @@ def _established(
     )
     table.by_cid[presence.message_cid] = presence
     if established.rtt_s is not None:
-        relation.rtt.sample(established.rtt_s)
+        relation.rtt.guess(established.rtt_s)
     if relation.liveness.heard(now):
         table.events.append(Heard(relation.peer, established.incarnation))
     promote(table, relation, presence, now)

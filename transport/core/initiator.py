@@ -30,7 +30,7 @@ from transport.core.constants import (
 )
 from transport.core.drafting import Drafter
 from transport.core.errors import LocalError, WireError
-from transport.core.exchange import prologue
+from transport.core.exchange import anonymous_handle, prologue
 from transport.core.invitation import Invitation
 from transport.core.keys import Identity, equal, static_of_key_untrusted
 from transport.core.noise import HandshakeState
@@ -61,9 +61,6 @@ from transport.core.wire import (
     encode_header,
     without_hint,
 )
-
-_TICKS_MASK = 2**32 - 1
-_HELD_TICKS_MAX = 2**32 - 1
 
 
 class _Candidate(NamedTuple):
@@ -160,6 +157,8 @@ class Initiator:
         self._work_left = config.puzzle_work_max
         self.learned: KnownTransient | None = None
         """Once P4 has come: what makes 0-RTT possible for the next four minutes."""
+        self.handle = b""
+        """By then too: what the responder calls an initiator that gave it no name."""
 
     # --- P1 -----------------------------------------------------------------------------------
 
@@ -304,7 +303,7 @@ class Initiator:
             challenge.cookie,
         )
         bound = prologue(variant.mode, challenge.choice, self._hello_hash, offer, header)
-        held = min(_HELD_TICKS_MAX, ticks(max(0.0, now - received_at)))
+        held = ticks(max(0.0, now - received_at))
         psk = self._group.psk if self._group else None
         body, state = self._drafter.seal(variant, part.transient, bound, psk, first_data, held, now)
         datagram = header + NO_SOLUTION + body
@@ -429,6 +428,8 @@ class Initiator:
         offset_s = ((answered_at - held_s - sent.at) + (answered_at - now)) / 2
         self._course.take(On.ACCEPT)
         self.learned = sent.known
+        if self._variant is ANONYMOUS:
+            self.handle = anonymous_handle(sent.state.hash)
         self._sent.clear()
         self._candidates.clear()
         return Established(

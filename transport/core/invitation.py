@@ -29,6 +29,7 @@ from transport.core.constants import (
     MEETING_TOKEN_SIZE,
 )
 from transport.core.errors import LocalError, WireError
+from transport.core.frames import TICKET_SIZE
 from transport.core.keys import equal
 from transport.core.types import RandomBytes
 from transport.core.variants import MET, TICKET, VOUCHED, Variant
@@ -40,6 +41,7 @@ _ENCODED = struct.Struct(f">B{INVITATION_ID_SIZE}s{KEY_SIZE}sI")
 _KINDS = {1: TICKET, 2: VOUCHED}
 _NUMBERS = {variant: number for number, variant in _KINDS.items()}
 ENCODED_SIZE = _ENCODED.size
+assert ENCODED_SIZE == TICKET_SIZE
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,7 +278,10 @@ class LaneSender:
             self._rtt.sample(now - newest.sent_at, delay_s)
         if newest.serial > self._acked_serial:
             self._acked_serial = newest.serial
-        self._backoff = 0
+        if self._rtt.measured:
+            # Until then a backed-off timer stays (RFC 6298 section 3): it may be the path's length
+            # and not loss that made it fire.
+            self._backoff = 0
         if self._limited:
             self._grow(count)
         if in_flight:

@@ -155,7 +155,8 @@ def send(
         raise LaneFull("too many messages to this peer wait")
     mail.next_number = number + 1
     lane = relation.lane
-    name = name_of(table.identity.key, relation.peer, (lane.id, lane.peer_id), number, message)
+    own, peer = table.names(relation.peer)
+    name = name_of(own, peer, (lane.id, lane.peer_id), number, message)
     deadline = None if timeout_s is None else now + timeout_s
     reply_deadline = None if reply_timeout_s is None else now + reply_timeout_s
     delivery = Delivery(relation.peer, name, deadline, reply_deadline)
@@ -208,7 +209,8 @@ def receive_untrusted(
     if mail.ack_at is None:
         mail.ack_at = now + table.config.ack_delay_s
     lanes = (lane.peer_id, lane.id)
-    name = name_of(relation.peer, table.identity.key, lanes, number, message)
+    own, peer = table.names(relation.peer)
+    name = name_of(peer, own, lanes, number, message)
     mail.received.add(number, name)
     relation.active_at = now
     table.events.append(MessageReceived(relation.peer, presence.incarnation, name, message))

@@ -15,10 +15,12 @@ from transport.core.config import TransportConfig
 from transport.core.constants import CID_SIZE, KEY_SIZE, PAYLOAD_SIZE_MAX
 from transport.core.errors import LocalError, UnknownPeer
 from transport.core.events import APPLICATION_REASON_MAX, Event, PeerStatus, Reason
+from transport.core.introductions import Introductions
 from transport.core.keys import Identity
 from transport.core.message import Delivery, Message
 from transport.core.relation import Relation
 from transport.core.responder import Reply, Responder
+from transport.core.simultaneous import PROBE_PREFIX
 from transport.core.table import Table
 from transport.core.types import Address, RandomBytes, Transmit
 from transport.core.wire import echo_of_untrusted, is_handshake
@@ -44,7 +46,9 @@ class Peers:
         if incarnation >> 64:
             raise LocalError("an incarnation has 64 bits")
         self._table = Table(identity, config, random, incarnation)
-        self._responder = Responder(identity, config.handshake, random, now)
+        self._responder = Responder(identity, self._table.config.handshake, random, now)
+        self.introductions = Introductions(self._table, self._responder, self._relation)
+        """Records, tickets and meetings: handshakes without a cookie."""
         self._responder_at = self._responder.next_timeout()
         self._now = now
 
@@ -162,14 +166,32 @@ class Peers:
             attempt.deadline = max(attempt.deadline, now + timeout_s)
             attempt.next_at = now
         elif anew or relation.current is None or relation.liveness.silent_at is not None:
+            if peer in table.masks and relation.incarnation is not None:
+                raise LocalError("a presence without a name is not had a second time")
             try:
-                if table.attempts >= table.config.attempts_max:
-                    raise LocalError("too many attempts at once")
                 initiating.begin_attempt(table, relation, addresses, now, now + timeout_s)
             except LocalError:
                 relation.drop_if_unused()
                 raise
         table.mark(relation)
+
+    def connect_anonymously(
+        self, peer: bytes, addresses: Sequence[Address], now: float, timeout_s: float = 5.0
+    ) -> bytes:
+        """As `connect`, without telling the peer who this is, where it allows that.
+
+        Returns the alias by which the peer goes in everything that is said of this presence; under
+        the peer's own key there may be another one, and nothing links the two. Nobody can come
+        back to it once it is down. Raises as `connect` does, and in a closed group.
+        """
+        self._now = now
+        alias = initiating.draw_alias(self._table, peer)
+        try:
+            self.connect(alias, addresses, now, timeout_s)
+        except LocalError:
+            self._table.masks.pop(alias, None)
+            raise
+        return alias
 
     def send(self, peer: bytes, group: int, entry: bytes, now: float) -> None:
         """Queue an entry; it leaves with the next `poll_transmits` if the window allows.
@@ -291,6 +313,11 @@ class Peers:
             relation.kept = False
             self._close(relation, Reason.FORGOTTEN, self._now)
 
+    def clock(self, now: float) -> float:
+        """This node's time as it is shown to peers, in seconds from a random origin: what they
+        compare by `PeerStatus.clock_offset_s`."""
+        return now + self._table.config.handshake.clock_origin_s
+
     def status(self, peer: bytes) -> PeerStatus | None:
         """A snapshot of the peer; None if nothing is known of it."""
         relation = self._table.relations.get(peer)
@@ -303,6 +330,7 @@ class Peers:
             incarnation=relation.incarnation,
             address=current.address if current is not None else None,
             rtt_s=relation.rtt.smoothed_s,
+            clock_offset_s=current.clock_offset_s if current is not None else None,
             relayed=relation.detour is not None and relation.detour.cut,
             silent=relation.liveness.silent_at is not None,
             backlog_bytes=sender.backlog_bytes if sender is not None else 0,
@@ -341,6 +369,9 @@ class Peers:
                 initiating.attempt_datagram_untrusted(table, relation, data, address, now)
                 if not relation.dropped:
                     table.mark(relation)
+            return
+        if data.startswith(PROBE_PREFIX):
+            initiating.probe_untrusted(table, data, address, now)
             return
         crowded = table.crowded
         result = self._responder.receive_untrusted(data, address, now, crowded=crowded)

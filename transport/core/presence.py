@@ -73,6 +73,7 @@ class Presence:
         "bulk_at",
         "bulk_datagrams",
         "bulk_told",
+        "clock_offset_s",
         "closed_reason",
         "confirmed",
         "control",
@@ -141,6 +142,7 @@ class Presence:
             )
         )
         self.suite = established.suite
+        self.clock_offset_s = established.clock_offset_s
         self.relation = relation
         self.incarnation = established.incarnation
         self.initiator = initiator

@@ -167,14 +167,16 @@ class Relation:
         if broken:
             handling.broken(self, presence, now)
 
-    def take_first_data_untrusted(self, data: bytes, offset: int, now: float) -> None:
+    def take_first_data_untrusted(self, data: bytes, offset: int, now: float) -> bool:
         """Act on the lane packet in a P3's first data; nothing else counts there.
+
+        Whether it brought anything that may be answered.
 
         Malformed entries are dropped with everything behind them: there are no keys yet to tell
         the peer, and its lane will not get far under those that follow.
         """
         if offset >= len(data) or data[offset] & LANE_KIND_MASK != LANE:
-            return
+            return False
         entries: list[tuple[int, bytes]] = []
         with suppress(WireError):
             self.lane.receive_packet_untrusted(data, offset, now, entries)
@@ -182,6 +184,7 @@ class Relation:
             assert self.incarnation is not None
             self.active_at = now
             self.table.events.append(EntriesReceived(self.peer, self.incarnation, entries))
+        return bool(entries)
 
     # -- sending
 
@@ -356,3 +359,4 @@ class Relation:
         self.forget_lane()
         self.dropped = True
         self.table.relations.pop(self.peer, None)
+        self.table.masks.pop(self.peer, None)

@@ -159,7 +159,7 @@ def _renewed(
         bulk_cid=their_bulk_cid,
         keys=rekeyed.keys,
         rtt_s=None,
-        clock_offset_s=None,
+        clock_offset_s=old.clock_offset_s,
     )
     new = Presence(
         established,

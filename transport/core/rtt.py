@@ -17,7 +17,9 @@ class RoundTrip:
     (RFC 9002 section 5.3), so that a peer cannot make the estimate smaller than the path.
     """
 
-    __slots__ = ("_initial_s", "_max_s", "_min_s", "least_s", "smoothed_s", "variance_s")
+    __slots__ = (
+        "_initial_s", "_max_s", "_min_s", "least_s", "measured", "smoothed_s", "variance_s",
+    )  # fmt: skip
 
     def __init__(self, initial_s: float, min_s: float, max_s: float) -> None:
         self._initial_s = initial_s
@@ -26,6 +28,15 @@ class RoundTrip:
         self.smoothed_s: float | None = None
         self.variance_s = 0.0
         self.least_s: float | None = None
+        self.measured = False
+        """There was a sample, not only a guess."""
+
+    def guess(self, rtt_s: float) -> None:
+        """Take what a handshake says, until there is a sample: an upper bound, as nobody can tell
+        whether its datagrams were lost and sent again (RFC 6298 section 3, Karn's rule)."""
+        if not self.measured:
+            self.smoothed_s = rtt_s
+            self.variance_s = rtt_s / 2
 
     def sample(self, rtt_s: float, delay_s: float = 0.0) -> None:
         """Take one measured round trip; a negative one (a clock's fault) is ignored."""
@@ -37,7 +48,8 @@ class RoundTrip:
         if delay_s > 0.0 and rtt_s - delay_s >= least:
             rtt_s -= delay_s
         smoothed = self.smoothed_s
-        if smoothed is None:
+        if smoothed is None or not self.measured:
+            self.measured = True
             self.smoothed_s = rtt_s
             self.variance_s = rtt_s / 2
         else:
@@ -50,6 +62,8 @@ class RoundTrip:
             timeout = self._initial_s
         else:
             timeout = max(self.smoothed_s + 4 * self.variance_s, self._min_s)
+            if not self.measured:
+                timeout = min(timeout, self._initial_s)
         # 2**32 exceeds every maximum; bounding the exponent keeps the float finite.
         return float(min(timeout * (1 << min(backoff, 32)), self._max_s))
 
@@ -58,3 +72,4 @@ class RoundTrip:
         self.smoothed_s = None
         self.variance_s = 0.0
         self.least_s = None
+        self.measured = False

@@ -34,9 +34,9 @@ from transport.core.transient import RECORD_SIZE, decode_record_untrusted
 from transport.core.types import Address, RandomBytes, Transmit
 
 _PROBE_LABEL = b"quorate probe"
-_PROBE_PREFIX = MAGIC + bytes([KIND_PROBE])
+PROBE_PREFIX = MAGIC + bytes([KIND_PROBE])
 _TAG_SIZE = 16
-PROBE_SIZE = len(_PROBE_PREFIX) + _TAG_SIZE
+PROBE_SIZE = len(PROBE_PREFIX) + _TAG_SIZE
 _RTT_MIN_S = 0.01
 _RTT_MAX_S = 2.0
 _SIGNED_SIZE = RECORD_SIZE + 64
@@ -52,7 +52,7 @@ def is_responder(own_static: bytes, peer_static: bytes) -> bool:
 def probe_of(token: bytes, sender: bytes) -> bytes:
     """The probe a side sends; of the other side's it is no copy, so an echo proves nothing."""
     tag = blake2b(_PROBE_LABEL + sender, digest_size=_TAG_SIZE, key=token).digest()
-    return _PROBE_PREFIX + tag
+    return PROBE_PREFIX + tag
 
 
 class SimultaneousOpen:
@@ -141,6 +141,26 @@ class SimultaneousOpen:
         return self._course.state
 
     @property
+    def initiator(self) -> Initiator | None:
+        """What makes P3 and takes P4; None in the responder's part."""
+        return self._initiator
+
+    @property
+    def expected(self) -> bytes:
+        """The probe that the other side sends."""
+        return self._probe_of_peer
+
+    @property
+    def answered(self) -> tuple[Address, ...]:
+        """Where a probe of the other side came from."""
+        return tuple(self._answered)
+
+    @property
+    def usable(self) -> bool:
+        """A probe of the other side would be answered with P3, for the first time."""
+        return self._initiator is not None and not self._initiate
+
+    @property
     def echo(self) -> bytes:
         """What P4 bears; b"" for the responder's part and before P3."""
         return self._initiator.echo if self._initiator is not None else b""
@@ -215,4 +235,11 @@ class SimultaneousOpen:
         return f"SimultaneousOpen(with {self.peer.hex()[:16]}, {self.state})"
 
 
-__all__ = ["MEETING_LIFE_S", "PROBE_SIZE", "SimultaneousOpen", "is_responder", "probe_of"]
+__all__ = [
+    "MEETING_LIFE_S",
+    "PROBE_PREFIX",
+    "PROBE_SIZE",
+    "SimultaneousOpen",
+    "is_responder",
+    "probe_of",
+]

@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
+from transport.core.attempt import AtOnce
 from transport.core.config import TransportConfig
 from transport.core.constants import CID_SIZE
+from transport.core.errors import WireError
 from transport.core.events import Event
 from transport.core.halves import Halves
+from transport.core.invitation import Invitation, decode_invitation_untrusted
 from transport.core.keys import Identity
 from transport.core.timers import Timers
 from transport.core.transient import KnownTransient
 from transport.core.types import RandomBytes, Transmit
+from transport.core.variants import TICKET
 from transport.core.wire import is_handshake
 
 if TYPE_CHECKING:
+    from transport.core.initiator import Initiator
     from transport.core.mailbox import Mailbox
     from transport.core.presence import Presence
     from transport.core.relation import Relation
 
-__all__ = ["Table"]
+__all__ = ["Mask", "Table", "Ticket"]
 
 _STRAINED_SHARE = 2  # one part in so many of the unconfirmed presences is a burden already
+
+
+class Mask(NamedTuple):
+    """A relation in which this node keeps its name to itself; it goes by an alias on this side."""
+
+    peer: bytes
+    """Who is behind the alias."""
+    handle: bytes
+    """What the peer calls this node; b"" until a handshake is done."""
+
+
+class Ticket(NamedTuple):
+    """What lets this node in once, with one round trip."""
+
+    invitation: Invitation
+    known: KnownTransient | None
+    """With a third party's: the transient it is for."""
+
+    def initiate(self, initiator: Initiator, first_data: bytes, now: float) -> bytes:
+        """P3 with it."""
+        if self.known is None:
+            return initiator.initiate_ticket(self.invitation, first_data, now)
+        return initiator.initiate_invited(self.invitation, self.known, first_data, now)
 
 
 class Table:
@@ -31,6 +60,7 @@ class Table:
         "attempts",
         "by_cid",
         "by_echo",
+        "by_probe",
         "config",
         "dirty",
         "events",
@@ -39,11 +69,13 @@ class Table:
         "incarnation",
         "known",
         "mail",
+        "masks",
         "out",
         "random",
         "relations",
         "soon_s",
         "strained",
+        "tickets",
         "timers",
         "unproven",
         "validated",
@@ -53,8 +85,9 @@ class Table:
         self, identity: Identity, config: TransportConfig, random: RandomBytes, incarnation: int
     ) -> None:
         self.identity = identity
-        self.config = config
         self.random = random
+        shown = replace(config.handshake, clock_origin_s=self.draw_clock_origin_s())
+        self.config = replace(config, handshake=shown)
         self.incarnation = incarnation
         self.events: list[Event] = []
         self.out: list[Transmit] = []
@@ -62,6 +95,8 @@ class Table:
         """Where a sealed datagram belongs: one look-up."""
         self.by_echo: dict[bytes, Relation] = {}
         """Where a P2 or P4 belongs."""
+        self.by_probe: dict[bytes, Relation] = {}
+        """Where the probe of a meeting's other side belongs."""
         self.relations: dict[bytes, Relation] = {}
         self.dirty: list[Relation] = []
         """Those that may have something to send."""
@@ -70,6 +105,10 @@ class Table:
         """Nothing that passes on a lane makes anything due before so much time is over."""
         self.known: dict[bytes, KnownTransient] = {}
         """Transients learned from peers, by peer: what makes 0-RTT possible."""
+        self.tickets: dict[bytes, Ticket] = {}
+        """The newest ticket of each peer that this node holds; used once."""
+        self.masks: dict[bytes, Mask] = {}
+        """By alias, which is the name of a relation where there is one."""
         self.mail: dict[bytes, Mailbox] = {}
         """Of the peers with whom messages were exchanged in this life of the lane."""
         self.attempts = 0
@@ -90,6 +129,11 @@ class Table:
             cid = self.random(CID_SIZE)
             if not is_handshake(cid) and cid not in self.by_cid:
                 return cid
+
+    def draw_clock_origin_s(self) -> float:
+        """Where a clock that is shown to others begins: anywhere in some nine years, so that how
+        long this machine has been running links nothing."""
+        return int.from_bytes(self.random(6), "big") / 1e6
 
     def draw_cids(self) -> tuple[bytes, bytes]:
         """Two different ones: for messages, and for bulk."""
@@ -137,10 +181,44 @@ class Table:
         while len(self.known) > self.config.known_max:
             del self.known[next(iter(self.known))]
 
-    def known_transient(self, peer: bytes, now: float) -> KnownTransient | None:
-        """The peer's, if one was learned that it still accepts; it is good for one attempt."""
+    def hold_ticket(self, peer: bytes, ticket: Ticket) -> None:
+        """The next attempt may use it; at most `known_max` are held, the oldest go."""
+        self.tickets.pop(peer, None)
+        self.tickets[peer] = ticket
+        while len(self.tickets) > self.config.known_max:
+            del self.tickets[next(iter(self.tickets))]
+
+    def take_ticket_untrusted(
+        self, peer: bytes, handshake_hash: bytes, encoded: bytes, now: float
+    ) -> None:
+        """The peer has given this node a ticket in the presence of that handshake. Raises
+        `WireError` for what is none.
+
+        Where this node keeps its name to itself it would tell who comes back, so it is not held.
+        """
+        ticket = decode_invitation_untrusted(encoded, self.identity.key, handshake_hash, now)
+        if ticket.variant is not TICKET:
+            raise WireError("not a ticket")
+        if peer not in self.masks:
+            self.hold_ticket(peer, Ticket(ticket, None))
+
+    def at_once(self, peer: bytes, now: float) -> AtOnce | None:
+        """How the next attempt can do without a P2: each such way is good for one attempt.
+
+        A ticket comes first: it costs the responder the least.
+        """
+        ticket = self.tickets.pop(peer, None)
+        if ticket is not None and ticket.invitation.expires_at > now:
+            return ticket.initiate
         known = self.known.pop(peer, None)
-        return known if known is not None and known.is_usable(now) else None
+        if known is None or not known.is_usable(now):
+            return None
+        return lambda initiator, data, at: initiator.initiate_known(known, data, at)
+
+    def names(self, peer: bytes) -> tuple[bytes, bytes]:
+        """What this node and the peer of a relation are called between the two."""
+        mask = self.masks.get(peer)
+        return (self.identity.key, peer) if mask is None else (mask.handle, mask.peer)
 
     def mark(self, relation: Relation) -> None:
         """Let the next `poll_transmits` look at all of `relation`, and at all its deadlines."""

@@ -25,9 +25,14 @@ from consensus.core.messages import (
     ENTRY_SIZE_MAX,
     HELD_MAX,
     MESSAGE_SIZE_MAX,
+    SHARED_MAX,
+    SHARED_SIZE_MAX,
     Assembler,
+    decode_entry_untrusted,
     decode_untrusted,
     encode,
+    entries,
+    pack,
 )
 from consensus.core.types import JOIN, Content, Member
 
@@ -75,8 +80,9 @@ MESSAGES = [
 def through(message):
     assembler = Assembler()
     *first, last = encode(message)
-    assert all(assembler.receive_untrusted(entry) is None for entry in first)
-    return assembler.receive_untrusted(last)
+    assert not any(assembler.receive_untrusted(entry) for entry in first)
+    (message,) = assembler.receive_untrusted(last)
+    return message
 
 
 def test_every_kind_is_here():
@@ -204,8 +210,7 @@ BEYOND = [
 
 @pytest.mark.parametrize("message", AT_BOUND, ids=range(len(AT_BOUND)))
 def test_at_the_bound(message):
-    entries = encode(message)
-    assert all(len(entry) <= ENTRY_SIZE_MAX for entry in entries)
+    assert all(len(entry) <= ENTRY_SIZE_MAX for entry in encode(message))
     assert through(message) == message
 
 
@@ -220,12 +225,66 @@ def test_the_largest_proposal_fits_one_entry():
     assert len(encode((kinds.PROPOSE, *HEAD, largest))) == 1
 
 
+def together(messages):
+    """What arrives of messages that leave together, and the entries they travel in."""
+    found = entries([pack(message) for message in messages])
+    assembler = Assembler()
+    return [each for entry in found for each in assembler.receive_untrusted(entry)], found
+
+
+class TestSharedEntries:
+    def test_all_kinds_in_order(self):
+        arrived, found = together(MESSAGES + MESSAGES)
+        assert arrived == MESSAGES + MESSAGES
+        assert len(found) < len(MESSAGES)
+
+    @given(st.lists(st.integers(0, 2200), min_size=1, max_size=40))
+    def test_any_sizes(self, sizes):
+        messages = [(kinds.ANSWER, *HEAD, 5, bytes(min(size, ANSWER_SIZE_MAX))) for size in sizes]
+        messages += [(kinds.SNAPSHOT, *HEAD, (A,), 4, 17, bytes(100 * size)) for size in sizes[:3]]
+        arrived, found = together(messages)
+        assert arrived == messages
+        for entry in found:
+            shared = entry[0] == 0xDC
+            assert len(entry) <= (3 + SHARED_SIZE_MAX if shared else ENTRY_SIZE_MAX)
+
+    def test_as_many_as_fit(self):
+        smallest = (kinds.MARK, 0, 0, 0)
+        arrived, found = together([smallest] * 1000)
+        assert arrived == [smallest] * 1000
+        assert max(len(msgpack.unpackb(entry)) for entry in found) <= SHARED_MAX
+
+    def test_beyond_the_bound(self):
+        smallest = (kinds.MARK, 0, 0, 0)
+        assert len(decode_entry_untrusted(msgpack.packb([smallest] * SHARED_MAX))) == SHARED_MAX
+        with pytest.raises(MessageError):
+            decode_entry_untrusted(msgpack.packb([smallest] * (SHARED_MAX + 1)))
+
+    @pytest.mark.parametrize("value", [[], [[]], [(kinds.MARK, *HEAD), 5], [[(kinds.MARK, *HEAD)]]])
+    def test_what_is_no_row_of_messages(self, value):
+        with pytest.raises(MessageError):
+            decode_entry_untrusted(msgpack.packb(value))
+
+    def test_one_bad_message_voids_the_entry(self):
+        good, bad = (kinds.MARK, *HEAD), (kinds.MARK, -1, 0, 0)
+        with pytest.raises(MessageError):
+            decode_entry_untrusted(msgpack.packb([good, bad]))
+
+    def test_flipped_bytes_raise_nothing_else(self):
+        (data,) = entries([pack((kinds.MARK, *HEAD)), pack((kinds.REJECT, *HEAD, 9, "no"))])
+        for at in range(len(data)):
+            for bit in range(8):
+                broken = bytearray(data)
+                broken[at] ^= 1 << bit
+                with suppress(MessageError):
+                    decode_entry_untrusted(bytes(broken))
+
+
 class TestAssembler:
     large = (kinds.SNAPSHOT, *HEAD, (A,), 4, 17, Random(1).randbytes(200_000))
 
     def test_parts(self):
-        entries = encode(self.large)
-        assert len(entries) == 4
+        assert len(encode(self.large)) == 4
         assert through(self.large) == self.large
 
     def test_message_that_breaks_off(self):
@@ -247,6 +306,6 @@ class TestAssembler:
         part = b"\xc1\x01" + bytes(ENTRY_SIZE_MAX - 2)
         taken = MESSAGE_SIZE_MAX // (ENTRY_SIZE_MAX - 2)
         for _ in range(taken):
-            assert assembler.receive_untrusted(part) is None
+            assert not assembler.receive_untrusted(part)
         with pytest.raises(MessageError):
             assembler.receive_untrusted(part)

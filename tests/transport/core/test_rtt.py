@@ -56,3 +56,19 @@ def test_a_negative_sample_is_ignored_and_a_reset_forgets() -> None:
     rtt.sample(0.2)
     rtt.reset()
     assert (rtt.smoothed_s, rtt.least_s, rtt.timeout_s()) == (None, None, 1.0)
+
+
+def test_a_guess_holds_until_the_first_sample_and_never_beyond_the_initial_timer() -> None:
+    """Karn's rule: a handshake's datagrams may have been sent more than once."""
+    rtt = RoundTrip(1.0, 0.1, 8.0)
+    rtt.guess(0.1)
+    assert rtt.timeout_s() == pytest.approx(0.3)
+    rtt.guess(1.8)
+    assert rtt.timeout_s() == 1.0
+    rtt.sample(0.06)
+    assert rtt.smoothed_s == 0.06
+    rtt.guess(1.8)
+    assert rtt.timeout_s() == pytest.approx(0.18)
+    rtt.reset()
+    rtt.guess(0.2)
+    assert rtt.timeout_s() == pytest.approx(0.6)
