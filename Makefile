@@ -27,7 +27,8 @@ help:
 	@echo "make test    lint, types and all tests"
 	@echo "make check   lint and types only"
 	@echo "make soak    twenty runs of processes that are stopped, killed and cut off from each other"
-	@echo "make bench   measure this project and its peers (ARGS=--quick for a smoke run)"
+	@echo "make bench   measure this project and its peers (ARGS=--quick for a smoke run;"
+	@echo "             etcd is measured if it is installed: apt install etcd-server)"
 	@echo "make fuzz    fuzz what reads from the network (ARGS='--seconds 600')"
 	@echo "make clean   remove what these targets made"
 
@@ -91,7 +92,7 @@ test: check
 	done
 
 soak: setup-dev
-	$(RUN) -m tests.e2e.nemesis --runs 20 --seconds 30 --cuts alternate $(ARGS)
+	$(RUN) -m tests.e2e.nemesis --runs 20 --seconds 30 --cuts alternate --durable alternate $(ARGS)
 
 bench: setup-bench
 	@for script in benchmarks/[a-z]*.py; do \

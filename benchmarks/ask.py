@@ -1,158 +1,231 @@
-"""Request and response between two processes on a warm connection.
+"""Request and answer of 64 bytes between two processes, on a connection that is up.
 
-Peers: pyzmq with CURVE (encrypted, authenticated by public key). 64-byte requests and answers.
+`ask` is a decision of two: proposal, vote, outcome. `entries` is the transport under it, which is
+what the others are. TLS, QUIC and CURVE encrypt; plain TCP and bare UDP say what asyncio costs.
 """
 
-import sys
-import time
-from collections.abc import Awaitable, Callable
+import asyncio
+import contextlib
+import ssl
+from contextlib import AsyncExitStack
+from typing import cast
 
 import anyio
 
-from benchmarks.children import child, say
-from benchmarks.report import available, options, percentile, row
+from benchmarks.children import Child, child
+from benchmarks.echoes import HOST, NAME
+from benchmarks.quorate_sides import NODE, PAYLOAD, Transport
+from benchmarks.report import available, options
+from benchmarks.rounds import System, measure
+from consensus import Node
 
-PAYLOAD = b"x" * 64
-WINDOW = 32
-
-
-async def _sequential(call: Callable[[], Awaitable[object]], seconds: float) -> list[float]:
-    taken: list[float] = []
-    end = time.perf_counter() + seconds
-    before = time.perf_counter()
-    while before < end:
-        await call()
-        after = time.perf_counter()
-        taken.append(after - before)
-        before = after
-    return taken
+_NUMBER_SIZE = 8
 
 
-async def _concurrent(call: Callable[[], Awaitable[object]], seconds: float) -> float:
-    end = time.perf_counter() + seconds
-    started = time.perf_counter()
-    count = 0
+class _Waiting:
+    """Requests under way, by number; each travels with its number in front."""
 
-    async def worker() -> None:
-        nonlocal count
-        while time.perf_counter() < end:
-            await call()
-            count += 1
+    def __init__(self) -> None:
+        self._futures: dict[bytes, asyncio.Future[None]] = {}
+        self._number = 0
+        self._held = b""
 
-    async with anyio.create_task_group() as tasks:
-        for _ in range(WINDOW):
-            tasks.start_soon(worker)
-    return count / (time.perf_counter() - started)
+    def begin(self) -> tuple[bytes, asyncio.Future[None]]:
+        """A request, and what is done when its answer is here."""
+        self._number += 1
+        name = self._number.to_bytes(_NUMBER_SIZE, "big")
+        future = self._futures[name] = asyncio.get_running_loop().create_future()
+        return name + PAYLOAD, future
 
+    def answered(self, message: bytes) -> None:
+        """A whole answer."""
+        self._futures.pop(message[:_NUMBER_SIZE]).set_result(None)
 
-async def measure(
-    system: str, call: Callable[[], Awaitable[object]], rounds: int, seconds: float
-) -> None:
-    """Print the rows of one system."""
-    await _sequential(call, seconds / 5)
-    rates, medians, p99s, together = [], [], [], []
-    for _ in range(rounds):
-        taken = await _sequential(call, seconds)
-        rates.append(len(taken) / sum(taken))
-        medians.append(1e6 * percentile(taken, 0.5))
-        p99s.append(1e6 * percentile(taken, 0.99))
-        together.append(await _concurrent(call, seconds))
-    row("ask", system, "one at a time", rates, "1/s")
-    row("ask", system, "latency p50", medians, "us")
-    row("ask", system, "latency p99", p99s, "us")
-    row("ask", system, f"{WINDOW} in flight", together, "1/s")
+    def arrived(self, data: bytes) -> None:
+        """Bytes of a stream of answers."""
+        data = self._held + data
+        size = _NUMBER_SIZE + len(PAYLOAD)
+        end = len(data) // size * size
+        for at in range(0, end, size):
+            self.answered(data[at : at + size])
+        self._held = data[end:]
 
 
-def quorate_server() -> None:
-    """Child: a node that answers."""
-    from consensus import Node, accept
+class _Stream(asyncio.Protocol):
+    def __init__(self) -> None:
+        self._waiting = _Waiting()
 
-    async def main() -> None:
-        async with Node.open(None) as node:
-            node.on("echo")(lambda proposal: accept(proposal.body))
-            say({"key": node.key.hex(), "address": list(node.address)})
-            await anyio.to_thread.run_sync(sys.stdin.read)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
 
-    anyio.run(main)
+    def data_received(self, data: bytes) -> None:
+        self._waiting.arrived(data)
 
-
-async def quorate(rounds: int, seconds: float) -> None:
-    """This project."""
-    from consensus import Node
-
-    with child("benchmarks.ask", "quorate_server") as server:
-        key = bytes.fromhex(server.ready["key"])
-        async with Node.open(None) as node:
-            node.know(key, [tuple(server.ready["address"])])
-            await measure("quorate", lambda: node.ask(key, "echo", PAYLOAD), rounds, seconds)
+    async def call(self, worker: int) -> None:
+        message, answer = self._waiting.begin()
+        self._transport.write(message)
+        await answer
 
 
-def curve_server() -> None:
-    """Child: a pyzmq CURVE server that answers."""
-    import zmq
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self) -> None:
+        self._waiting = _Waiting()
 
-    context = zmq.Context()
-    public, secret = zmq.curve_keypair()
-    socket = context.socket(zmq.ROUTER)
-    socket.curve_server = True
-    socket.curve_secretkey = secret
-    port = socket.bind_to_random_port("tcp://127.0.0.1")
-    say({"port": port, "public": public.decode()})
-    poller = zmq.Poller()
-    poller.register(socket, zmq.POLLIN)
-    poller.register(sys.stdin.fileno(), zmq.POLLIN)
-    while True:
-        ready = dict(poller.poll())
-        if sys.stdin.fileno() in ready:
-            return
-        socket.send_multipart(socket.recv_multipart())
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._waiting.answered(data)
+
+    async def call(self, worker: int) -> None:
+        message, answer = self._waiting.begin()
+        self._transport.sendto(message)
+        await answer
 
 
-async def curve(rounds: int, seconds: float) -> None:
-    """pyzmq over asyncio, with CURVE."""
-    import asyncio
+async def _node(stack: AsyncExitStack, server: Child) -> System:
+    key = bytes.fromhex(server.ready["key"])
+    here = await stack.enter_async_context(Node.open(None, config=NODE))
+    here.know(key, [tuple(server.ready["address"])])
+    return System(
+        "quorate ask", lambda worker: here.ask(key, "echo", PAYLOAD), server.process.pid
+    )
 
+
+async def _transport(stack: AsyncExitStack, server: Child) -> System:
+    key = bytes.fromhex(server.ready["key"])
+    here = Transport(answers=False)
+    await stack.enter_async_context(here.serving())
+    await here.call(key, [tuple(server.ready["address"])])
+    return System("quorate entries", lambda worker: here.call(key, []), server.process.pid)
+
+
+async def _stream(stack: AsyncExitStack, server: Child, name: str) -> System:
+    context = None
+    if "certificate" in server.ready:
+        context = ssl.create_default_context(cadata=server.ready["certificate"])
+    loop = asyncio.get_running_loop()
+    _, protocol = await loop.create_connection(
+        _Stream, HOST, server.ready["port"], ssl=context, server_hostname=NAME if context else None
+    )
+    return System(name, protocol.call, server.process.pid)
+
+
+async def _udp(stack: AsyncExitStack, server: Child) -> System:
+    loop = asyncio.get_running_loop()
+    address = HOST, server.ready["port"]
+    _, protocol = await loop.create_datagram_endpoint(_Datagrams, remote_addr=address)
+    return System("asyncio UDP, bare", protocol.call, server.process.pid)
+
+
+async def _quic(stack: AsyncExitStack, server: Child) -> System:
+    from aioquic.asyncio import connect
+    from aioquic.quic.configuration import QuicConfiguration
+
+    configuration = QuicConfiguration(
+        alpn_protocols=["echo"], cadata=server.ready["certificate"].encode(), server_name=NAME
+    )
+    connection = await stack.enter_async_context(
+        connect(HOST, server.ready["port"], configuration=configuration)
+    )
+    reader, writer = await connection.create_stream()
+    waiting = _Waiting()
+
+    async def read() -> None:
+        while data := await reader.read(4096):
+            waiting.arrived(data)
+
+    async def call(worker: int) -> None:
+        message, answer = waiting.begin()
+        writer.write(message)
+        await answer
+
+    task = asyncio.get_running_loop().create_task(read())
+    stack.callback(task.cancel)
+    return System("aioquic", call, server.process.pid)
+
+
+async def _curve(stack: AsyncExitStack, server: Child) -> System:
     import zmq
     import zmq.asyncio
 
-    with child("benchmarks.ask", "curve_server") as server:
-        context = zmq.asyncio.Context()
-        socket = context.socket(zmq.DEALER)
-        socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
-        socket.curve_serverkey = server.ready["public"].encode()
-        socket.connect(f"tcp://127.0.0.1:{server.ready['port']}")
-        waiting: dict[bytes, asyncio.Future[bytes]] = {}
-        number = 0
+    context = zmq.asyncio.Context()
+    socket = context.socket(zmq.DEALER)
+    _curve_to(socket, server)
+    waiting = _Waiting()
 
-        async def read() -> None:
-            while True:
-                name, payload = await socket.recv_multipart()
-                waiting.pop(name).set_result(payload)
+    async def read() -> None:
+        while True:
+            waiting.answered(await socket.recv())
 
-        async def call() -> bytes:
-            nonlocal number
-            number += 1
-            name = number.to_bytes(8, "big")
-            answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-            waiting[name] = answer
-            await socket.send_multipart([name, PAYLOAD])
-            return await answer
+    async def call(worker: int) -> None:
+        message, answer = waiting.begin()
+        await socket.send(message)
+        await answer
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(read)
-            await measure("pyzmq CURVE", call, rounds, seconds)
-            tasks.cancel_scope.cancel()
+    task = asyncio.get_running_loop().create_task(read())
+
+    async def close() -> None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
         socket.close(0)
         context.term()
 
+    stack.push_async_callback(close)
+    return System("pyzmq CURVE, asyncio", call, server.process.pid)
+
+
+async def _curve_blocking(stack: AsyncExitStack, server: Child) -> System:
+    import zmq
+
+    context = stack.enter_context(zmq.Context())
+    socket = stack.enter_context(context.socket(zmq.DEALER))
+    _curve_to(socket, server)
+
+    async def call(worker: int) -> None:
+        socket.send(PAYLOAD)
+        socket.recv()
+
+    return System("pyzmq CURVE, blocking", call, server.process.pid, at_once=False)
+
+
+def _curve_to(socket: "object", server: Child) -> None:
+    import zmq
+
+    assert isinstance(socket, zmq.Socket)
+    socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
+    socket.curve_serverkey = server.ready["public"].encode()
+    socket.linger = 0
+    socket.connect(f"tcp://{HOST}:{server.ready['port']}")
+
+
+async def run(rounds: int, seconds: float) -> None:
+    """Measure everything that is installed, side by side."""
+    async with AsyncExitStack() as stack:
+
+        def started(module: str, function: str) -> Child:
+            return stack.enter_context(child(f"benchmarks.{module}", function))
+
+        systems = [
+            await _node(stack, started("quorate_sides", "node")),
+            await _transport(stack, started("quorate_sides", "transport")),
+        ]
+        if available("aioquic", "aioquic"):
+            systems.append(await _quic(stack, started("echoes", "quic")))
+            systems.append(await _stream(stack, started("echoes", "tls"), "asyncio TLS 1.3"))
+        if available("zmq", "pyzmq"):
+            systems.append(await _curve(stack, started("echoes", "curve")))
+            systems.append(await _curve_blocking(stack, started("echoes", "curve")))
+        systems.append(await _stream(stack, started("echoes", "tcp"), "asyncio TCP, plain"))
+        systems.append(await _udp(stack, started("echoes", "udp")))
+        await measure("ask", systems, rounds, seconds)
+
 
 def main() -> None:
-    """Measure everything that is installed."""
+    """Measure."""
     chosen = options(__doc__)
-    seconds = 0.3 if chosen.quick else 2.0
-    anyio.run(quorate, chosen.rounds, seconds)
-    if available("zmq", "pyzmq"):
-        anyio.run(curve, chosen.rounds, seconds)
+    anyio.run(run, chosen.rounds, 0.15 if chosen.quick else 2.0)
 
 
 if __name__ == "__main__":

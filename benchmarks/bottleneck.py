@@ -1,12 +1,15 @@
 """Congestion control in virtual time: our fork and stock libutp over the same simulated paths.
 
 The table of docs/native.md; `--markdown` prints it as one. Nothing here depends on the machine.
+
+`--real` measures one channel beside the kernel's TCP on a bottleneck of this machine's kernel.
 """
 
 import argparse
 import json
 from collections.abc import Callable
 
+from benchmarks import bottleneck_real
 from utp_native.bottleneck import Flow, Path, Result, jain, simulate
 
 LINK = Path(rate_bps=10e6, rtt_s=0.02, buffer_s=0.2)
@@ -102,8 +105,13 @@ def main() -> None:
     """Run every row for the fork and for stock libutp."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="without the rows of many packets")
+    parser.add_argument("--real", action="store_true", help="in network namespaces: needs root")
+    parser.add_argument("--rounds", type=int, default=3, help="of --real, each of 80 s and a path")
     parser.add_argument("--markdown", action="store_true", help="as the table of docs/native.md")
     chosen = parser.parse_args()
+    if chosen.real:
+        bottleneck_real.main(chosen.rounds)
+        return
     if chosen.markdown:
         print("| Path | this fork | stock libutp |\n| --- | --- | --- |")
     for name, run in QUICK if chosen.quick else [*SLOW[:1], *QUICK, *SLOW[1:]]:

@@ -5,10 +5,12 @@ none outlives the benchmark.
 """
 
 import json
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 START_TIMEOUT_HINT = "the child ended before it was ready"
@@ -35,15 +37,23 @@ class Child:
             raise RuntimeError("a child of the benchmark has ended")
         return json.loads(line)
 
+    def do(self, what: str, **more: object) -> Any:
+        """Tell it to do something, and hear what came of it."""
+        self.tell({"do": what, **more})
+        return self.hear()
+
 
 @contextmanager
-def child(module: str, function: str, **arguments: object) -> Iterator[Child]:
-    """Run `module.function(**arguments)` in a process of its own for the length of the block."""
+def child(
+    module: str, function: str, *, before: Sequence[str] = (), **arguments: object
+) -> Iterator[Child]:
+    """Run `module.function(**arguments)` in a process of its own for the length of the block;
+    `before` goes before the command, to run it elsewhere."""
     code = (
         f"import json, sys, {module} as m; m.{function}(**json.loads(sys.argv[1]))"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, json.dumps(arguments)],
+        [*before, sys.executable, "-c", code, json.dumps(arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -61,6 +71,30 @@ def child(module: str, function: str, **arguments: object) -> Iterator[Child]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def together(
+    module: str, function: str, arguments: Sequence[dict[str, Any]]
+) -> Iterator[list[Child]]:
+    """Children of which none is ready before all of them run."""
+    with ExitStack() as stack, ThreadPoolExecutor(len(arguments)) as pool:
+        managers = [child(module, function, **each) for each in arguments]
+        entered = list(pool.map(lambda manager: manager.__enter__(), managers))
+        for manager in managers:
+            stack.push(manager)
+        yield entered
+
+
+def free_ports(number: int) -> list[int]:
+    """TCP ports on loopback that nobody has at the moment."""
+    sockets = [socket.socket() for _ in range(number)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
 
 
 def say(message: object) -> None:

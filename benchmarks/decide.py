@@ -1,241 +1,139 @@
-"""Decisions of a group of processes: latency of one proposer, throughput of a full window.
+"""Decisions of a group of processes: latency one after the other, throughput with many under way.
 
-Peers: PySyncObj (Raft in Python, a replicated method with `sync=True` semantics by callback), as
-shipped and with a short tick. The members run as processes of their own; figures are taken in one
-of them.
+Every round starts each system anew and measures one after the other, so that what disturbs the
+machine disturbs all. Peers: PySyncObj (Raft in Python), tuned and as shipped, and etcd (Raft in
+Go), asked by a client process. The processor time of all members for one decision tells what a
+figure would be on a machine with a core for each.
 """
 
-import socket
 import sys
-import threading
-import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
-import anyio
-
-from benchmarks.children import Child, child, say
+from benchmarks.children import Child
+from benchmarks.etcd import EtcdClient, etcd_cluster, installed
+from benchmarks.members import PAYLOAD, gathered
+from benchmarks.raft import raft
 from benchmarks.report import available, options, percentile, row
 
-MEMBERS = 3
-WINDOW = 64
-PAYLOAD = b"x" * 64
+WINDOWS = (64, 1024)
+WARM_SHARE = 0.2
+"""Of a measurement's time, what goes before it and is not counted."""
+Rows = dict[tuple[str, int, str, str], list[float]]
+"""Values by system, number of members, metric and unit."""
 
 
-def quorate_member() -> None:
-    """Child: a member that founds or joins as told, and measures as told."""
-    import json
+class Table:
+    """Gathers what the rounds bring, and prints it at the end."""
 
-    from consensus import Node, accept
+    def __init__(self) -> None:
+        self._rows: Rows = {}
 
-    async def main() -> None:
-        async with Node.open(None) as node:
-            node.on("work")(lambda proposal: accept())
-            say({"key": node.key.hex()})
-            group = None
-            async for line in anyio.wrap_file(sys.stdin):
-                command = json.loads(line)
-                match command["do"]:
-                    case "found":
-                        group = await node.found("bench")
-                        say(True)
-                    case "invite":
-                        assert group is not None
-                        say(group.invite(bytes.fromhex(command["key"])))
-                    case "join":
-                        group = await node.join(command["token"])
-                        say(len(group.view.members))
-                    case "latency":
-                        assert group is not None
-                        say(await _latency(group, command["seconds"]))
-                    case "throughput":
-                        assert group is not None
-                        say(await _throughput(group, command["seconds"]))
+    def add(self, system: str, members: int, metric: str, unit: str, value: float) -> None:
+        """One round's value."""
+        self._rows.setdefault((system, members, metric, unit), []).append(value)
 
-    anyio.run(main)
+    def latencies(self, system: str, members: int, taken: Sequence[float]) -> None:
+        """The seconds that decisions one after the other took."""
+        self.add(system, members, "latency p50", "ms", 1e3 * percentile(taken, 0.5))
+        self.add(system, members, "latency p99", "ms", 1e3 * percentile(taken, 0.99))
+
+    def print(self) -> None:
+        """All rows, in the order in which they first came."""
+        for (system, members, metric, unit), values in self._rows.items():
+            row("decide", system, metric, values, unit, members=members)
 
 
-async def _latency(group: Any, seconds: float) -> list[float]:
-    taken = []
-    end = time.perf_counter() + seconds
-    while (before := time.perf_counter()) < end:
-        await group.propose("work", PAYLOAD)
-        taken.append(time.perf_counter() - before)
-    return taken
+def _load(
+    table: Table,
+    system: str,
+    members: Sequence[Child],
+    proposers: Sequence[Child],
+    window: int,
+    seconds: float,
+) -> None:
+    """Rate with a window shared by the proposers, and the processor time it took."""
+    before = sum(each.do("cpu") for each in members)
+    share = window // len(proposers)
+    for each in proposers:
+        each.tell({"do": "throughput", "window": share, "seconds": seconds})
+    told = [each.hear() for each in proposers]
+    count = sum(done for done, _ in told)
+    spent = sum(each.do("cpu") for each in members) - before
+    metric = f"{window} in flight"
+    table.add(system, len(members), metric, "1/s", count / max(took for _, took in told))
+    table.add(system, len(members), f"{metric}: CPU of all", "us", 1e6 * spent / count)
 
 
-async def _throughput(group: Any, seconds: float) -> float:
-    count = 0
-    started = time.perf_counter()
-    end = started + seconds
-
-    async def worker() -> None:
-        nonlocal count
-        while time.perf_counter() < end:
-            await group.propose("work", PAYLOAD)
-            count += 1
-
-    async with anyio.create_task_group() as tasks:
-        for _ in range(WINDOW):
-            tasks.start_soon(worker)
-    return count / (time.perf_counter() - started)
+def quorate(table: Table, number: int, seconds: float, windows: Sequence[int]) -> None:
+    """This project: from its most senior and its most junior member, and from all at once."""
+    with gathered(number) as members:
+        for name, member in (("the senior member", members[0]), ("the junior", members[-1])):
+            member.do("latency", seconds=WARM_SHARE * seconds)
+            taken = member.do("latency", seconds=seconds)
+            table.latencies(f"quorate, from {name}", number, taken)
+        for window in windows:
+            junior = members[-1:]
+            _load(table, "quorate, from the junior", members, junior, window, seconds)
+            _load(table, "quorate, from all", members, members, window, seconds)
 
 
-def _report(system: str, latency: Callable[[], list[float]], rate: Callable[[], float],
-            rounds: int) -> None:  # fmt: skip
-    medians, p99s, rates = [], [], []
-    for _ in range(rounds):
-        taken = latency()
-        medians.append(1e3 * percentile(taken, 0.5))
-        p99s.append(1e3 * percentile(taken, 0.99))
-        rates.append(rate())
-    row("decide", system, "latency p50", medians, "ms", members=MEMBERS)
-    row("decide", system, "latency p99", p99s, "ms", members=MEMBERS)
-    row("decide", system, f"{WINDOW} in flight", rates, "1/s", members=MEMBERS)
+def pysyncobj(
+    table: Table, number: int, seconds: float, windows: Sequence[int], *, tuned: bool
+) -> None:
+    """PySyncObj, at its leader."""
+    system = "PySyncObj tuned, at its leader" if tuned else "PySyncObj, at its leader"
+    with raft(number, tuned=tuned) as members:
+        members[0].do("latency", seconds=WARM_SHARE * seconds)
+        table.latencies(system, number, members[0].do("latency", seconds=seconds))
+        for window in windows:
+            _load(table, system, members, members[:1], window, seconds)
 
 
-def _do(member: Child, **command: object) -> Any:
-    member.tell(command)
-    return member.hear()
-
-
-def quorate(rounds: int, seconds: float) -> None:
-    """This project."""
-    with (
-        child("benchmarks.decide", "quorate_member") as first,
-        child("benchmarks.decide", "quorate_member") as second,
-        child("benchmarks.decide", "quorate_member") as third,
-    ):
-        _do(first, do="found")
-        for joiner in (second, third):
-            token = _do(first, do="invite", key=joiner.ready["key"])
-            _do(joiner, do="join", token=token)
-        for name, member in (("senior member", first), ("junior member", third)):
-            _do(member, do="latency", seconds=seconds / 5)
-            _report(
-                f"quorate, from the {name}",
-                lambda member=member: _do(member, do="latency", seconds=seconds),  # type: ignore[misc]
-                lambda member=member: _do(member, do="throughput", seconds=seconds),  # type: ignore[misc]
-                rounds,
-            )
-
-
-def _free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def pysyncobj_member(own: int, others: list[int], tuned: bool) -> None:
-    """Child: a Raft node that measures as told."""
-    import json
-
-    from pysyncobj import SyncObj, SyncObjConf, replicated
-
-    class Counter(SyncObj):  # type: ignore[misc]
-        def __init__(self) -> None:
-            more = {"autoTickPeriod": 0.001, "appendEntriesUseBatch": False} if tuned else {}
-            super().__init__(
-                f"127.0.0.1:{own}",
-                [f"127.0.0.1:{port}" for port in others],
-                SyncObjConf(commandsWaitLeader=True, **more),
-            )
-            self.count = 0
-
-        @replicated  # type: ignore[untyped-decorator]
-        def work(self, payload: bytes) -> int:
-            self.count += 1
-            return self.count
-
-    node = Counter()
-    while not node.isReady():
-        time.sleep(0.01)
-    say({"ready": True})
-
-    def one() -> float:
-        done = threading.Event()
-        before = time.perf_counter()
-        node.work(PAYLOAD, callback=lambda result, error: done.set())
-        done.wait(10)
-        return time.perf_counter() - before
-
-    for line in sys.stdin:
-        command = json.loads(line)
-        end = time.perf_counter() + command["seconds"]
-        if command["do"] == "leader":
-            say(node._isLeader())
-        elif command["do"] == "latency":
-            taken = []
-            while time.perf_counter() < end:
-                taken.append(one())
-            say(taken)
-        else:
-            count = 0
-            window = threading.Semaphore(WINDOW)
-
-            def finished(result: object, error: object, window: Any = window) -> None:
-                nonlocal count
-                count += 1
-                window.release()
-
-            started = time.perf_counter()
-            while time.perf_counter() < end:
-                window.acquire()
-                node.work(PAYLOAD, callback=finished)
-            for _ in range(WINDOW):
-                window.acquire(timeout=10)
-            say(count / (time.perf_counter() - started))
-    node.destroy()
-
-
-def pysyncobj(rounds: int, seconds: float, tuned: bool) -> None:
-    """PySyncObj, figures taken at its leader."""
-    ports = _free_ports(MEMBERS)
-    arguments = [
-        {"own": own, "others": [port for port in ports if port != own], "tuned": tuned}
-        for own in ports
-    ]
-    # All have to be running before the first is ready, so they are started side by side.
-    with _together("pysyncobj_member", arguments) as members:
-        leader = next(m for m in members if _do(m, do="leader", seconds=0))
-        _do(leader, do="latency", seconds=seconds / 5)
-        _report(
-            "PySyncObj tuned, at its leader" if tuned else "PySyncObj, at its leader",
-            lambda: _do(leader, do="latency", seconds=seconds),
-            lambda: _do(leader, do="throughput", seconds=seconds),
-            rounds,
-        )
-
-
-def _together(function: str, arguments: list[dict[str, Any]]) -> Any:
-    from concurrent.futures import ThreadPoolExecutor
-    from contextlib import ExitStack, contextmanager
-
-    @contextmanager
-    def run() -> Any:
-        with ExitStack() as stack, ThreadPoolExecutor(len(arguments)) as pool:
-            managers = [child("benchmarks.decide", function, **each) for each in arguments]
-            entered = list(pool.map(lambda manager: manager.__enter__(), managers))
-            for manager in managers:
-                stack.push(manager)
-            yield entered
-
-    return run()
+def etcd(table: Table, number: int, seconds: float, windows: Sequence[int]) -> None:
+    """etcd, asked at its leader and at a follower."""
+    with etcd_cluster(number) as members:
+        for name, member in (("its leader", members[0]), ("a follower", members[-1])):
+            with EtcdClient(member.port) as client:
+                client.latency(WARM_SHARE * seconds, PAYLOAD)
+                table.latencies(f"etcd, at {name}", number, client.latency(seconds, PAYLOAD))
+        with EtcdClient(members[0].port) as client:
+            for window in windows:
+                before = sum(member.cpu_s() for member in members)
+                count, took = client.throughput(seconds, PAYLOAD, window)
+                spent = sum(member.cpu_s() for member in members) - before
+                metric = f"{window} in flight"
+                table.add("etcd, at its leader", number, metric, "1/s", count / took)
+                table.add(
+                    "etcd, at its leader", number, f"{metric}: CPU of all", "us",
+                    1e6 * spent / count,
+                )  # fmt: skip
 
 
 def main() -> None:
     """Measure everything that is installed."""
     chosen = options(__doc__)
-    seconds = 0.5 if chosen.quick else 3.0
-    quorate(chosen.rounds, seconds)
-    if available("pysyncobj", "PySyncObj"):
-        pysyncobj(chosen.rounds, seconds, tuned=True)
-        if not chosen.quick:
-            pysyncobj(chosen.rounds, seconds, tuned=False)
+    seconds = 0.5 if chosen.quick else 2.0
+    windows = WINDOWS[:1] if chosen.quick else WINDOWS
+    sizes = (3,) if chosen.quick else (3, 5, 7)
+    has_raft = available("pysyncobj", "PySyncObj")
+    has_etcd = installed() and not chosen.quick
+    table = Table()
+    runs: list[Callable[[], None]] = []
+    for number in sizes:
+        some = windows if number == 3 else windows[:1]
+        runs.append(partial(quorate, table, number, seconds, some))
+        if has_raft:
+            runs.append(partial(pysyncobj, table, number, seconds, some, tuned=True))
+        if has_etcd:
+            runs.append(partial(etcd, table, number, seconds, some))
+    if has_raft and not chosen.quick:
+        runs.append(partial(pysyncobj, table, 3, seconds, WINDOWS[:1], tuned=False))
+    for at in range(chosen.rounds):
+        print(f"round {at + 1} of {chosen.rounds}", file=sys.stderr)
+        for run in runs:
+            run()
+    table.print()
 
 
 if __name__ == "__main__":

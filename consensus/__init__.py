@@ -4,8 +4,11 @@ Open a `Node`, `found` or `join` a group, `propose`, and vote in handlers with `
 `reject`. See docs/tutorial.md.
 """
 
-from consensus.blobs import BlobError
-from consensus.core.blobtree import BlobRef
+from consensus.bloberrors import BlobDamaged, BlobDiskFull, BlobError, BlobLimit, BlobUnavailable
+from consensus.blobfetch import DroppedSource
+from consensus.blobs import FetchReport
+from consensus.certificates import verify_certificate_untrusted
+from consensus.core.blobtree import BlobRef, BlobRefError, parse_ref_untrusted
 from consensus.core.config import GroupConfig
 from consensus.core.errors import (
     ConsensusError,
@@ -14,6 +17,7 @@ from consensus.core.errors import (
     GroupError,
     GroupSuspended,
 )
+from consensus.core.founding import CertificateError
 from consensus.core.token import TokenError
 from consensus.core.types import Outcome
 from consensus.decision import (
@@ -41,16 +45,26 @@ from transport.channel import Channel, ChannelBroken
 from transport.core.errors import LocalError, TransportError
 from transport.identity import IdentityError
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Accept",
+    "BlobDamaged",
+    "BlobDiskFull",
     "BlobError",
+    "BlobLimit",
     "BlobRef",
+    "BlobRefError",
+    "BlobUnavailable",
+    "CertificateError",
     "Channel",
     "ChannelBroken",
     "CommandFailed",
     "ConsensusError",
     "Decision",
+    "DroppedSource",
     "EventsMissed",
+    "FetchReport",
     "Group",
     "GroupBusy",
     "GroupClosed",
@@ -78,5 +92,7 @@ __all__ = [
     "ViewChanged",
     "ViewInfo",
     "accept",
+    "parse_ref_untrusted",
     "reject",
+    "verify_certificate_untrusted",
 ]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from consensus.core import outputs
 from consensus.core.errors import ConsensusError
 from consensus.core.types import Content, Outcome, Ticket
-from consensus.decision import OutcomeUnknown, Rejected, Unreachable
+from consensus.decision import Decision, OutcomeUnknown, Rejected, Unreachable
 from consensus.group import describe
 from consensus.leasing import ReadReady
-from consensus.pending import PendingOutcomes
+from consensus.pending import Pending
 from consensus.slot import UNREACHABLE, TimedOut
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Asking:
     def __init__(self, machine: Machine, endpoint: Endpoint) -> None:
         self._machine = machine
         self._endpoint = endpoint
-        self._pending = PendingOutcomes[tuple[bytes, Ticket]](endpoint.waiter)
+        self._pending = Pending[tuple[bytes, Ticket], Decision](endpoint.waiter)
 
     async def ask(
         self, peer: bytes, content: Content, timeout_s: float
@@ -46,8 +47,8 @@ class Asking:
         endpoint.touch()
         decision = await self._pending.wait(key)
         if decision.outcome is not Outcome.COMMITTED:
-            raise Rejected(decision.reasons.get(peer, decision.outcome.name.lower()))
-        return decision.answers.get(peer)
+            raise Rejected(_other(decision.reasons, peer, decision.outcome.name.lower()))
+        return _other(decision.answers, peer, None)
 
     def take(self, peer: bytes, output: outputs.Output | TimedOut | ReadReady) -> None:
         """Something the engine of a view of two has to say."""
@@ -66,4 +67,9 @@ class Asking:
 
     def close(self) -> None:
         """The node closes."""
-        self._pending.fail_all(lambda: OutcomeUnknown("the node was closed"), lambda _: True)
+        self._pending.fail_all(lambda: OutcomeUnknown("the node was closed"))
+
+
+def _other(said: dict[bytes, Any], peer: bytes, otherwise: Any) -> Any:
+    """What the other side of two has said; it alone is asked, so there is no one else's."""
+    return said.get(peer, next(iter(said.values()), otherwise))

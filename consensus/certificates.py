@@ -145,10 +145,10 @@ class Certificates:
     async def _signature(self, draft: Draft, member: core.Member) -> bytes:
         statement = draft.statement()
         if member.key == self._node.key:
-            return self._node.sign(HEAD_LABEL, statement)
+            return self._node._sign(HEAD_LABEL, statement)
         wanted = draft.certificate
         question = pack([draft.group, wanted.view, wanted.position, wanted.head])
-        answer = await self._node.ask_framework(
+        answer = await self._node._ask_framework(
             member.key, SIGN, question, SIGN_DEADLINE_S, CERTIFY_TIMEOUT_S
         )
         if type(answer) is not bytes or not verify(member.key, HEAD_LABEL, statement, answer):

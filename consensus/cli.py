@@ -6,16 +6,22 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import anyio
 
+from consensus import __version__
 from consensus.certificates import described, in_words, verify_certificate_untrusted
+from consensus.core.blobtree import BlobRefError, parse_ref_untrusted
 from consensus.core.certificate import CERTIFICATE_SIZE_MAX
 from consensus.core.errors import ConsensusError
 from consensus.core.founding import CertificateError
 from consensus.demo.story import DemoConfig, run_demo
 from consensus.demo.timeline import Timeline
+from consensus.sharing import Place, Teller, fetch, share
 from transport.core.errors import TransportError
+from transport.core.types import Address
 
 EXPECTED = (ConsensusError, TransportError, OSError)
 """What can go wrong without a fault of the program: told in one line."""
@@ -30,10 +36,56 @@ def _demo(arguments: argparse.Namespace) -> int:
     return 0 if anyio.run(run_demo, config, Timeline(as_json=arguments.json)) else 1
 
 
-def _scenario(arguments: argparse.Namespace) -> int:
-    # The scenarios stand above this package; only their command line is reached from here.
-    main = importlib.import_module("scenarios.__main__").main
-    return int(main(arguments.rest))
+def _place(arguments: argparse.Namespace) -> Place:
+    return Place(arguments.node, arguments.listen, tuple(arguments.advertise))
+
+
+def _share(arguments: argparse.Namespace) -> int:
+    run = partial(
+        share,
+        arguments.file,
+        _place(arguments),
+        uses=arguments.uses,
+        expires_in_s=3600 * arguments.hours,
+        teller=Teller(as_json=arguments.json),
+    )
+    anyio.run(run)
+    return 0
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    to: Path = arguments.to
+    try:
+        ref = parse_ref_untrusted(arguments.ref)
+    except BlobRefError as error:
+        return _wrong(f"fetch: {error}")
+    if to.is_dir():
+        return _wrong(f"fetch: {to} is a directory: name the file")
+    if to.exists() and not arguments.force:
+        return _wrong(f"fetch: {to} is there already: --force replaces it")
+    token = sys.stdin.readline().strip() if arguments.invitation == "-" else arguments.invitation
+    run = partial(
+        fetch,
+        ref,
+        token,
+        to,
+        _place(arguments),
+        timeout_s=arguments.timeout,
+        stay=arguments.stay,
+        teller=Teller(as_json=arguments.json),
+    )
+    try:
+        anyio.run(run)
+    except KeyboardInterrupt:
+        if not to.exists():
+            print("\nquorate: the same command goes on where this one was", file=sys.stderr)
+        raise
+    return 0
+
+
+def _wrong(text: str) -> int:
+    print(f"quorate {text}", file=sys.stderr)
+    return 2
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -51,16 +103,32 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and a million")
+    return value
+
+
+def _address(text: str) -> Address:
+    host, separator, port = text.rpartition(":")
+    if not (separator and port.isascii() and port.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="quorate", description="A few peers decide something together, without a server."
     )
+    parser.add_argument("--version", action="version", version=f"quorate {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser("demo", help="a group of processes decides, shares and removes")
     demo.add_argument("--members", type=int, default=DemoConfig.members, metavar="N")
     demo.add_argument("--blob-mib", type=int, default=DemoConfig.blob_mib, metavar="M")
     demo.add_argument("--json", action="store_true", help="one JSON object a line")
     demo.set_defaults(run=_demo)
+    _add_sharing(commands)
     verify = commands.add_parser(
         "verify", help="check a certificate of a decision; needs no network"
     )
@@ -68,18 +136,69 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--group", metavar="ID", help="refuse another group's (64 hex digits)")
     verify.add_argument("--json", action="store_true", help="as one JSON object")
     verify.set_defaults(run=_verify)
-    scenario = commands.add_parser(
-        "scenario", help="the same code in a simulated world: explore, sweep, replay"
+    # Its own parser reads what follows it; see `main`.
+    commands.add_parser(
+        "scenario", help="the same code in a simulated world: explore, sweep, replay, check"
     )
-    scenario.add_argument("rest", nargs=argparse.REMAINDER, metavar="...")
-    scenario.set_defaults(run=_scenario)
     return parser
+
+
+def _add_sharing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    giving = commands.add_parser(
+        "share",
+        help="give a file to other machines, which get it with `quorate fetch`",
+        description="Prints the command that gets the file, and gives it until interrupted. The"
+        " file is given from where it lies and must not change meanwhile.",
+    )
+    giving.add_argument("file", metavar="FILE", type=Path)
+    giving.add_argument(
+        "--uses", type=int, default=100, metavar="N", help="how often it may be joined (100)"
+    )
+    giving.add_argument(
+        "--hours", type=_positive, default=24.0, metavar="H", help="how long it is good for (24)"
+    )
+    giving.set_defaults(run=_share)
+    getting = commands.add_parser(
+        "fetch",
+        help="get a file that somebody gives with `quorate share`",
+        description="Gets the file from all who have it, verifies every chunk, and passes on what"
+        " it has to others who fetch. Interrupted or killed, the same command goes on from there.",
+    )
+    getting.add_argument("ref", metavar="REF", help="what `quorate share` printed: quorate-blob:…")
+    getting.add_argument(
+        "--with", dest="invitation", required=True, metavar="TOKEN",
+        help="the invitation that it printed: quorate1:…, or - to read it from standard input",
+    )  # fmt: skip
+    getting.add_argument("--to", required=True, metavar="PATH", type=Path, help="the file to write")
+    getting.add_argument("--force", action="store_true", help="replace PATH if it is there")
+    getting.add_argument("--stay", action="store_true", help="then go on giving it to others")
+    getting.add_argument(
+        "--timeout", type=_positive, metavar="SECONDS", help="give up after so long (never)"
+    )
+    getting.set_defaults(run=_fetch)
+    for parser in (giving, getting):
+        parser.add_argument(
+            "--listen", metavar="HOST:PORT", help="the UDP port others are answered from (any)"
+        )
+        parser.add_argument(
+            "--advertise", type=_address, action="append", default=[], metavar="HOST:PORT",
+            help="where others reach this machine, if that is not where it listens",
+        )  # fmt: skip
+        parser.add_argument(
+            "--node", type=Path, metavar="FILE", help="an identity to keep (one for once)"
+        )
+        parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. 0 when all came out as said, 1 when not, 2 for a wrong call."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        parsed = _parser().parse_args(arguments)
+        if given[:1] == ["scenario"]:
+            # The scenarios stand above this package; only their command line is reached from here.
+            scenario = importlib.import_module("scenarios.__main__").main
+            return int(scenario(given[1:], prog="quorate scenario"))
+        parsed = _parser().parse_args(given)
         return int(parsed.run(parsed))
     except KeyboardInterrupt:
         return 130

@@ -41,6 +41,22 @@ class Contacts:
             raise GroupError(f"no address is known for {peer.hex()[:16]}")
         self._peers.connect(peer, found, now, timeout_s)
 
+    def connect_nameless(self, peer: bytes, now: float, timeout_s: float) -> bytes:
+        """Have a presence without telling who this is; the alias the peer goes by. Raises
+        GroupError if no address is known, LocalError."""
+        found = self.addresses(peer)
+        if not found:
+            raise GroupError(f"no address is known for {peer.hex()[:16]}")
+        return self._peers.connect_anonymously(peer, found, now, timeout_s)
+
+    def move(self, peer: bytes, now: float) -> None:
+        """Go on under other connection ids where that can be. Raises LocalError if this node does
+        not roam."""
+        if not self._peers.roams:
+            raise LocalError("open the node with NodeConfig(roams=True)")
+        with suppress(LocalError):
+            self._peers.move(peer, now)
+
     def member(self, peer: bytes) -> Member:
         """The peer in its present life. Raises GroupError without a presence."""
         life = self.lives.get(peer)

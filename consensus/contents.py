@@ -9,6 +9,7 @@ from typing import Any
 from consensus.core.blobtree import BlobRef
 from consensus.core.config import DEADLINE_MS_MAX
 from consensus.core.errors import GroupError
+from consensus.core.founding import NAME_SIZE_MAX
 from consensus.core.types import Content
 from consensus.values import pack
 
@@ -41,6 +42,15 @@ def check_kind(kind: str) -> None:
             kind.encode()
         except UnicodeEncodeError:
             raise GroupError(f"a kind of text that is none: {kind!r}") from None
+
+
+def check_name(name: str) -> None:
+    """Raise GroupError for what cannot name a group: invitations carry it."""
+    if not isinstance(name, str):
+        raise GroupError(f"a group's name is text, not {_a(name)}")
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if not 0 < size <= NAME_SIZE_MAX or not name.isprintable():
+        raise GroupError(f"a group's name has 1 to {NAME_SIZE_MAX} bytes of printable text")
 
 
 def check_handler(handler: object) -> None:

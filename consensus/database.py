@@ -29,6 +29,8 @@ import msgpack
 from consensus.core.errors import ConsensusError
 
 SEAL_SIZE = 8
+_FAULTS = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite's own messages about a damaged schema may be, if they quote it."""
 _PERSON = b"quorate row 1"
 
 
@@ -75,8 +77,10 @@ class Database:
             connection = sqlite3.connect(
                 name, timeout=0, isolation_level=None, check_same_thread=False
             )
+            # Text that is none must not stop anybody from finding out where it comes from.
+            connection.text_factory = lambda data: data.decode("utf-8", "replace")
             cls._prepare(connection, name, made)
-        except sqlite3.Error as error:
+        except _FAULTS as error:
             if connection is not None:
                 connection.close()
             raise _translated(error, name) from error
@@ -85,6 +89,11 @@ class Database:
                 connection.close()
             raise
         return cls(connection, name)
+
+    @classmethod
+    def _statements(cls) -> dict[str, None]:
+        statements = (statement.strip() for statement in cls.SCHEMA.split(";\n"))
+        return dict.fromkeys(filter(None, statements))
 
     @classmethod
     def _prepare(cls, connection: sqlite3.Connection, path: str, made: bool) -> None:
@@ -102,7 +111,7 @@ class Database:
                     f"{path} is empty: either it was cut off, and a copy of it has to be put back,"
                     " or it never was a node's, and can be removed"
                 )
-            for statement in cls.SCHEMA.split(";\n"):
+            for statement in cls._statements():
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {cls.APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {cls.SCHEMA_VERSION}")
@@ -113,11 +122,14 @@ class Database:
                 f"{path} was written by another version (schema {version}, this is"
                 f" {cls.SCHEMA_VERSION}): use that version"
             )
+        there = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+        if {sql for (sql,) in there} != set(cls._statements()):
+            raise StoreCorrupt(_damaged(path, "its tables are not those of this version"))
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")  # not before it is known to be a node's
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
-            raise StoreCorrupt(_damaged(path, str(verdict)))
+            raise StoreCorrupt(_damaged(path, " ".join(str(verdict).split())))
 
     def close(self) -> None:
         """Let the file go. Harmless when repeated."""
@@ -168,7 +180,7 @@ class Database:
         with self._mutex:
             try:
                 self._connection.execute(statement, values)
-            except sqlite3.Error as error:
+            except _FAULTS as error:
                 raise _translated(error, self._path) from error
 
     def _one(self, query: str, *values: Any) -> tuple[Any, ...] | None:
@@ -179,7 +191,7 @@ class Database:
         with self._mutex:
             try:
                 return self._connection.execute(query, values).fetchall()
-            except sqlite3.Error as error:
+            except _FAULTS as error:
                 raise _translated(error, self._path) from error
 
     def damaged(self, what: str) -> str:
@@ -238,11 +250,14 @@ def _claim(path: str) -> bool:
     return made
 
 
-def _translated(error: sqlite3.Error, path: str) -> StoreError:
+def _translated(error: sqlite3.Error | UnicodeDecodeError, path: str) -> StoreError:
+    if isinstance(error, UnicodeDecodeError):
+        return StoreCorrupt(_damaged(path, "its tables are not those of this version"))
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreBusy(f"{path} is in use by another node: stop that one or use another file")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+        # The last is what becomes of good statements where the tables are not what they were.
         return StoreCorrupt(_damaged(path, str(error)))
     if code == sqlite3.SQLITE_FULL:
         return StoreError(f"no room on the disk for {path}: nothing of this batch was kept")

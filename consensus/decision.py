@@ -31,11 +31,16 @@ class Reject:
     reason: str
 
 
+_ACCEPT = Accept()
+
+
 def accept(answer: Any = None) -> Accept:
     """Vote for the proposal; `answer` reaches everybody with the decision.
 
     Raises ValueRefused when the answer cannot be carried, or takes more than 1024 bytes.
     """
+    if answer is None:
+        return _ACCEPT
     pack_answer(answer)
     return Accept(answer)
 

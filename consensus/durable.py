@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -54,6 +56,20 @@ class Stored:
     invitations: list[InvitationRecord]
 
 
+@contextmanager
+def unwrapped(kind: type[Exception]) -> Iterator[None]:
+    """An error of this kind that has ended a task group comes out as itself."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        found: BaseException | None = group.subgroup(kind)
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        if found is None:
+            raise
+        raise found from found.__cause__
+
+
 def _persisted(number: int, seq: int, machine: Machine, now: float) -> None:
     machine.persisted(number, seq, now)
 
@@ -89,9 +105,9 @@ class DurableGroups:
             )
         life = None
         if sponsor is not None:
-            life = self._node.member(sponsor)
+            life = self._node._member(sponsor)
         origin = freeze([asdict(config), founding, life])
-        record = GroupRecord(group_id, name, self._node.me.incarnation, origin)
+        record = GroupRecord(group_id, name, self._node._me.incarnation, origin)
         if config.asks_for_snapshots:
             self._with_state.add(group_id)
         await to_thread.run_sync(store.save_group, record)
@@ -121,20 +137,20 @@ class DurableGroups:
                 await self._news.wait()
                 upto = await self._write_all()
                 for number, seq in upto.items():
-                    self._node.machine_do(partial(_persisted, number, seq))
+                    self._node._machine_do(partial(_persisted, number, seq))
         except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await self._write_all()
+            await self._write_all()
             raise
 
     async def _write_all(self) -> dict[int, int]:
-        """What waits, in one transaction; up to which turn of which group it went."""
+        """What waits, in one transaction, come what may; up to which turn of which group."""
         self._news = anyio.Event()
         waiting, self._waiting = self._waiting, []
         states, self._states = self._states, {}
         over, self._over = self._over, set()
         if waiting or states or over:
-            await to_thread.run_sync(self._write, waiting, states, over)
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._write, waiting, states, over)
         return {number: persist.seq for _, number, persist in waiting}
 
     def _write(
@@ -169,11 +185,11 @@ class DurableGroups:
         return found
 
     def _rebuilt(self, record: GroupRecord) -> Stored:
-        me, store = self._node.me, self._files.store
+        me, store = self._node._me, self._files.store
         try:
             values, founding, life = thaw(record.origin)
             config = GroupConfig(**values)
-            notary = Notary(me, record.id, founding, self._node.sign, verify)
+            notary = Notary(me, record.id, founding, self._node._sign, verify)
 
             def begin() -> CoreGroup:
                 if life is None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
+from consensus.contents import check_name
 from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
 from consensus.core.founding import NONCE_SIZE, Founding, group_id
@@ -19,7 +19,7 @@ from consensus.files import NodeFiles
 from consensus.group import Group, describe
 from consensus.invitations import ENQUIRE, JOIN, config_untrusted
 from consensus.machine import Machine, group_number
-from consensus.replica import Replica
+from consensus.replica import Replica, Replicas
 from consensus.values import pack
 from transport.core.keys import verify
 from transport.endpoint import Endpoint
@@ -53,13 +53,14 @@ class Entering:
         self, name: str, config: GroupConfig, replica: Replica | None, durable: bool
     ) -> Group:
         """As `Node.found`."""
+        check_name(name)
         if not (config.ordered and config.changes):
             raise GroupError("`ordered` and `changes` are for views of two: a group has both")
         if config.asks_for_snapshots and replica is None:
             raise GroupError("snapshots are of a replica's state: found(..., replica=)")
         config = replace(config, asks_for_snapshots=replica is not None)
         config = replace(config, durable=durable or config.durable)
-        nonce, me = self._node.random(NONCE_SIZE), self._node.me
+        nonce, me = self._node._random(NONCE_SIZE), self._node._me
         founding = Founding(name, nonce, me, config.casting_vote, config.window_total).encode()
         return await self._enter(name, group_id(founding), config, None, founding, replica)
 
@@ -89,8 +90,8 @@ class Entering:
     ) -> Group:
         sponsor = invitation.sponsor
         self._node.know(sponsor, invitation.addresses)
-        question = {"token": token, "addresses": [list(a) for a in self._node.advertised()]}
-        answer = await self._node.ask_framework(
+        question = {"token": token, "addresses": [list(a) for a in self._node._advertised()]}
+        answer = await self._node._ask_framework(
             sponsor, ENQUIRE, pack(question), timeout_s, timeout_s
         )
         config = config_untrusted(answer)
@@ -102,7 +103,7 @@ class Entering:
         )
         admitted = False
         try:
-            await self._node.ask_framework(sponsor, JOIN, pack(question), timeout_s, timeout_s)
+            await self._node._ask_framework(sponsor, JOIN, pack(question), timeout_s, timeout_s)
             await group.installed.wait()
             if group.ended is not None:
                 if replica is not None:
@@ -114,7 +115,7 @@ class Entering:
                 self.drop(group, "the join was given up")
         return group
 
-    async def resume(self, replicas: Mapping[str | bytes, Replica]) -> tuple[Group, ...]:
+    async def resume(self, replicas: Replicas) -> tuple[Group, ...]:
         """As `Node.resume`."""
         rebuilt = [each for each in await self._durables.rebuild() if each[0] not in self._groups]
         groups = [
@@ -132,13 +133,13 @@ class Entering:
             raise
         for group, (number, stored) in zip(groups, rebuilt, strict=True):
             self._groups[number] = group
-            self._node.invitations.recall(group, stored.invitations)
+            self._node._invitations.recall(group, stored.invitations)
             self._machine.resume(number, stored.durable, self._endpoint.clock())
             self._endpoint.touch()
         return tuple(groups)
 
     def _restore(
-        self, group: Group, stored: Stored, replicas: Mapping[str | bytes, Replica]
+        self, group: Group, stored: Stored, replicas: Replicas
     ) -> None:
         replica = replicas.get(stored.id, replicas.get(stored.name))
         if replica is None:
@@ -171,18 +172,18 @@ class Entering:
         former = self._groups.get(number)
         if former is not None:
             self.drop(former, "entered anew")
-        notary = Notary(self._node.me, group_id, founding, self._node.sign, verify)
+        notary = Notary(self._node._me, group_id, founding, self._node._sign, verify)
         group = Group(self._node, number, group_id, name, config, notary)
         if replica is not None:
             self._attach(group, replica)
         self._groups[number] = group
         try:
             if sponsor is None:
-                self._node.machine_do(lambda m, now: m.found(number, config, now, notary))
+                self._node._machine_do(lambda m, now: m.found(number, config, now, notary))
                 self._endpoint.flush()
                 await group.installed.wait()
             else:
-                self._node.machine_do(lambda m, now: m.join(number, sponsor, config, now, notary))
+                self._node._machine_do(lambda m, now: m.join(number, sponsor, config, now, notary))
         except GroupError:
             del self._groups[number]
             raise
@@ -194,7 +195,7 @@ class Entering:
         group.close(reason)
         if self._groups.get(number) is group:
             del self._groups[number]
-            self._node.invitations.forget(group)
+            self._node._invitations.forget(group)
             self._durables.over(group.id)
             if not self._endpoint.closed:
-                self._node.machine_do(lambda m, now: m.drop(number, now))
+                self._node._machine_do(lambda m, now: m.drop(number, now))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -13,10 +14,11 @@ from pathlib import Path
 from anyio import CancelScope, to_thread
 
 from consensus.core.token import Invitation
+from consensus.peerstore import PeerStore
 from consensus.store import GroupRecord, KnownPeer, NodeStore, StoreError
 from transport.core.keys import Identity
 from transport.core.types import Address
-from transport.identity import decode_identity, encode_identity
+from transport.identity import IdentityError, decode_identity, encode_identity
 
 
 class NodeFiles:
@@ -27,21 +29,26 @@ class NodeFiles:
         self._store = store
         self._path = path
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._peers: PeerStore | None = None
+        self._peers_lock = threading.Lock()
 
     @staticmethod
     @asynccontextmanager
     async def open(
-        path: str | PathLike[str] | None, passphrase: str | None
+        path: str | PathLike[str] | None,
+        passphrase: str | None,
+        identity: Identity | None = None,
     ) -> AsyncIterator[NodeFiles]:
         """Open or make the files. None: an identity for once, everything gone at the end.
+        `identity`: whose they are; one is drawn if there is none yet.
 
         Raises StoreError, IdentityError.
         """
         if path is None:
-            files = NodeFiles(Identity.generate(os.urandom), None, None)
+            files = NodeFiles(identity or Identity.generate(os.urandom), None, None)
         else:
-            store, identity = await to_thread.run_sync(_open_store, path, passphrase)
-            files = NodeFiles(identity, store, os.fspath(path))
+            opened = await to_thread.run_sync(_open_store, path, passphrase, identity)
+            files = NodeFiles(opened[1], opened[0], os.fspath(path))
         try:
             yield files
         finally:
@@ -49,6 +56,8 @@ class NodeFiles:
                 await to_thread.run_sync(files._close)
 
     def _close(self) -> None:
+        if self._peers is not None:
+            self._peers.close()
         if self._store is not None:
             self._store.close()
         if self._temporary is not None:
@@ -71,6 +80,21 @@ class NodeFiles:
         """Peers met before, and where."""
         for peer in self._store.peers() if self._store is not None else ():
             yield peer.key, peer.addresses
+
+    @property
+    def has_peer_store(self) -> bool:
+        """There may be something in it."""
+        made = self._path is not None and os.path.exists(f"{self._path}.peers")
+        return made or self._peers is not None
+
+    def peer_store(self) -> PeerStore:
+        """What is kept of peers beside their addresses, for which there is a file only once there
+        is something to keep. Blocks; raises StoreError."""
+        with self._peers_lock:
+            if self._peers is None:
+                where = ":memory:" if self._path is None else f"{self._path}.peers"
+                self._peers = PeerStore.open(where)
+            return self._peers
 
     async def remember(self, peer: bytes, addresses: Iterable[Address]) -> None:
         """Keep where a peer was reached; without a word when the disk refuses, as it is no more
@@ -105,13 +129,18 @@ class NodeFiles:
         invitation.check(self.identity.key, time.time())
 
 
-def _open_store(path: str | PathLike[str], passphrase: str | None) -> tuple[NodeStore, Identity]:
+def _open_store(
+    path: str | PathLike[str], passphrase: str | None, identity: Identity | None
+) -> tuple[NodeStore, Identity]:
     store = NodeStore.open(path)
     try:
         data = store.identity()
         if data is not None:
-            return store, decode_identity(data, passphrase)
-        identity = Identity.generate(os.urandom)
+            found = decode_identity(data, passphrase)
+            if identity is not None and identity.key != found.key:
+                raise IdentityError(f"{os.fspath(path)} is the file of another identity")
+            return store, found
+        identity = identity or Identity.generate(os.urandom)
         store.save_identity(encode_identity(identity, passphrase))
         return store, identity
     except BaseException:

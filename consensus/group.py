@@ -34,8 +34,7 @@ from consensus.decision import (
 )
 from consensus.history import Events, GroupEventKind, History
 from consensus.leasing import ReadReady
-from consensus.pending import PendingOutcomes
-from consensus.reading import Reading
+from consensus.pending import Pending
 from consensus.slot import TimedOut
 from consensus.values import ValueRefused, unpack_untrusted
 
@@ -78,9 +77,9 @@ class Group:
         self._number = number
         self._view: View | None = None
         self._info = ViewInfo(0, ())
-        self._history = History()
-        self._pending = PendingOutcomes[Ticket](node.new_waiter)
-        self._reading = Reading(node.new_waiter)
+        self._history = History(lambda decision, view: describe(decision, view, self))
+        self._pending = Pending[Ticket, Decision](node._new_waiter)
+        self._reading = Pending[Ticket, float | None](node._new_waiter)
         self._handlers: dict[str, Handler] = {}
         self.observer: Observer | None = None
         self._ended: GroupEnded | None = None
@@ -122,7 +121,7 @@ class Group:
 
     def handler(self, kind: str) -> Handler | None:
         """Who votes on `kind`: the group's own handler, else the node's."""
-        return self._handlers.get(kind) or self._node.handler(kind)
+        return self._handlers.get(kind) or self._node._handler(kind)
 
     def invite(
         self,
@@ -136,11 +135,11 @@ class Group:
         Good until it expires, for `uses` admissions; `revoke` ends it before. Raises GroupError.
         """
         self._check()
-        return self._node.invitations.issue(self, key, expires_in_s, uses)
+        return self._node._invitations.issue(self, key, expires_in_s, uses)
 
     def revoke(self, token: str) -> None:
         """Make an invitation of this node's void. Raises TokenError when it is none."""
-        self._node.invitations.revoke(token)
+        self._node._invitations.revoke(token)
 
     async def propose(
         self,
@@ -179,7 +178,7 @@ class Group:
         """Leave the group in order; returns once the others go on without this node. Raises
         GroupSuspended when no quorum is heard (see `abandon`), TimeoutError, GroupError."""
         self._check()
-        self._node.machine_do(lambda m, now: m.leave(self._number, now))
+        self._node._machine_do(lambda m, now: m.leave(self._number, now))
         with anyio.move_on_after(timeout_s):
             await self._history.ended.wait()
         if self._ended is None:
@@ -188,7 +187,7 @@ class Group:
     def abandon(self) -> None:
         """Give the group up at once, without asking anybody: for a member that is suspended for
         good. The others take this node for silent and remove it."""
-        self._node.abandon(self)
+        self._node._abandon(self)
 
     async def read(self, *, timeout_s: float = 60.0) -> None:
         """Wait until this member has delivered every decision that was committed, to the
@@ -213,13 +212,13 @@ class Group:
         self._check()
         node = self._node
         while True:
-            begun = node.machine_look(lambda m, now: m.read(self._number, now))
+            begun = node._machine_look(lambda m, now: m.read(self._number, now))
             if type(begun) is not ReadReady:
                 self._reading.expect(ticket := cast(Ticket, begun))
-                node.carry_out()
+                node._carry_out()
                 return ticket
             if begun.asks:
-                node.carry_out()
+                node._carry_out()
             if self._good(begun.until):
                 return None
 
@@ -227,12 +226,12 @@ class Group:
         try:
             return await self._reading.wait(ticket)
         except BaseException:
-            self._node.machine_do(lambda m, now: m.cancel_read(self._number, ticket))
+            self._node._machine_do(lambda m, now: m.cancel_read(self._number, ticket))
             raise
 
     def _good(self, until: float | None) -> bool:
         """The clock, looked at again: this process may have been stopped meanwhile."""
-        return until is None or self._node.clock() < until
+        return until is None or self._node._clock() < until
 
     def events(self, *, from_now: bool = False) -> Events[GroupEventKind]:
         """All that happens in this group since this node is in it, as far as it is kept (the last
@@ -283,13 +282,13 @@ class Group:
             raise CertificateError(f"decision {of} is not known here, or no longer")
         if decision.source is None or decision.source[0] is not self:
             raise CertificateError("not a decision of this group")
-        return await self._node.certificates.gather(self, decision.source[1], timeout_s)
+        return await self._node._certificates.gather(self, decision.source[1], timeout_s)
 
     async def recorded(self, after: int = 0, limit: int = 1000) -> list[Decision]:
         """Of a durable group, up to `limit` of the decisions on this node's disk with an index
         above `after`, in order: what was reported here is among them, and after a crash perhaps
         more. Their view names its number only. Raises StoreError."""
-        decisions = await self._node.recorded(self.id, after, limit)
+        decisions = await self._node._recorded(self.id, after, limit)
         return [describe(decision, None, self) for decision in decisions]
 
     # For the node.
@@ -304,28 +303,37 @@ class Group:
 
     async def outcome(self, propose: Callable[[Machine, float], Ticket]) -> Decision:
         """Have the machine propose something in this group, and wait for the decision."""
-        ticket = self._node.machine_do(propose, self._pending.expect)
-        return await self._pending.wait(ticket)
+        # Those made while others are under way travel together: in a turn of the event loop there
+        # are often many of them.
+        pending = self._pending
+        ticket = self._node._machine_do(propose, pending.expect, together=len(pending) > 0)
+        return await pending.wait(ticket)
 
     def give_snapshot(self, joiner: core.Member, index: int, data: bytes | None) -> None:
         """The state for a joiner, as it is after the decision `index`; None if there is none."""
         number = self._number
-        self._node.machine_do(lambda m, now: m.snapshot(number, joiner, index, data, now))
+        self._node._machine_do(lambda m, now: m.snapshot(number, joiner, index, data, now))
 
     def take(self, output: outputs.Output | TimedOut | ReadReady) -> None:
         """Something the engine has to say."""
         if type(output) is outputs.Decided:
             decision, ticket = output
+            self._history.add((decision, self._info))
+            if ticket is None and self.observer is None:
+                return
             described = describe(decision, self._info, self)
-            self._history.add(described)
             if self.observer is not None:
                 self.observer.decided(described, ticket)
             if ticket is not None:
-                self._pending.settle(ticket, described)
+                if described.outcome is core.Outcome.UNKNOWN:
+                    unknown = OutcomeUnknown("cut off before the outcome was known")
+                    self._pending.fail(ticket, unknown)
+                else:
+                    self._pending.settle(ticket, described)
             return
         match output:
             case ReadReady(ticket, until):
-                self._reading.ready(ticket, until)
+                self._reading.settle(ticket, until)
             case outputs.SnapshotReceived(index, data) if self.observer is not None:
                 self.observer.restored(index, data)
             case outputs.SnapshotWanted(joiner, index) if self.observer is not None:
@@ -367,10 +375,10 @@ class Group:
             return
         self._ended = event
         self._history.add(event)
-        self._reading.fail(lambda: GroupError(f"cut off from {self.name}: {event.reason}"))
+        self._reading.fail_all(lambda: GroupError(f"cut off from {self.name}: {event.reason}"))
         self.installed.set()
         self._pending.fail_all(
-            lambda: OutcomeUnknown(f"cut off from {self.name}: {event.reason}"), lambda _: True
+            lambda: OutcomeUnknown(f"cut off from {self.name}: {event.reason}")
         )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
 
+from consensus.core import types as core
 from consensus.core.errors import GroupError
-from consensus.decision import Decision, GroupEnded, SuspensionChanged, ViewChanged
+from consensus.decision import Decision, GroupEnded, SuspensionChanged, ViewChanged, ViewInfo
 
 EVENTS_KEPT = 4096
 """Events that a slow reader may be behind."""
@@ -17,6 +19,8 @@ EVENTS_KEPT = 4096
 TURN = 64
 """Events a reader takes in a row before other tasks get their turn."""
 
+Told = tuple[core.Decision, ViewInfo]
+"""A decision as the engine told it, and the view that was in force."""
 GroupEventKind = Decision | ViewChanged | SuspensionChanged | GroupEnded
 E = TypeVar("E", bound=GroupEventKind)
 
@@ -26,16 +30,18 @@ class EventsMissed(GroupError):
 
 
 class History:
-    """One list for all readers: it does not grow with them, nor with how slow they are."""
+    """One list for all readers: it does not grow with them, nor with how slow they are. What a
+    decision looks like to a user is worked out when one reads it: most members have no reader."""
 
-    def __init__(self) -> None:
-        self.events: deque[GroupEventKind] = deque(maxlen=EVENTS_KEPT)
+    def __init__(self, describe: Callable[[core.Decision, ViewInfo], Decision]) -> None:
+        self.events: deque[GroupEventKind | Told] = deque(maxlen=EVENTS_KEPT)
+        self._describe = describe
         self.number = 0
         """How many there have been."""
         self.ended = anyio.Event()
         self._news: anyio.Event | None = None
 
-    def add(self, event: GroupEventKind) -> None:
+    def add(self, event: GroupEventKind | Told) -> None:
         """One more."""
         self.events.append(event)
         self.number += 1
@@ -48,9 +54,14 @@ class History:
     def decision(self, index: int) -> Decision | None:
         """The decision of that index, if it is among the last events."""
         for event in reversed(self.events):
-            if type(event) is Decision and event.index == index and index > 0:
-                return event
+            if type(event) is tuple and event[0].index == index and index > 0:
+                return self._describe(*event)
         return None
+
+    def event(self, behind: int) -> GroupEventKind:
+        """The last event (1), or one before it."""
+        event = self.events[-behind]
+        return self._describe(*event) if type(event) is tuple else cast(GroupEventKind, event)
 
     async def changed(self) -> None:
         """Until the next event."""
@@ -80,7 +91,7 @@ class Events(Generic[E]):
                 if behind > len(history.events):
                     self._at = history.number - len(history.events)
                     raise EventsMissed(f"more than {EVENTS_KEPT} events behind")
-                event = history.events[-behind]
+                event = history.event(behind)
                 self._at += 1
                 if self._kind is None or isinstance(event, self._kind):
                     # Others get their turn even if there is always another event.

@@ -27,6 +27,7 @@ from consensus.core.token import (
 )
 from consensus.core.types import Outcome
 from consensus.decision import Accept, Proposal, Reject, accept, reject
+from consensus.machine import group_number
 from consensus.store import InvitationRecord
 from transport.core.keys import verify
 
@@ -80,7 +81,7 @@ class Invitations:
         """A new invitation as text. Raises GroupError, StoreError."""
         if uses < 1 or expires_in_s <= 0:
             raise GroupError("an invitation is good for at least one use and some time")
-        addresses = self._node.advertised()[:ADDRESSES_MAX]
+        addresses = self._node._advertised()[:ADDRESSES_MAX]
         if not addresses:
             raise GroupError(
                 "nobody could reach this node: it listens on all addresses, so say where with"
@@ -94,12 +95,12 @@ class Invitations:
             name=group.name,
             sponsor=self._node.key,
             addresses=addresses,
-            invitation_id=self._node.random(INVITATION_ID_SIZE),
+            invitation_id=self._node._random(INVITATION_ID_SIZE),
             expires_at=int(time.time() + expires_in_s),
             bound_key=key,
-            secret=self._node.random(SECRET_SIZE) if key is None else None,
+            secret=self._node._random(SECRET_SIZE) if key is None else None,
         )
-        text = invitation.text(self._node.sign)
+        text = invitation.text(self._node._sign)
         issued = _Issued(invitation.invitation_id, group, invitation.expires_at, uses)
         if group.config.durable:
             # The one place, with `revoke`, where the event loop waits for the disk: what has been
@@ -156,7 +157,8 @@ class Invitations:
         if not isinstance(token, str):
             raise TokenError("the question carries no invitation")
         shown = parse_untrusted(token, verify)
-        if self._node.awaits_resume(shown.group):
+        number = group_number(shown.group)
+        if self._node._machine_look(lambda m, _: number in m.absent):
             raise TokenError("the sponsor is not back in its group yet: try again")
         issued = self._issued.get(shown.invitation_id)
         # The signature covers all but a bearer secret, and over that its commitment: a token
@@ -191,7 +193,7 @@ class Invitations:
             issued.taken_by.add(joiner)
             await self._keep(issued)
         try:
-            outcome, reasons = await self._node.sponsor(
+            outcome, reasons = await self._node._sponsor(
                 issued.group, joiner, _addresses(proposal.body)
             )
         except GroupError as error:  # Not proposed, or abandoned: nobody came in by it.

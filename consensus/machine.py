@@ -56,7 +56,6 @@ class Machine(Junction):
         while (due := self._timers.due(now)) is not None:
             slot, what = due
             if slot is not None and isinstance(what, Timer):
-                slot.armed.discard(what)
                 slot.group.fire(what)
                 self._dirty[slot] = None
             elif slot is not None and isinstance(what, int):
@@ -92,6 +91,19 @@ class Machine(Junction):
         self.contacts.connect(peer, now, timeout_s)
         self._work(now)
 
+    def connect_nameless(self, peer: bytes, now: float, timeout_s: float) -> bytes:
+        """As `connect`, without this node's name; what the peer goes by then. Raises GroupError,
+        LocalError."""
+        alias = self.contacts.connect_nameless(peer, now, timeout_s)
+        self._work(now)
+        return alias
+
+    def move(self, now: float) -> None:
+        """Go on under other connection ids with every peer that is up. Raises LocalError if this
+        node does not roam."""
+        for peer in list(self.contacts.lives):
+            self.contacts.move(peer, now)
+
     def keep(self, peer: bytes, wanted: bool) -> None:
         """Channels to the peer are open, or no longer: its presence does not idle out."""
         self._interest.need([peer], +1 if wanted else -1)
@@ -99,6 +111,10 @@ class Machine(Junction):
     def bulk_passed(self, peer: bytes, size: int, now: float) -> None:
         """Channels with the peer have moved so many bytes."""
         self.peers.bulk_passed(peer, size, now)
+
+    def bulk_heard(self, peer: bytes, address: Address, size: int, now: float) -> None:
+        """Bulk from the peer came from another address than it is reached at."""
+        self.peers.bulk_heard(peer, address, size, now)
 
     def probe(self, peer: bytes, now: float) -> None:
         """Channels with the peer have come to a halt: see whether it is still there."""

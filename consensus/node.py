@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
 from math import ceil
 from os import PathLike
 from typing import Any, TypeVar
@@ -34,33 +33,30 @@ from consensus.core.blobtree import BlobRef
 from consensus.core.config import GroupConfig
 from consensus.core.types import Content, Member, Outcome
 from consensus.decision import Decision
-from consensus.durable import DurableGroups
+from consensus.durable import DurableGroups, unwrapped
 from consensus.entering import Entering
 from consensus.files import NodeFiles
 from consensus.group import Group, H, Handler
 from consensus.invitations import ENQUIRE, JOIN, Invitations
-from consensus.machine import Machine, MachineConfig, group_number
-from consensus.replica import Replica
+from consensus.letters import Letters
+from consensus.machine import Machine, group_number
+from consensus.nodeconfig import NodeConfig, machine_config
+from consensus.people import SUCCEED, People
+from consensus.reaching import Reaching
+from consensus.replica import Replica, Replicas
 from consensus.services import Service, Services
 from consensus.slot import GroupEvent, PairEvent
+from consensus.store import StoreError
 from consensus.voting import Voting
 from transport.channel import Channel
 from transport.core.events import ConnectFailed, PresenceUp
+from transport.core.keys import Identity
 from transport.core.types import Address
 from transport.endpoint import Endpoint, bind
 
 log = logging.getLogger("quorate")
 T = TypeVar("T")
 JOIN_TIMEOUT_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class NodeConfig:
-    """Tuning of a node; every part has its own defaults."""
-
-    machine: MachineConfig = field(default_factory=MachineConfig)
-    blob_limit_bytes: int = 16 << 30
-    """Disk that blobs may take in all."""
 
 
 class Node:
@@ -78,16 +74,15 @@ class Node:
         self._groups: dict[int, Group] = {}
         self._handlers: dict[str, Handler] = {}
         self._tasks: TaskGroup | None = None
-        self._connecting: dict[bytes, list[anyio.Event]] = {}
-        self.random = os.urandom
+        self._random = os.urandom
         self.key = identity.key
-        self.sign = identity.sign
+        self._sign = identity.sign
         self.on_progress: OnProgress | None = None
         incarnation = (
             stored[0].incarnation if stored else int.from_bytes(os.urandom(8), "big")
         )
-        clock = anyio.current_time
-        self._machine = Machine(identity, config.machine, os.urandom, clock(), incarnation)
+        settings = machine_config(config, now := anyio.current_time())
+        self._machine = Machine(identity, settings, os.urandom, now, incarnation)
         self._endpoint = Endpoint(
             self._machine,
             identity.key,
@@ -96,7 +91,8 @@ class Node:
             on_channel=self._channel_opened,
         )
         self._asking = Asking(self._machine, self._endpoint)
-        self.new_waiter = self._endpoint.waiter
+        self._reaching = Reaching(self._machine, self._endpoint)
+        self._new_waiter = self._endpoint.waiter
         self._voting = Voting(self)
         self._services = Services(self._endpoint.open_channel)
         self._blobs = BlobService(
@@ -106,11 +102,14 @@ class Node:
         self._entering = Entering(
             self, self._groups, self._machine, self._endpoint, files, self._durables
         )
-        self.invitations = Invitations(self, files)
-        self._handlers[ENQUIRE] = self.invitations.enquire
-        self._handlers[JOIN] = self.invitations.join
-        self.certificates = Certificates(self)
-        self._handlers[SIGN] = self.certificates.sign
+        self._invitations = Invitations(self, files)
+        self._handlers[ENQUIRE] = self._invitations.enquire
+        self._handlers[JOIN] = self._invitations.join
+        self._certificates = Certificates(self)
+        self._handlers[SIGN] = self._certificates.sign
+        self.people = People(self, files)
+        self._handlers[SUCCEED] = self.people.succeed
+        self.letters = Letters(self, files)
         self._machine.absent = {group_number(row.id) for row in stored if row.origin}
         for peer, addresses in known:
             self._machine.contacts.know(peer, addresses)
@@ -122,6 +121,7 @@ class Node:
         listen: str = "127.0.0.1:0",
         advertise: Sequence[Address] = (),
         passphrase: str | None = None,
+        identity: Identity | None = None,
         config: NodeConfig | None = None,
     ) -> AbstractAsyncContextManager[Node]:
         """Open the node whose identity, peers and blobs are in the file `path` (made, mode 0600,
@@ -129,9 +129,11 @@ class Node:
 
         `listen` is `host:port`; port 0 takes any. `advertise` is where others reach this node, if
         that is not where it listens: needed for invitations when it listens on all addresses.
+        `identity`: whose node it is, a pseudonym for instance; else that of the file, or a new one.
         Raises StoreError, IdentityError, LocalError.
         """
-        return _opened(path, listen, advertise, passphrase, config or NodeConfig())
+        files = NodeFiles.open(path, passphrase, identity)
+        return _opened(files, listen, advertise, config or NodeConfig())
 
     @property
     def address(self) -> Address:
@@ -166,22 +168,20 @@ class Node:
     async def connect(self, peer: bytes, *, timeout_s: float = 10.0) -> None:
         """Have a presence with a peer whose address is known. Raises TimeoutError, GroupError when
         no address is known, LocalError for a key that is none."""
-        check_key(peer)
-        check_seconds("timeout_s", timeout_s, TIMEOUT_MAX_S)
-        event = anyio.Event()
-        waiting = self._connecting.setdefault(peer, [])
-        waiting.append(event)
-        try:
-            if not self._machine.contacts.has_presence(peer):
-                self.machine_do(lambda m, now: m.connect(peer, now, timeout_s))
-                with anyio.move_on_after(timeout_s):
-                    await event.wait()
-            if not self._machine.contacts.has_presence(peer):
-                raise TimeoutError(f"no presence with {peer.hex()[:16]} within {timeout_s} s")
-        finally:
-            waiting.remove(event)
-            if not waiting:
-                self._connecting.pop(peer, None)
+        self._endpoint.check_open()
+        await self._reaching.connect(peer, timeout_s)
+
+    async def connect_nameless(self, peer: bytes, *, timeout_s: float = 10.0) -> bytes:
+        """As `connect`, without telling the peer who this is, which it must allow
+        (`NodeConfig.serves_nameless`). What the peer goes by in `ask`, while this lasts."""
+        self._endpoint.check_open()
+        return await self._reaching.connect_nameless(peer, timeout_s)
+
+    def moved(self) -> None:
+        """The node has, or is about to have, another address: go on with all peers that are up
+        under other connection ids, so that nobody sees from the datagrams who it was before. Needs
+        `NodeConfig.roams`. Raises LocalError."""
+        self._reaching.moved()
 
     async def ask(
         self,
@@ -273,40 +273,40 @@ class Node:
 
     # For the parts of a node.
 
-    def abandon(self, group: Group) -> None:
+    def _abandon(self, group: Group) -> None:
         """Give a group up at once."""
         self._entering.drop(group, "abandoned")
 
-    async def recorded(self, group_id: bytes, after: int, limit: int) -> list[core.Decision]:
+    async def _recorded(self, group_id: bytes, after: int, limit: int) -> list[core.Decision]:
         """Decisions of a durable group from the disk."""
         return await self._durables.recorded(group_id, after, limit)
 
-    def member(self, peer: bytes) -> Member:
+    def _member(self, peer: bytes) -> Member:
         """A peer in its present life. Raises GroupError without a presence."""
         return self._machine.contacts.member(peer)
 
     @property
-    def me(self) -> Member:
+    def _me(self) -> Member:
         """This life of the node."""
         return self._machine.me
 
-    async def ask_framework(
+    async def _ask_framework(
         self, peer: bytes, kind: str, body: bytes, deadline_s: float, timeout_s: float
     ) -> Any:
         """`ask` one of the framework's own questions, with its body packed."""
         content = Content(kind, body, (), ceil(1000 * deadline_s))
         return await self._asking.ask(peer, content, timeout_s)
 
-    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
+    def _spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
         """Run something beside everything else, until the node closes."""
         assert self._tasks is not None
         self._tasks.start_soon(function, *arguments)
 
-    def handler(self, kind: str) -> Handler | None:
+    def _handler(self, kind: str) -> Handler | None:
         """Who votes on `kind`."""
         return self._handlers.get(kind)
 
-    def advertised(self) -> tuple[Address, ...]:
+    def _advertised(self) -> tuple[Address, ...]:
         """The addresses to tell others; none when nobody said where a socket that is bound to all
         addresses is reached."""
         if self._advertise:
@@ -314,32 +314,37 @@ class Node:
         return () if is_wildcard(self.address[0]) else (self.address,)
 
     @property
-    def clock(self) -> Callable[[], float]:
+    def _clock(self) -> Callable[[], float]:
         """The clock the machine goes by, in seconds."""
         return self._endpoint.clock
 
-    def machine_look(self, action: Callable[[Machine, float], T]) -> T:
+    def _machine_look(self, action: Callable[[Machine, float], T]) -> T:
         """Do something with the machine that may leave nothing to be carried out."""
         self._endpoint.check_open()
         return action(self._machine, self._endpoint.clock())
 
-    def carry_out(self) -> None:
+    def _carry_out(self) -> None:
         """Something was asked of the machine."""
         self._endpoint.touch()
 
-    def machine_do(
-        self, action: Callable[[Machine, float], T], before: Callable[[T], None] | None = None
+    def _machine_do(
+        self,
+        action: Callable[[Machine, float], T],
+        before: Callable[[T], None] | None = None,
+        *,
+        together: bool = False,
     ) -> T:
         """Do something with the machine and have it carried out; `before` that, its result is
-        made known. Raises EndpointClosed once the node is."""
+        made known. `together`: with what else is asked for in this turn of the event loop, and
+        not at once. Raises EndpointClosed once the node is."""
         self._endpoint.check_open()
         result = action(self._machine, self._endpoint.clock())
         if before is not None:
             before(result)
-        self._endpoint.touch()
+        self._endpoint.touch(together=together)
         return result
 
-    async def sponsor(
+    async def _sponsor(
         self, group: Group, joiner: bytes, addresses: list[Address]
     ) -> tuple[Outcome, list[str]]:
         """Have the group decide on a joiner: the outcome, and why not."""
@@ -351,18 +356,12 @@ class Node:
         )
         return decision.outcome, list(decision.reasons.values())
 
-    async def resume(
-        self, replicas: Mapping[str | bytes, Replica] | None = None
-    ) -> tuple[Group, ...]:
+    async def resume(self, replicas: Replicas | None = None) -> tuple[Group, ...]:
         """Go on with the durable groups that are in the node's file, as the same life: all of them
         or none. Register handlers first: votes that were not given are asked for again. A group
         that keeps a state needs its replica, by the group's name (or its id). Raises StoreError
         when the file is damaged, GroupError without a replica, RestoreFailed."""
         return await self._entering.resume(replicas or {})
-
-    def awaits_resume(self, group_id: bytes) -> bool:
-        """Whether the group is in the node's file and not resumed."""
-        return group_number(group_id) in self._machine.absent
 
     def _take(self, event: object) -> None:
         if type(event) is PairEvent:
@@ -387,21 +386,18 @@ class Node:
                 self._entering.drop(group, "it has ended")
             else:
                 group.take(output)
-        elif isinstance(event, PresenceUp):
-            self._connected(event.peer)
-            self._remember(event.peer, event.address)
-        elif isinstance(event, ConnectFailed):
-            self._connected(event.peer)
+        else:
+            if isinstance(event, PresenceUp | ConnectFailed):
+                self._reaching.take(event)
+            if isinstance(event, PresenceUp) and not event.peer[-1] & 0x80:  # It has a name.
+                self._remember(event.peer, event.address)
+            self.letters.take(event)
 
     def _remember(self, peer: bytes, *newest: Address) -> None:
         if self._durable and self._tasks is not None:
             found = (*newest, *self._machine.contacts.addresses(peer))
             addresses = tuple(dict.fromkeys(found))
             self._tasks.start_soon(self._files.remember, peer, addresses)
-
-    def _connected(self, peer: bytes) -> None:
-        for event in self._connecting.get(peer, ()):
-            event.set()
 
     def _channel_opened(self, peer: bytes, channel: Channel) -> None:
         assert self._tasks is not None
@@ -413,10 +409,12 @@ class Node:
     @contextlib.asynccontextmanager
     async def _running(self) -> AsyncIterator[Node]:
         failure: Exception | None = None
-        with self._endpoint.opened():
+        with self._endpoint.opened(), unwrapped(StoreError):
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._endpoint.run)
                 self._tasks.start_soon(self._durables.run)
+                self._tasks.start_soon(self._reaching.run)
+                self._tasks.start_soon(self.letters.run)
                 try:
                     yield self
                 except Exception as error:  # Outside of the task group it is not wrapped.
@@ -433,16 +431,12 @@ class Node:
 
 @asynccontextmanager
 async def _opened(
-    path: str | PathLike[str] | None,
+    opening: AbstractAsyncContextManager[NodeFiles],
     listen: str,
     advertise: Sequence[Address],
-    passphrase: str | None,
     config: NodeConfig,
 ) -> AsyncIterator[Node]:
-    async with (
-        NodeFiles.open(path, passphrase) as files,
-        Node(files, listen, advertise, config)._running() as node,
-    ):
+    async with opening as files, Node(files, listen, advertise, config)._running() as node:
         yield node
 
 

@@ -1,78 +1,77 @@
-"""Callers who wait for the outcomes of their own proposals."""
+"""Callers who wait for what comes of something they asked for: an outcome, a read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
-from consensus.core.types import Outcome
-from consensus.decision import Decision, OutcomeUnknown
 from transport.loop import Waiter
 
 K = TypeVar("K", bound=Hashable)
+R = TypeVar("R")
 
 
-class _Pending:
-    __slots__ = ("decision", "error", "waiter")
+class _Waiting(Generic[R]):
+    __slots__ = ("error", "result", "settled", "waiter")
 
     def __init__(self, waiter: Waiter) -> None:
         self.waiter = waiter
-        self.decision: Decision | None = None
+        self.settled = False
+        self.result: R | None = None
         self.error: Exception | None = None
 
 
-class PendingOutcomes(Generic[K]):
-    """By ticket, or whatever else tells proposals apart."""
+class Pending(Generic[K, R]):
+    """By ticket, or whatever else tells them apart."""
 
     def __init__(self, new_waiter: Callable[[], Waiter]) -> None:
         self._new_waiter = new_waiter
-        self._waiting: dict[K, _Pending] = {}
+        self._waiting: dict[K, _Waiting[R]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def expect(self, key: K) -> None:
-        """A proposal was made whose outcome `wait` will be called for, before anything else."""
-        self._waiting[key] = _Pending(self._new_waiter())
+        """Something was asked for whose result `wait` will be called for, before anything else."""
+        self._waiting[key] = _Waiting(self._new_waiter())
 
-    async def wait(self, key: K) -> Decision:
-        """The outcome that was expected. Raises what it was failed with.
+    async def wait(self, key: K) -> R:
+        """The result that was expected. Raises what it was failed with.
 
-        A caller that is cancelled leaves the proposal standing, and nothing behind.
+        A caller that is cancelled leaves what it asked for standing, and nothing behind here.
         """
-        pending = self._waiting[key]
+        waiting = self._waiting[key]
         try:
-            await pending.waiter.wait()
+            await waiting.waiter.wait()
         finally:
             del self._waiting[key]
-        if pending.error is not None:
-            raise pending.error
-        assert pending.decision is not None  # It is set before the waiter is.
-        return pending.decision
+        if waiting.error is not None:
+            raise waiting.error
+        return cast(R, waiting.result)  # It is set before the waiter is.
 
     def wants(self, key: K) -> bool:
         """Whether somebody waits for it."""
         return key in self._waiting
 
-    def settle(self, key: K, decision: Decision) -> None:
-        """The outcome is known, or it is known that it never will be."""
-        pending = self._waiting.get(key)
-        if pending is None:
-            return
-        if decision.outcome is Outcome.UNKNOWN:
-            pending.error = OutcomeUnknown("cut off before the outcome was known")
-        else:
-            pending.decision = decision
-        pending.waiter.set()
+    def settle(self, key: K, result: R) -> None:
+        """The result is known. The first one counts."""
+        waiting = self._waiting.get(key)
+        if waiting is not None and not waiting.settled:
+            waiting.settled = True
+            waiting.result = result
+            waiting.waiter.set()
 
     def fail(self, key: K, error: Exception) -> None:
-        """Whoever waits for it gets this error."""
-        pending = self._waiting.get(key)
-        if pending is not None and pending.decision is None and pending.error is None:
-            pending.error = error
-            pending.waiter.set()
+        """Whoever waits for it gets this error, unless the result is known."""
+        waiting = self._waiting.get(key)
+        if waiting is not None and not waiting.settled:
+            waiting.settled = True
+            waiting.error = error
+            waiting.waiter.set()
 
-    def fail_all(self, error: Callable[[], Exception], of: Callable[[K], bool]) -> None:
+    def fail_all(
+        self, error: Callable[[], Exception], of: Callable[[K], bool] = lambda _: True
+    ) -> None:
         """Whoever waits for one of these gets an error of his own."""
         for key in list(self._waiting):
             if of(key):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from consensus.contents import make_content
@@ -263,6 +263,10 @@ def _not_awaitable(result: T) -> T:
             result.close()
         raise TypeError("it returned something to be awaited: a replica's functions just run")
     return result
+
+
+Replicas = Mapping[str | bytes, Replica]
+"""By the name of the group, or by its id."""
 
 
 class _Failure:

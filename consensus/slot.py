@@ -9,7 +9,7 @@ from consensus.core.kinds import VOUCH
 from consensus.core.messages import Assembler, decode_entry_untrusted
 from consensus.core.notary import Notary
 from consensus.core.outputs import Output
-from consensus.core.types import Candidate, Member, Message, Ticket, Timer
+from consensus.core.types import Candidate, Member, Message, Ticket
 from consensus.leasing import LeaseClock, ReadReady
 
 _PART = b"\xc1"
@@ -43,8 +43,8 @@ class Slot:
     """One group of a node. `peer` is set for the view of two of `ask`."""
 
     __slots__ = (
-        "armed", "assemblers", "awaited", "candidates", "durable", "group", "joining", "lease",
-        "lost_because", "members", "notary", "number", "peer",
+        "assemblers", "awaited", "candidates", "durable", "group", "joining", "lease",
+        "lost_because", "members", "notary", "number", "other", "peer",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +54,7 @@ class Slot:
         peer: bytes | None = None,
         sponsor: Member | None = None,
         notary: Notary | None = None,
+        other: Member | None = None,
     ) -> None:
         self.notary = notary
         self.durable: DurableGroup | None = None
@@ -68,6 +69,9 @@ class Slot:
             self.group = self.durable.as_group()
         self.number = number
         self.peer = peer
+        self.other = other
+        """With `peer`: what both sides call it, which is not what it goes by here if this node has
+        told it no name."""
         self.joining = sponsor is not None
         """Not installed yet: any presence may be one with a member to be."""
         self.lost_because = ""
@@ -75,7 +79,6 @@ class Slot:
         self.members: tuple[Member, ...] = () if sponsor is None else (sponsor,)
         """Whom presences are kept with: the other members, or a joiner's sponsor."""
         self.awaited: frozenset[Member] = frozenset()
-        self.armed: set[Timer] = set()
         self.candidates: dict[Member, Candidate] = {}
         self.assemblers: dict[Member, Assembler] = {}
 

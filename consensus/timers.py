@@ -3,7 +3,7 @@ disarming those costs one dictionary's work each: only what is due soon is kept 
 """
 
 import heapq
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -56,6 +56,11 @@ class Timers(Generic[T]):
         """Not wanted any more; harmless when it is not armed."""
         if self._later.pop(timer, None) is None:
             self._armed.pop(timer, None)
+
+    def disarm_all(self, those: Callable[[T], bool]) -> None:
+        """None of `those` is wanted any more."""
+        for timer in [timer for timer in (*self._armed, *self._later) if those(timer)]:
+            self.disarm(timer)
 
     def due(self, now: float) -> T | None:
         """The next timer that is due, disarmed; None when there is none."""

@@ -34,6 +34,7 @@ BLOBS_SHARE = 0.9
 """Of a proposal's deadline: after so much of it the reason for a reject is that blobs are not here,
 and not that a program did not answer. What has come is kept."""
 Answer = Callable[[ProposalId, Vote], None]
+_YES = Vote(True)
 
 
 class Voting:
@@ -46,7 +47,7 @@ class Voting:
         """A peer asks this node alone."""
 
         def answer(proposal: ProposalId, vote: Vote) -> None:
-            self._node.machine_do(lambda m, now: m.answer_peer(peer, proposal, vote, now))
+            self._node._machine_do(lambda m, now: m.answer_peer(peer, proposal, vote, now))
 
         if asked.content.blobs:
             # Anybody may ask; only members make this node fetch what they name.
@@ -58,7 +59,7 @@ class Voting:
         """A group wants this member's vote."""
 
         def answer(proposal: ProposalId, vote: Vote) -> None:
-            self._node.machine_do(lambda m, now: m.answer(number, proposal, vote, now))
+            self._node._machine_do(lambda m, now: m.answer(number, proposal, vote, now))
 
         self._wanted(group, asked, answer)
 
@@ -66,7 +67,7 @@ class Voting:
         """Find the handler and vote; a plain handler's vote is given before this returns."""
         kind = asked.content.kind
         if group is None:
-            handler = self._node.handler(kind)
+            handler = self._node._handler(kind)
         elif kind.startswith(RESERVED_PREFIX):
             handler = None  # The framework's own questions are for one peer, not for a group.
         else:
@@ -89,11 +90,11 @@ class Voting:
             answer(asked.id, _no(f"unreadable: {error}"))
             return
         if proposal.blobs:
-            self._node.spawn(self._fetch_and_judge, group, handler, proposal, asked.id, answer)
+            self._node._spawn(self._fetch_and_judge, group, handler, proposal, asked.id, answer)
             return
         result = _call(handler, proposal)
         if type(result) is not Vote:
-            self._node.spawn(self._await_vote, result, proposal, asked.id, answer)
+            self._node._spawn(self._await_vote, result, proposal, asked.id, answer)
         else:
             answer(asked.id, result)
 
@@ -178,6 +179,8 @@ def _no(reason: str) -> Vote:
 
 def _vote(result: object) -> Vote:
     match result:
+        case Accept(None):
+            return _YES
         case Accept(answer):
             return Vote(True, pack_answer(answer))
         case Reject(reason):

@@ -18,10 +18,15 @@ from scenarios.sweep import PROFILES, run_schedule, sweep
 
 __all__ = ["main"]
 
+ABOUT = (
+    "The project's own code in a simulated world, where every run can be repeated: each history is"
+    " checked against what must never happen. See docs/scenarios.md."
+)
 
-def main(arguments: Sequence[str] | None = None) -> int:
+
+def main(arguments: Sequence[str] | None = None, prog: str = "scenarios") -> int:
     """Runs the command; returns its exit status: 0 if nothing was violated."""
-    parser = argparse.ArgumentParser(prog="scenarios", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=ABOUT)
     commands = parser.add_subparsers(dest="command", required=True)
     add = commands.add_parser("explore", help="every interleaving of small cases")
     add.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")

@@ -15,7 +15,11 @@ from consensus import Node, Outcome, accept
 ROOT = Path(__file__).resolve().parent.parent
 EXPECTED = {
     "ask": "tea: 3\ncoffee: no coffee here\n",
-    "blob": "COMMITTED 1200000 bytes held by bob\nthe same bytes: True\n",
+    "blob": "COMMITTED 1200000 bytes held by bob\n"
+    "fetched anew: 0 bytes, as bob holds it already\nthe same bytes: True\n",
+    "certificate": "this group's: True\nCOMMITTED at 2 of 2 members\n"
+    "one bit of it changed: refused\n",
+    "stream": "ALL IS WELL\n",
     "ledger": "bob reads: 100\n30 to bob: done\nonce more: done\ntoo much: not enough\n"
     "carol has: {'alice': 70, 'bob': 30}\n10 to carol: done\n5 to alice: done\n"
     "alice reads: 75 15\n",

@@ -2,8 +2,12 @@
 
 import dataclasses
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
+
+from mypy import api
 
 import consensus
 from transport.core.errors import TransportError
@@ -59,6 +63,50 @@ def test_errors_have_two_bases_the_groups_and_the_networks() -> None:
         thing = getattr(consensus, name)
         if inspect.isclass(thing) and issubclass(thing, Exception):
             assert issubclass(thing, consensus.ConsensusError | TransportError)
+
+
+HANDLERS = """
+from consensus import Accept, Group, Node, Proposal, Reject, accept, reject
+
+def use(node: Node, group: Group, proposal: Proposal) -> None:
+    @node.on("plain")
+    def plain(proposal: Proposal) -> Accept:
+        return accept(proposal.body)
+
+    @group.on("waits")
+    async def waits(proposal: Proposal, limit: int = 3) -> Accept | Reject:
+        return reject("no")
+
+    async def call() -> None:
+        first: Accept = plain(proposal)
+        second: Accept | Reject = await waits(proposal, limit=4)
+        third: Reject = plain(proposal)  # wrong
+        plain()  # wrong
+        await waits(proposal, most=4)  # wrong
+
+    node.on("short")(lambda proposal: accept())
+    node.on("nothing")(lambda: accept())  # wrong
+    node.on("number")(lambda proposal: 7)  # wrong
+    node.on(plain)  # wrong
+"""
+
+
+def test_decorators_give_back_the_handler_as_it_was_written(tmp_path: Path) -> None:
+    source = tmp_path / "handlers.py"
+    source.write_text(HANDLERS)
+    out, errors, _ = api.run(["--strict", "--follow-imports=silent", str(source)])
+    assert errors == ""
+    found = {int(line) for line in re.findall(r"handlers.py:(\d+): error", out)}
+    lines = HANDLERS.splitlines()
+    assert found == {at for at, line in enumerate(lines, 1) if line.endswith("# wrong")}, out
+
+
+def test_the_version_is_told_once() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "consensus.cli", "--version"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == f"quorate {consensus.__version__}\n"
 
 
 def test_importing_it_prints_nothing_and_starts_nothing() -> None:

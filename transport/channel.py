@@ -146,12 +146,15 @@ class ChannelTable:
         own_key: bytes,
         pump: Pump,
         touch: Callable[[], None],
+        moved: Callable[[], None],
         keep: Callable[[bytes, bool], None],
         on_channel: Callable[[bytes, Channel], None],
     ) -> None:
         self._own_key = own_key
         self._pump = pump
         self._touch = touch
+        self._moved = moved
+        """Bytes went in or out, which is no concern of the machine's."""
         self._keep = keep
         self._on_channel = on_channel
         self._channels: dict[int, Channel] = {}
@@ -295,6 +298,16 @@ class ChannelTable:
             elif channel is not None:
                 channel.take(event)
 
+    def heard_elsewhere(self) -> list[tuple[bytes, Address, int]]:
+        """Peers whose newest bulk datagram came from another address than they are sent to: from
+        where, and how long it was. Each address is told of once in a row."""
+        heard = []
+        for event in self._pump.poll_paths():
+            peer = self._peers.get(event.plane)
+            if peer is not None:
+                heard.append((peer, event.address, event.size))
+        return heard
+
     def write(self, handle: int, data: memoryview) -> int:
         """Bytes taken; 0 when the send buffer is full. Raises ChannelBroken."""
         if handle not in self._channels:
@@ -303,7 +316,7 @@ class ChannelTable:
             taken = self._pump.write(handle, data)
         except ChannelClosed as error:
             raise ChannelBroken(str(error)) from error
-        self._touch()
+        self._moved()
         return taken
 
     def read(self, handle: int, size: int) -> bytes:
@@ -315,7 +328,7 @@ class ChannelTable:
         except NativeError:
             return b""  # Its plane was removed, which is told by an event.
         if data:
-            self._touch()
+            self._moved()
         return data
 
     def finish(self, handle: int) -> None:
@@ -325,7 +338,7 @@ class ChannelTable:
                 self._pump.finish(handle)
             except NativeError as error:
                 raise ChannelBroken(str(error)) from error
-            self._touch()
+            self._moved()
 
     def close_channel(self, handle: int) -> None:
         """Close and forget; what was written is still delivered."""

@@ -5,7 +5,6 @@ machine, carries out what the machine says, and sleeps until the socket or a tim
 """
 
 import ipaddress
-import math
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +15,13 @@ import anyio
 
 from transport import loop
 from transport.channel import Channel, ChannelTable
+from transport.core.config import TransportConfig
 from transport.core.errors import LocalError
 from transport.core.events import BulkClosed, BulkPlane, PathMoved, PresenceDown, PresenceUp
+from transport.core.handshake import HandshakeConfig
 from transport.core.types import Address, RandomBytes, Transmit
 from utp_native import Pump
+from utp_native.native import has_aes
 
 DATAGRAMS_PER_WAKE = 64
 LOOK_S = 0.2
@@ -51,8 +53,17 @@ class Machine(Protocol):
     def bulk_passed(self, peer: bytes, size: int, now: float) -> None:
         """Channels with the peer have moved so many bytes since the last call."""
 
+    def bulk_heard(self, peer: bytes, address: Address, size: int, now: float) -> None:
+        """The newest bulk datagram of the peer, of so many bytes, came from another address than
+        it is reached at."""
+
     def probe(self, peer: bytes, now: float) -> None:
         """Channels with the peer have come to a halt: see whether it is still there."""
+
+
+def config_here() -> TransportConfig:
+    """The defaults on this machine: it offers AEGIS-256 if it has the instructions for it."""
+    return TransportConfig(handshake=HandshakeConfig(aegis=has_aes()))
 
 
 class EndpointClosed(LocalError):
@@ -109,14 +120,16 @@ class Endpoint:
         self._loop = loop.current()
         self._pump = Pump(sock.fileno(), random=random, now=self._loop.time())
         self._channels = ChannelTable(
-            own_key, self._pump, self.touch, self._keep, on_channel
+            own_key, self._pump, self.touch, self._bulk_touched, self._keep, on_channel
         )
-        self._look_at = math.inf
+        self._look_at: float | None = None
         """When to tell the machine what the channels have moved."""
         self._batch: Sequence[tuple[bytes, Address]] = ()
         """What the machine was given last."""
         self._early: list[tuple[bytes, Address]] = []
         """What of it belongs to a plane that began with it."""
+        self._told = False
+        """The machine was told something since it was polled last."""
         self._flush_due = False
         self._flushing = False
         self._in_turn = False
@@ -179,20 +192,23 @@ class Endpoint:
         except Exception as failure:
             self._fail(failure)
 
-    def touch(self) -> None:
+    def touch(self, *, together: bool = False) -> None:
         """Something was asked of the machine: carry it out.
 
-        The first in a turn of the loop is carried out at once, since a caller waits for it; the
-        others follow together at the end of the turn, so that they share their datagrams.
+        The first in a turn of the loop is carried out at once, since a caller waits for it, unless
+        it is to leave `together` with the others; those follow at the end of the turn, so that
+        they share their datagrams.
         """
         if self._flushing or self._closed:
             return
-        if self._in_turn:
+        first = not self._in_turn
+        if first:
+            self._in_turn = True
+            self._loop.call_soon(self._end_turn)
+        if first and not together:
+            self._guarded_flush()
+        else:
             self._flush_due = True
-            return
-        self._in_turn = True
-        self._loop.call_soon(self._end_turn)
-        self._guarded_flush()
 
     def check_open(self) -> None:
         """Raise EndpointClosed once the endpoint is closed."""
@@ -229,7 +245,25 @@ class Endpoint:
         if self._closed:
             return
         self._receive()
-        self.flush()
+        self._take_bulk()
+        if self._told:
+            self.flush()
+        else:
+            self._arm(self._pump.next_timeout())  # bulk alone: the machine has nothing to say
+
+    def _take_bulk(self) -> None:
+        """What the pump has to say of channels, and of where peers are."""
+        self._channels.dispatch()
+        if self._pump.eventful:
+            for peer, address, size in self._channels.heard_elsewhere():
+                self._told = True
+                self._machine.bulk_heard(peer, address, size, self._loop.time())
+
+    def _bulk_touched(self) -> None:
+        """A channel was written or read."""
+        if not (self._flushing or self._closed):
+            self._channels.dispatch()
+            self._arm(self._pump.next_timeout())
 
     def _receive(self) -> None:
         batch = self._pump.receive(self._loop.time(), DATAGRAMS_PER_WAKE)
@@ -237,11 +271,13 @@ class Endpoint:
             # The clock once more: a lease granted in answer counts from when the question came,
             # and this process may have been stopped before it looked into the socket.
             self._batch = batch
+            self._told = True
             self._machine.receive_datagrams(batch, self._loop.time())
 
     def _keep(self, peer: bytes, wanted: bool) -> None:
+        self._told = True
         self._machine.keep(peer, wanted)
-        if wanted and self._look_at == math.inf:
+        if wanted and self._look_at is None:
             self._look_at = self._loop.time() + LOOK_S
 
     def _look(self, now: float) -> None:
@@ -252,7 +288,7 @@ class Endpoint:
                 # Nothing may be wrong. But if the path has changed, nobody learns of it before a
                 # datagram of the machine's comes from the new address.
                 self._machine.probe(peer, now)
-        self._look_at = now + LOOK_S if self._channels.used else math.inf
+        self._look_at = now + LOOK_S if self._channels.used else None
 
     def _timeout(self) -> None:
         self._armed = None
@@ -265,7 +301,7 @@ class Endpoint:
         machine_at = self._machine.next_timeout()
         if machine_at is not None and machine_at <= now:
             self._machine.handle_timeout(now)
-        if self._look_at <= now:
+        if self._look_at is not None and self._look_at <= now:
             self._look(now)
         pump_at = self._pump.next_timeout()
         if pump_at is not None and pump_at <= now:
@@ -280,7 +316,8 @@ class Endpoint:
         self._flushing = True
         machine = self._machine
         try:
-            self._channels.dispatch()
+            self._take_bulk()
+            self._told = False
             for _ in range(ROUNDS_PER_FLUSH):
                 events = machine.poll_events()
                 for event in events:
@@ -304,7 +341,9 @@ class Endpoint:
         finally:
             self._batch = ()
             self._flushing = False
-        self._arm()
+        self._arm(machine.next_timeout())
+        self._arm(self._pump.next_timeout())
+        self._arm(self._look_at)
 
     def _send_one(self, transmit: Transmit) -> None:
         """One datagram alone costs a third this way of what a batch of one costs the pump."""
@@ -332,13 +371,7 @@ class Endpoint:
                 self._channels.expect(cast(PresenceDown, event).peer, False)
             self._on_event(event)
 
-    def _arm(self) -> None:
-        machine_at, pump_at = self._machine.next_timeout(), self._pump.next_timeout()
-        when = machine_at if pump_at is None else pump_at
-        if machine_at is not None and pump_at is not None:
-            when = min(machine_at, pump_at)
-        if self._look_at != math.inf:
-            when = self._look_at if when is None else min(when, self._look_at)
+    def _arm(self, when: float | None) -> None:
         # A wake-up that comes too early costs less than moving the timer with every datagram.
         if when is not None and (self._armed is None or when < self._armed):
             self._armed = when

@@ -42,24 +42,37 @@ _LIBUTP = (
     "utp_packedsockaddr.cpp",
     "utp_utils.cpp",
 )
-_OURS = ("abi.cpp", "pump.cpp", "channels.cpp", "channel.cpp", "net.cpp", "ledbat.cpp", "bare.cpp")
+_OURS = (
+    "abi.cpp",
+    "pump.cpp",
+    "channels.cpp",
+    "channel.cpp",
+    "net.cpp",
+    "ledbat.cpp",
+    "bare.cpp",
+    "noise.cpp",
+)
 
 
 # No dataclass: setuptools runs this file without making it a module, which a dataclass looks up.
 class _Target(NamedTuple):
-    """An extension module: its name, the header cffi reads, and our files in it."""
+    """An extension module: its name, the headers cffi reads, and our files in it."""
 
     module: str
-    header: Path
+    headers: tuple[Path, ...]
     ours: tuple[Path, ...]
 
 
-_NATIVE = _Target("utp_native._native", _SOURCES / "abi.h", tuple(_SOURCES / n for n in _OURS))
+_NATIVE = _Target(
+    "utp_native._native",
+    (_SOURCES / "abi.h", _SOURCES / "noise.h"),
+    tuple(_SOURCES / n for n in _OURS),
+)
 _SIMULATED = tuple(_SIMULATION / n for n in ("bottleneck.cpp", "cubic.cpp"))
 _BOTTLENECK = {
     False: _Target(
         "utp_native._bottleneck",
-        _SIMULATION / "bottleneck.h",
+        (_SIMULATION / "bottleneck.h",),
         (
             *_SIMULATED,
             _SIMULATION / "fork.cpp",
@@ -69,7 +82,7 @@ _BOTTLENECK = {
     ),
     True: _Target(
         "utp_native._bottleneck",
-        _SIMULATION / "bottleneck.h",
+        (_SIMULATION / "bottleneck.h",),
         (*_SIMULATED, _SIMULATION / "stock.cpp"),
     ),
 }
@@ -90,7 +103,12 @@ _FLAGS = [
     "-Wno-parentheses",
     "-Wno-type-limits",
 ]
-_SANITIZERS = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"]
+_SANITIZERS = [
+    "-fsanitize=address,undefined",
+    "-fno-omit-frame-pointer",
+    "-g",
+    "-D_GLIBCXX_ASSERTIONS",  # the bounds of vectors
+]
 _MARK = "utp_native inputs "
 
 
@@ -131,15 +149,17 @@ def _make_builder(
     where: Callable[[Path], str] = str,
 ) -> cffi.FFI:
     builder = cffi.FFI()
-    builder.cdef(_cdef(target.header))
+    for header in target.headers:
+        builder.cdef(_cdef(header))
+    includes = "".join(f'#include "{header.name}"\n' for header in target.headers)
     builder.set_source(
         target.module,
         # The digest stands in the module itself, where the next build looks for it.
-        f'#include "{target.header.name}"\nextern const char utp_native_inputs[];\n'
+        f'{includes}extern const char utp_native_inputs[];\n'
         f'const char utp_native_inputs[] __attribute__((used)) = "{_MARK}{digest}";\n',
         source_extension=".cpp",
         sources=[where(libutp / n) for n in _LIBUTP] + [where(path) for path in target.ours],
-        include_dirs=[str(libutp), str(_SOURCES), str(target.header.parent)],
+        include_dirs=[str(libutp), str(_SOURCES), str(target.headers[0].parent)],
         define_macros=[("POSIX", "1"), *([("NDEBUG", "1")] if ndebug else [])],
         # distutils may define NDEBUG by itself.
         extra_compile_args=[*flags, *([] if ndebug else ["-UNDEBUG"])],

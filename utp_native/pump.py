@@ -1,7 +1,7 @@
 """The pump: one object that reads and writes a UDP socket for everybody, bulk data natively.
 
 Calls release the GIL while they work. They may come from several threads, one after the other
-inside; `receive`, `inject` and `collect` are for one thread at a time.
+inside; `receive`, `inject`, `collect` and `read` are for one thread at a time.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ _EVENTS_PER_POLL: Final = 1024
 _PATHS_PER_POLL: Final = 64
 _ADDRESSES_MAX: Final = 65536
 _MAPPED: Final = bytes(10) + b"\xff\xff"
+_SCRATCH_SIZE: Final = 1 << 18
 _SEED_SIZE: Final = 32
 _CID_SIZE: Final = 8
 _KEY_SIZE: Final = 32
@@ -79,7 +80,9 @@ class Pump:
     Raises `OSError` if `fd` is not a UDP socket.
     """
 
-    __slots__ = ("_batch", "_events", "_from_raw", "_paths", "_pump", "_to_raw", "config")
+    __slots__ = (
+        "_batch", "_events", "_from_raw", "_paths", "_pump", "_scratch", "_to_raw", "config",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -108,6 +111,7 @@ class Pump:
         self._pump = ffi.gc(pump, lib.qp_free)
         self._batch = ffi.new("qp_batch *")
         self._paths = ffi.new("qp_path[]", _PATHS_PER_POLL)
+        self._scratch: Any = None
         self._events = ffi.new("qp_event[]", _EVENTS_PER_POLL)
         self._to_raw: dict[Address, bytes] = {}
         self._from_raw: dict[bytes, Address] = {}
@@ -125,13 +129,17 @@ class Pump:
 
     # --- datagrams ------------------------------------------------------------------------------
 
-    def receive(self, now: float, datagrams_max: int = 64) -> list[tuple[bytes, Address]]:
+    def receive(
+        self, now: float, datagrams_max: int = 64, bulk_max: int = 512
+    ) -> list[tuple[bytes, Address]]:
         """Read what the socket has and do what it asks for; returns what is not bulk.
 
-        Reads until the socket is empty or `datagrams_max` datagrams came; one message of the
-        kernel's receive offload can exceed that by 63. Raises `OSError` if the socket is broken.
+        Reads until the socket is empty, or `datagrams_max` of these came, or `bulk_max` datagrams
+        of bulk; each message of the kernel's receive offload can exceed that by 63, and 16 are
+        read at a time. Raises `OSError` if the socket is broken.
         """
-        result = lib.qp_receive(self._pump or self._native(), now, datagrams_max, self._batch)
+        pump = self._pump or self._native()
+        result = lib.qp_receive(pump, now, datagrams_max, bulk_max, self._batch)
         if result < 0:
             if result == -errno.ENOTSOCK:
                 _fail(result)
@@ -168,6 +176,11 @@ class Pump:
         if result < 0:
             _fail(result)
         return [Transmit(data, address) for data, address in self._taken()]
+
+    @property
+    def eventful(self) -> bool:
+        """Whether `receive` or `inject` left something for `poll_events` or `poll_paths`."""
+        return bool(self._batch.events)
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due. Raises `OSError` if the socket is broken."""
@@ -248,7 +261,13 @@ class Pump:
             # Asked for nothing natively, so the next bytes raise READABLE.
             self._checked(lib.qp_read(pump, channel, ffi.NULL, 0))
             return b""
-        buffer = _new_uncleared(_BYTES, size)
+        if size > _SCRATCH_SIZE:
+            buffer = _new_uncleared(_BYTES, size)
+        else:
+            # Memory that is in the processor's cache, instead of new one for each read.
+            if self._scratch is None:
+                self._scratch = _new_uncleared(_BYTES, _SCRATCH_SIZE)
+            buffer = self._scratch
         count = self._checked(lib.qp_read(pump, channel, buffer, size))
         data: bytes = ffi.buffer(buffer, count)[:]
         return data
@@ -294,7 +313,7 @@ class Pump:
         while count := self._checked(lib.qp_poll_paths(self._native(), paths, _PATHS_PER_POLL)):
             for entry in paths[0:count]:
                 address = self._address(ffi.buffer(entry.address)[:])
-                events.append(PathEvent(entry.plane, address))
+                events.append(PathEvent(entry.plane, address, entry.size))
         return events
 
     # --- figures --------------------------------------------------------------------------------

@@ -99,6 +99,8 @@ class PathEvent(NamedTuple):
     plane: int
     address: Address
     """Where the newest bulk datagram of the plane came from."""
+    size: int
+    """How long it was, in bytes."""
 
 
 class PlaneKeys(Protocol):

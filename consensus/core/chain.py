@@ -30,13 +30,16 @@ KEPT_MAX = 4096
 PENDING_MAX = 64
 """Decisions that may wait to be hashed. Put off, the work is done away from the critical path."""
 
+# Named tuples are made by thousands here, and this makes them twice as fast as calling them.
+_new = tuple.__new__
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 _LEAF, _CHAIN = b"quorate leaf 1", b"quorate chain 1"
 
 
 def decision_record(decision: Decision) -> bytes:
     """A decision as it is hashed."""
-    record: bytes = _pack((*decision[:3], int(decision.outcome), decision.answers))
+    proposal, index, content, outcome, answers, _ = decision
+    record: bytes = _pack((proposal, index, content, int(outcome), answers))
     return record
 
 
@@ -158,10 +161,21 @@ class Chain:
         return None
 
     def _hash(self) -> None:
-        pending, self._pending = self._pending, []
+        pending = self._pending
+        if not pending:
+            return
+        self._pending = []
+        places, view, head = self._places, self._view, self._head
+        beyond = len(places) + len(pending) - KEPT_MAX
+        if beyond > 0:
+            for _ in range(min(beyond, len(places))):
+                self._base = places.popleft().head
         for decision in pending:
-            self._index = decision.index
-            self._add(leaf_of(decision_record(decision)))
+            leaf = leaf_of(decision_record(decision))
+            head = extended(head, leaf)
+            places.append(_new(Place, (view, decision[1], leaf, head)))
+        self._head = head
+        self._index = pending[-1].index
 
     def _add(self, leaf: bytes) -> None:
         self._head = extended(self._head, leaf)

@@ -47,7 +47,7 @@ EVIDENCE_MAX = 4 * VIEW_SIZE_MAX
 Sign = Callable[[bytes, bytes], bytes]
 """`sign(label, content)`: this member's Ed25519 signature."""
 
-_OBSERVED = frozenset((Decided, Installed, ValueAccepted, SnapshotReceived))
+_OBSERVED = frozenset((Installed, ValueAccepted, SnapshotReceived))
 _ACCOMPANIED = frozenset((ACCEPT, ACCEPTED, INSTALL, SNAPSHOT))
 
 
@@ -107,6 +107,9 @@ class Notary:
                     message = output.message
                     if message[0] in _ACCOMPANIED:
                         extra.append((at, self._sends_before(outputs, at)))
+            elif type(output) is Decided:
+                if self._chain is not None and output[0][3] != Outcome.UNKNOWN:
+                    self._chain.decided(output[0])
             elif type(output) in _OBSERVED:
                 self._observe(output)
         if not extra:
@@ -133,9 +136,6 @@ class Notary:
 
     def _observe(self, output: Output) -> None:
         match output:
-            case Decided(decision, _):
-                if self._chain is not None and decision.outcome != Outcome.UNKNOWN:
-                    self._chain.decided(decision)
             case Installed(view):
                 self._installed(view)
             case ValueAccepted(number, ballot, value):

@@ -7,8 +7,9 @@ from .kinds import SUSPECT
 from .ordinary import Ordinary
 from .outputs import Ended, Lost, Suspended
 from .suspicion import smallest_removal
-from .types import Member, Message
+from .types import RANK_BITS, Member, Message
 
+_NOBODY: frozenset[Member] = frozenset()
 LINKS_MAX = 64
 """Members beyond the view whose link is remembered: joiners that may be members soon."""
 
@@ -168,8 +169,10 @@ class Silence(Ordinary):
         elif self._order.queue:
             ballot = self._ballots[self._order.queue[0]]
             mask = self._full & ~(ballot.accepted | ballot.noted)
-            heard = self._order.heard
-            mask |= sum(1 << r for r in range(len(heard)) if heard[r] < ballot.clock)
+            clock = ballot.key >> RANK_BITS
+            for rank, heard in enumerate(self._order.heard):
+                if heard < clock:
+                    mask |= 1 << rank
         elif self._ballots and not self.config.ordered:
             mask = self._full
         if self._leases.granters:
@@ -177,5 +180,6 @@ class Silence(Ordinary):
         for cut in self._matrix.down:
             mask |= cut
         mask &= ~self._bit
-        members = self._view.members
-        return frozenset(m for r, m in enumerate(members) if mask >> r & 1)
+        if not mask:
+            return _NOBODY
+        return frozenset([m for r, m in enumerate(self._view.members) if mask >> r & 1])

@@ -1,6 +1,7 @@
 """The parent's side of one process of the demonstration."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -117,6 +118,8 @@ class MemberProcess:
     async def end(self) -> None:
         """End the child, stopped or not."""
         if self._process.returncode is None:
-            self._process.kill()
+            # `kill` would look whether it is dead already, and take its status from asyncio.
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
         with anyio.CancelScope(shield=True):
             await self._process.aclose()

@@ -1,9 +1,10 @@
 """The demonstration, step by step. Whatever does not come out as said raises StepFailed."""
 
 import os
+import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -234,15 +235,46 @@ class Story:
         check(self._ended[leaving.name]["expelled"], f"{leaving.name} was not told: expelled")
 
 
+def _ending_signals() -> list[signal.Signals]:
+    """What ends the demonstration early, unless whoever started it has it ignored."""
+    both = (signal.SIGINT, signal.SIGTERM)
+    return [number for number in both if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _texts(group: BaseExceptionGroup[StepFailed]) -> Iterator[str]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _texts(error)
+        else:
+            yield str(error)
+
+
 async def run_demo(config: DemoConfig, timeline: Timeline) -> bool:
-    """Run all of it. True when everything came out as said; the summary says what did not."""
-    why = None
+    """Run all of it. True when everything came out as said; the summary says what did not.
+
+    Raises SystemExit with 128 plus the number of the signal that ended it, after the processes
+    (a stopped one too) and the temporary directory are gone.
+    """
+    why, ended_by = None, 0
     with tempfile.TemporaryDirectory(prefix="quorate-demo-") as directory:
         story = Story(config, timeline, Path(directory))
         try:
-            await story.run()
+            async with anyio.create_task_group() as tasks:
+
+                async def watch() -> None:
+                    nonlocal ended_by
+                    with anyio.open_signal_receiver(*_ending_signals()) as signals:
+                        async for number in signals:
+                            ended_by = number
+                            tasks.cancel_scope.cancel()
+
+                tasks.start_soon(watch)
+                await story.run()
+                tasks.cancel_scope.cancel()
         except* StepFailed as group:
-            why = "; ".join(str(error) for error in group.exceptions)
+            why = "; ".join(_texts(group))
+    if ended_by:
+        raise SystemExit(128 + ended_by)
     facts = dict(story.facts)
     facts["total_s"] = round(timeline.elapsed_s(), 3)
     facts["ok"] = why is None

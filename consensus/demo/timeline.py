@@ -5,9 +5,10 @@ import sys
 import time
 from typing import Any, TextIO
 
+from consensus.bar import drawn
+
 COLOURS = (36, 33, 35, 32, 34, 31, 96, 93, 95, 92, 94, 91)
 OUTCOME_COLOURS = {"committed": 32, "rejected": 31, "abandoned": 33, "unknown": 33}
-BAR_WIDTH = 24
 
 
 class Timeline:
@@ -107,10 +108,8 @@ class Timeline:
                 self._line(member, f"holds and has verified {total >> 20} MiB")
             return
         share = sum(self._bars.values()) / len(self._bars)
-        filled = round(BAR_WIDTH * share)
-        text = "█" * filled + "░" * (BAR_WIDTH - filled)
         each = " ".join(f"{name} {part:4.0%}" for name, part in self._bars.items())
-        self._out.write(f"\r{self.elapsed_s():7.3f}  {text} {each} ")
+        self._out.write(f"\r{self.elapsed_s():7.3f}  {drawn(share)} {each} ")
         self._out.flush()
         self._bar_shown = True
 

@@ -2,7 +2,7 @@
 
 import anyio
 
-from consensus import Node, Rejected, accept, reject
+from consensus import Accept, Node, Proposal, Reject, Rejected, accept, reject
 
 PRICES = {"tea": 3}
 
@@ -12,7 +12,7 @@ async def main() -> None:
     async with Node.open() as shop, Node.open() as customer:
 
         @shop.on("price")
-        async def price(proposal):  # type: ignore[no-untyped-def]
+        async def price(proposal: Proposal) -> Accept | Reject:
             wanted = proposal.body["of"]
             return accept(PRICES[wanted]) if wanted in PRICES else reject(f"no {wanted} here")
 

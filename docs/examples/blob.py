@@ -23,7 +23,8 @@ async def main() -> None:
             print(decision.outcome.name, decision.answers[bob.key], "bytes held by bob")
 
             copy = Path(directory, "copy.txt")
-            await joined.fetch(blob, to=copy)
+            fetched = await joined.fetch(blob, to=copy, timeout_s=60)
+            print("fetched anew:", fetched.received_size, "bytes, as bob holds it already")
             print("the same bytes:", copy.read_bytes() == report.read_bytes())
 
 

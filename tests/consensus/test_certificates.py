@@ -74,7 +74,7 @@ async def test_without_a_quorum_there_is_no_certificate():
             return reject("not today")
 
         for node in nodes[1:]:
-            node._handlers["quorate.sign"] = refuse.__get__(node.certificates)
+            node._handlers["quorate.sign"] = refuse.__get__(node._certificates)
         with pytest.raises(CertificateError, match=r"1 of 3 members signed: no quorum.*not today"):
             await decision.certificate()
 
@@ -103,7 +103,7 @@ async def test_strangers_get_no_signatures():
             ([groups[0].id, head.view - 1, 1 << 40, bytes(32)], nodes[1], "not delivered"),
         ):
             with pytest.raises(Exception, match=said):
-                await asker._asking.ask(
+                await asker._ask_framework(
                     nodes[0].key, "quorate.sign", pack(body), 5.0, PATIENCE_S
                 )  # fmt: skip
 

@@ -55,10 +55,10 @@ async def test_a_group_goes_on_after_all_its_nodes_were_closed(tmp_path):
         groups = await begun(nodes)
         before = [await groups[n].propose("work", n) for n in range(3)]
         keys = [node.key for node in nodes]
-        lives = [node.me for node in nodes]
+        lives = [node._me for node in nodes]
         group_id = groups[0].id
     async with opened(tmp_path, ports) as nodes:
-        assert [node.me for node in nodes] == lives
+        assert [node._me for node in nodes] == lives
         groups = await resumed(nodes)
         assert {group.id for group in groups} == {group_id}
         assert groups[0].view.members == tuple(keys)
@@ -126,7 +126,7 @@ async def test_who_left_is_not_in_the_group_any_more(tmp_path):
             while len(groups[0].view.members) > 1:
                 await groups[0].changed()
         token = groups[0].invite(nodes[1].key)
-        life = nodes[1].me
+        life = nodes[1]._me
         for _ in range(1000):  # until nobody needs it to answer any more
             if not nodes[1]._files.store.group(groups[1].id).origin:
                 break
@@ -136,7 +136,7 @@ async def test_who_left_is_not_in_the_group_any_more(tmp_path):
     async with opened(tmp_path, ports) as nodes:
         (group,) = await nodes[0].resume()
         assert await nodes[1].resume() == ()
-        assert nodes[1].me != life
+        assert nodes[1]._me != life
         with anyio.fail_after(PATIENCE_S):
             again = await nodes[1].join(group.invite(nodes[1].key))
         assert len(again.view.members) == 2

@@ -31,12 +31,12 @@ async def test_an_invitation_is_not_spent_by_a_join_that_failed() -> None:
         await bob.join(group.invite(bob.key))
         token = group.invite(carol.key)
         bob.know(carol.key, [("127.0.0.1", 9)])  # Bob vetoes whom he cannot reach:
-        carol_address, carol.advertised = carol.advertised, lambda: (("127.0.0.1", 9),)  # type: ignore[method-assign]
+        carol_address, carol._advertised = carol._advertised, lambda: (("127.0.0.1", 9),)  # type: ignore[method-assign]
         advertised = alice._machine.contacts.addresses
         alice._machine.contacts.addresses = lambda peer: ()  # type: ignore[method-assign]
         with pytest.raises((Rejected, TimeoutError)):
             await carol.join(token, timeout_s=12.0)
-        carol.advertised = carol_address  # type: ignore[method-assign]
+        carol._advertised = carol_address  # type: ignore[method-assign]
         alice._machine.contacts.addresses = advertised  # type: ignore[method-assign]
         await carol.join(token)
 

@@ -114,7 +114,7 @@ async def test_nobody_makes_a_node_fetch_by_asking() -> None:
         assert await asker.ask(asked.key, "price") == 1
         content = Content("price", b"", ((b"\x01" * 32, 1 << 30),), 1000)
         key = asked.key
-        ticket = asker.machine_do(
+        ticket = asker._machine_do(
             lambda m, now: m.ask(key, content, now, 5.0),
             lambda t: asker._asking._pending.expect((key, t)),
         )

@@ -286,7 +286,7 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(path: Path) -> None:
     }
     for what, data in damaged.items():
         path.write_bytes(data)
-        with pytest.raises(StoreCorrupt, match=r"left as it is.*restore it from a copy.*join again"):
+        with pytest.raises(StoreCorrupt, match=r"left as it is.*from a copy.*join again"):
             NodeStore.open(path)
         assert path.read_bytes() == data, what
     path.write_bytes(good)

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from consensus import Group, Node, Outcome, Rejected, accept
+from consensus import Group, Node, Outcome, Rejected, Unreachable, accept
 from consensus.core.errors import ConsensusError
 from consensus.core.token import TokenError
 from consensus.store import StoreBusy, StoreCorrupt, StoreError
@@ -155,13 +155,22 @@ async def test_an_invitation_of_a_sponsor_that_has_forgotten_it() -> None:
         assert set(groups[0].view.members) == {alice.key, carol.key}
 
 
-async def test_a_sponsor_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
-    async with open_nodes(2) as (bob, alice):
+async def test_an_invitation_for_somebody_else(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_nodes(3) as (bob, alice, stranger):
         group = await alice.found("board")
-        token = group.invite(bob.key)
-    async with open_nodes(1) as (stranger,):
         with pytest.raises(TokenError, match="another key"):
-            await stranger.join(token)
+            await stranger.join(group.invite(bob.key))
+    assert caplog.text == ""
+
+
+async def test_a_sponsor_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_nodes(1) as (alice,):
+        token = (await alice.found("board")).invite()
+    async with open_nodes(1) as (bob,):
+        with pytest.raises(Unreachable, match="could not be reached") as raised:
+            await bob.join(token, timeout_s=1.0)
+        assert "\n" not in str(raised.value)
+        assert not bob.groups
     assert caplog.text == ""
 
 

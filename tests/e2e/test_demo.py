@@ -116,19 +116,47 @@ def test_a_member_killed_in_mid_story_is_told(name: str, after: int, why: str) -
     assert errors == ""
 
 
-def test_interrupted_it_ends_with_its_processes() -> None:
-    with running(DEMO, start_new_session=True) as demo:
+def heed_signals() -> None:
+    """In the child: whoever runs these tests in the background may have them ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False)],
+    ids=["SIGINT as of a terminal", "SIGINT", "SIGTERM"],
+)
+def test_ended_early_it_leaves_nothing_behind(
+    number: int, to_all: bool, tmp_path: Path
+) -> None:
+    """Also if a member is stopped at that moment."""
+    with running(
+        DEMO,
+        start_new_session=True,
+        preexec_fn=heed_signals,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as demo:
         assert demo.stdout is not None
         assert demo.stderr is not None
         for row in rows_of(iter(demo.stdout)):
             if row["event"] == "view":
                 break
+        else:
+            pytest.fail(demo.stderr.read())
+        # The story waits for this one, so it cannot be over before the signal comes.
+        os.kill(member_pid(demo.pid, "carol"), signal.SIGSTOP)
         children = Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()
         assert len(children) == 3
-        os.killpg(demo.pid, signal.SIGINT)  # As a terminal does.
+        assert len(list(tmp_path.iterdir())) == 1
+        if to_all:
+            os.killpg(demo.pid, number)
+        else:
+            demo.send_signal(number)
         _, errors = demo.communicate(timeout=ENDS_WITHIN_S)
-        assert demo.returncode == 130
-    assert "Traceback" not in errors
+        assert demo.returncode == 128 + number
+    assert errors == ""
+    assert list(tmp_path.iterdir()) == []
     for child in children:
         assert not Path(f"/proc/{child}").exists()
 

@@ -19,7 +19,7 @@ SKEW = 0.49 * CLOCK_RATE_BOUND
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_reads_return_all_that_was_committed(seed: int) -> None:
-    readers = Readers(seed, SKEW)
+    readers = Readers(seed, SKEW, asks=seed % 3 == 2)
     readers.go(SECONDS)
     assert readers.checker.reads > 50
     assert readers.checker.committed > 20
@@ -61,6 +61,18 @@ def test_a_coordinator_that_does_not_wait_for_leases_is_caught(
 ) -> None:
     monkeypatch.setattr(Leasing, "_leases_over", lambda self, promisers: True)
     assert caught()
+
+
+def test_a_lease_that_nobody_has_undertaken_to_honour_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Leasing, "_grant", lambda self, rank, granted_ms: None)
+    assert caught()
+
+
+def test_a_quorum_of_one_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Leasing, "_needs_no_lease", lambda self: True)
+    assert caught(asks=True)
 
 
 def test_a_read_that_does_not_wait_for_what_was_accepted_is_caught(

@@ -21,6 +21,7 @@ from transport.core.handshake import (
 )
 from transport.core.keys import Identity
 from transport.core.types import Address, RandomBytes
+from utp_native import noise
 
 HOME: Address = ("192.0.2.1", 4001)
 AWAY: Address = ("198.51.100.7", 4002)
@@ -136,7 +137,8 @@ class Counted:
 
 @contextmanager
 def counted_primitives() -> Iterator[Counted]:
-    """Count X25519 and signing through the one module that all of the core calls them by."""
+    """Count X25519 and signing where all of the core calls them: through one module, and from
+    native Noise messages through one table of functions."""
     counts = Counted()
     multiply, base, sign = keys._multiply, keys._multiply_base, bindings.crypto_sign
 
@@ -152,7 +154,16 @@ def counted_primitives() -> Iterator[Counted]:
         counts.signatures += 1
         return sign(message, secret)
 
+    kind = "int(unsigned char *, const unsigned char *, const unsigned char *)"
+    native = noise.ffi.cast(kind.replace("int(", "int(*)(", 1), noise.functions.multiply)
+
+    def counting_native(point: object, secret: object, public: object) -> int:
+        counts.diffie_hellman += 1
+        return int(native(point, secret, public))
+
+    called_back = noise.ffi.callback(kind, counting_native)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(noise.functions, "multiply", noise.ffi.cast("void *", called_back))
         patch.setattr(keys, "_multiply", counting_multiply)
         patch.setattr(keys, "_multiply_base", counting_base)
         patch.setattr(bindings, "crypto_sign", counting_sign)

@@ -65,7 +65,10 @@ class Skewed:
 class Readers:
     """Three members of a group, and what they do at random."""
 
-    def __init__(self, seed: int, skew: float, second_look: bool = True) -> None:
+    def __init__(
+        self, seed: int, skew: float, second_look: bool = True, asks: bool = False
+    ) -> None:
+        """`asks`: nobody grants leases, so that every read asks a quorum."""
         self.checker = ReadChecker()
         self.second_look = second_look
         self.open: dict[tuple[str, int], int] = {}
@@ -82,7 +85,7 @@ class Readers:
             identity = Identity.generate(host.random_bytes)
             return Skewed(SimulatedNode(host, local, identity, agree, config), rate, offset_s)
 
-        config = GroupConfig(lease_s=LEASE_S, takeover_s=0.1)
+        config = GroupConfig(lease_s=0.0 if asks else LEASE_S, takeover_s=0.1)
         self.world, self.hosts = gathered(
             3, Link(delay_s=0.005, jitter_s=0.002), seed=seed, config=config, factory=factory
         )

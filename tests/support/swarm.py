@@ -12,6 +12,9 @@ from consensus.core.transferevents import (
 )
 from tests.support.transfers import Holder, Rig, content, tree_of
 
+Wire = tuple[int, int, Serve, Rig, int]
+"""From, to, the channel at its holder, the fetch at its end, and its number as a source there."""
+
 
 def swarm(members: int, chunks: int, uplink_chunks_s: float) -> tuple[float, float, int]:
     """`members` fetch a blob of one origin; every uplink carries so many chunks a second.
@@ -25,12 +28,15 @@ def swarm(members: int, chunks: int, uplink_chunks_s: float) -> tuple[float, flo
     holders = [Holder(data, tree)]
     holders += [Holder(data, Tree(tree.ref), mask=0) for _ in range(members)]
     rigs = [Rig(tree.ref, seed=member) for member in range(members)]
-    wires: list[tuple[int, int, Serve, Rig, int]] = []  # from, to, channel, fetch, source number
+    outgoing: list[list[Wire]] = [[] for _ in holders]
+    incoming: list[dict[int, Wire]] = [{} for _ in holders]  # by source number
     for to, rig in enumerate(rigs, 1):
         for source in range(members + 1):
             if source != to:
-                serve = holders[source].channel()
-                wires.append((source, to, serve, rig, rig.fetch.add_source(0.0)))
+                number = rig.fetch.add_source(0.0)
+                w = source, to, holders[source].channel(), rig, number
+                outgoing[source].append(w)
+                incoming[to][number] = w
     agenda: list[tuple[float, int, Callable[[], None]]] = []
     order = 0
     busy = [False] * (members + 1)
@@ -42,7 +48,7 @@ def swarm(members: int, chunks: int, uplink_chunks_s: float) -> tuple[float, flo
         order += 1
         heapq.heappush(agenda, (now + delay_s, order, what))
 
-    def deliver(w: tuple[int, int, Serve, Rig, int], data: bytes) -> None:
+    def deliver(w: Wire, data: bytes) -> None:
         _, to, _, rig, number = w
         rig.fetch.receive_data(number, data, now)
         while (output := rig.fetch.poll()) is not None:
@@ -55,50 +61,51 @@ def swarm(members: int, chunks: int, uplink_chunks_s: float) -> tuple[float, flo
                 for serve in holders[to].serves:
                     serve.holding(holders[to].mask)
             assert not isinstance(output, SourceDropped)
-        touch()
+        touch(to)
 
     def free(source: int) -> None:
         busy[source] = False
-        touch()
+        touch(source)
 
-    def touch() -> None:
-        """Requests go out at once, announcements and hashes too; chunks one at a time."""
-        for rig in rigs:
-            for number, data in rig.fetch.poll_writes():
-                w = next(each for each in wires if each[3] is rig and each[4] == number)
+    def touch(member: int) -> None:
+        """What this one has to send: requests, announcements and hashes go out at once, chunks
+        one at a time."""
+        if member:
+            for number, data in rigs[member - 1].fetch.poll_writes():
+                w = incoming[member][number]
 
-                def arrive(w: tuple[int, int, Serve, Rig, int] = w, data: bytes = data) -> None:
+                def arrive(w: Wire = w, data: bytes = data) -> None:
                     holders[w[0]].receive(w[2], data)
-                    touch()
+                    touch(w[0])
 
                 later(latency_s, arrive)
-        for source in range(members + 1):
-            mine = [w for w in wires if w[0] == source]
-            for w in mine:
+        mine = outgoing[member]
+        for w in mine:
+            flush(w)
+        for step in range(len(mine)):
+            w = mine[(turn[member] + step) % len(mine)]
+            if busy[member]:
+                break
+            output = w[2].poll()
+            while output is not None and not isinstance(output, ReadChunk):
+                holders[member].answer(w[2], output)
                 flush(w)
-            for step in range(len(mine)):
-                w = mine[(turn[source] + step) % len(mine)]
-                if busy[source]:
-                    break
                 output = w[2].poll()
-                while output is not None and not isinstance(output, ReadChunk):
-                    holders[source].answer(w[2], output)
-                    flush(w)
-                    output = w[2].poll()
-                if output is not None:
-                    turn[source] += step + 1
-                    busy[source] = True
-                    holders[source].answer(w[2], output)
-                    data = b"".join(w[2].poll_writes())
-                    later(chunk_s, lambda source=source: free(source))  # type: ignore[misc]
-                    later(chunk_s + latency_s, lambda w=w, data=data: deliver(w, data))  # type: ignore[misc]
+            if output is not None:
+                turn[member] += step + 1
+                busy[member] = True
+                holders[member].answer(w[2], output)
+                data = b"".join(w[2].poll_writes())
+                later(chunk_s, lambda: free(member))
+                later(chunk_s + latency_s, lambda w=w, data=data: deliver(w, data))  # type: ignore[misc]
 
-    def flush(w: tuple[int, int, Serve, Rig, int]) -> None:
+    def flush(w: Wire) -> None:
         data = b"".join(w[2].poll_writes())
         if data:
             later(latency_s, lambda: deliver(w, data))
 
-    touch()
+    for member in range(members + 1):
+        touch(member)
     while agenda and not all(rig.fetch.done for rig in rigs):
         now, _, what = heapq.heappop(agenda)
         what()

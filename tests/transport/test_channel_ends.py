@@ -155,3 +155,24 @@ async def test_another_address_in_mid_transfer(writer: str) -> None:
             assert any(isinstance(event, PathMoved) for event in moved)
             assert relay.moves == 1
             print(f"the reader waited {transfer.longest_wait_s:.3f} s at most")
+
+
+async def test_bulk_alone_tells_that_its_writer_has_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No datagram of messages comes from the new address: nothing looks into silences here."""
+    monkeypatch.setattr("transport.endpoint.LOOK_S", 3600.0)
+    quiet = TransportConfig(slow_probe_s=3600.0)
+    async with open_ends(2, quiet) as (one, other):
+        with relay_to(other.endpoint.address) as relay:
+            moved = seen(other)
+            one.peers.connect(other.key, [relay.address], one.endpoint.clock())
+            one.endpoint.touch()
+            await one.happened(PresenceUp)
+            mine, theirs = await one.channel(other)
+            transfer = Transfer(60, 0.01)
+            with anyio.fail_after(PATIENCE_S):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(transfer.write, mine)
+                    tasks.start_soon(transfer.read, theirs)
+                    await transfer.under_way.wait()
+                    relay.move()
+            assert any(isinstance(event, PathMoved) for event in moved)

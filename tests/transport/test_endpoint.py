@@ -55,6 +55,9 @@ class Echo:
     def bulk_passed(self, peer: bytes, size: int, now: float) -> None:
         raise AssertionError("no channels here")
 
+    def bulk_heard(self, peer: bytes, address: Address, size: int, now: float) -> None:
+        raise AssertionError("no channels here")
+
     def probe(self, peer: bytes, now: float) -> None:
         raise AssertionError("no channels here")
 

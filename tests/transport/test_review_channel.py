@@ -23,8 +23,9 @@ def plane(epoch: str, peer: bytes = PEER) -> BulkPlane:
 def table() -> tuple[Pump, ChannelTable]:
     pump = Pump(None, random=seeded("pump"), now=0.0)
     made = ChannelTable(
-        OWN, pump, lambda: None, lambda peer, wanted: None, lambda peer, channel: None
-    )
+        OWN, pump, lambda: None, lambda: None,
+        lambda peer, wanted: None, lambda peer, channel: None,
+    )  # fmt: skip
     return pump, made
 
 

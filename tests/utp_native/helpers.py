@@ -16,6 +16,8 @@ from utp_native import SUITE_XCHACHA20, Address, ChannelEvent, EventKind, Pump, 
 A: Address = ("10.0.0.1", 1000)
 B: Address = ("10.0.0.2", 2000)
 MIB = 1 << 20
+FULL = 1116
+"""Bytes of a full datagram of suite 1: four short of the most, where 17 blocks of ChaCha20 end."""
 
 
 @dataclass(frozen=True)

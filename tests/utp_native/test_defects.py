@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.utp_native.helpers import MIB, A, B, Link, Transfer, key_pair
+from tests.utp_native.helpers import FULL, MIB, A, B, Link, Transfer, key_pair
 from tests.utp_native.raw import DATA, FIN, STATE, SYN, RawPeer, parse
 from transport.core.seal import Opener
 from utp_native import SUITE_XCHACHA20, ChannelEvent, EventKind, PumpConfig, Reason
@@ -177,9 +177,9 @@ def test_many_losses_are_told_at_once() -> None:
     lost = [0]
 
     def drop(source: tuple[str, int], data: bytes) -> bool:
-        if source == A and len(data) == 1120 and 2000 < link.sent < 2600 and link.sent % 2:
+        if source == A and len(data) == FULL and 2000 < link.sent < 2600 and link.sent % 2:
             lost[0] += 1
-        return source == A and len(data) == 1120 and 2000 < link.sent < 2600 and lost[0] % 2 == 1
+        return source == A and len(data) == FULL and 2000 < link.sent < 2600 and lost[0] % 2 == 1
 
     link.drop = drop
     transfer = Transfer(link, (link.a, a), (link.b, b), bytes(8 * MIB))
@@ -274,9 +274,18 @@ def test_packets_have_one_size() -> None:
     link.drop = drop
     link.run(Transfer(link, (link.a, a), (link.b, b), bytes(2 * MIB)).go)
     sizes = {len(data) for source, data in link.log if source == A and len(data) > 600}
-    assert max(sizes) == 1120
-    assert sum(len(d) == 1120 for s, d in link.log if s == A) > 0.95 * 2 * MIB / 1088
+    assert max(sizes) == FULL
+    assert sum(len(d) == FULL for s, d in link.log if s == A) > 0.95 * 2 * MIB / FULL
     assert len(sizes) <= 2  # and one short packet at the end
+
+
+def test_packets_are_used_again() -> None:
+    window = 64 * FULL
+    link = Link(config=PumpConfig(send_window=window))
+    a, b = link.connect()
+    link.run(Transfer(link, (link.a, a), (link.b, b), bytes(4 * MIB)).go)
+    # Thousands were sent. Some are cut short where writes end, so there are more than fit whole.
+    assert 32 < link.a.channel_figures(a)["packet_blocks"] <= 2 * 64
 
 
 def initial_sequence_number(link: Link) -> int:
@@ -304,7 +313,7 @@ def test_fast_resend_from_any_sequence_number(upper_half: bool) -> None:
     dropped: list[float] = []
 
     def drop(source: tuple[str, int], data: bytes) -> bool:
-        if not dropped and source == A and len(data) == 1120 and link.sent > 100:
+        if not dropped and source == A and len(data) == FULL and link.sent > 100:
             dropped.append(link.now)
             return True
         return False

@@ -128,6 +128,21 @@ def test_moving_a_plane_moves_its_datagrams() -> None:
     assert link.a.channel_figures(a)["rtt_ms"] == 0
 
 
+def test_what_went_to_the_old_address_is_sent_to_the_new_one_at_once() -> None:
+    link = Link()
+    a, b = link.connect()
+    data = random_bytes(5000)
+    link.a.write(a, data)
+    assert len(link.a.collect()) == 5  # lost, all of them
+    elsewhere = ("192.0.2.7", 777)
+    link.a.move_plane(link.plane_a, elsewhere)
+    again = link.a.collect()
+    assert {t.address for t in again} == {elsewhere}
+    link.b.inject([(t.data, A) for t in again], link.now)
+    assert link.b.read(b, 10_000) == data
+    assert link.a.collect() == []  # once
+
+
 def test_reading_into_a_buffer_and_in_pieces() -> None:
     link = Link()
     a, b = link.connect()
@@ -226,7 +241,8 @@ def test_a_new_address_of_the_peer_is_reported_once() -> None:
         link.b.handle_timeout(link.now)
         link.a.write(a, b"from the new address")
         deliver(link, new)
-    assert link.b.poll_paths() == [(link.plane_b, new)]
+    size = 12 + 4 + 20 + len(b"from the new address") + 16
+    assert link.b.poll_paths() == [(link.plane_b, new, size)]
     assert link.b.poll_paths() == []
     # What was held up on the old path opens late and does not lead back.
     link.b.inject([(t.data, A) for t in held_up], link.now)
@@ -257,7 +273,7 @@ def test_reported_paths_are_one_for_each_plane_and_go_with_it() -> None:
     for port in range(1, 6):
         link.a.write(a, b"x")
         deliver(link, ("192.0.2.1", port))
-    assert link.b.poll_paths() == [(link.plane_b, ("192.0.2.1", 5))]
+    assert [path[:2] for path in link.b.poll_paths()] == [(link.plane_b, ("192.0.2.1", 5))]
     link.a.write(a, b"x")
     deliver(link, ("192.0.2.1", 6))
     link.b.remove_plane(link.plane_b)

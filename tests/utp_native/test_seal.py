@@ -69,7 +69,8 @@ def test_sealed_natively_opens_in_python(suite: int) -> None:
     assert parse(payloads[0]).type == SYN
     assert parse(payloads[0]).number == 0
     assert sum(len(parse(p).payload) for p in payloads) == 100_000
-    assert max(len(data) for _, data in link.log) == constants.SEALED_SIZE_MAX
+    longest = max(len(data) for _, data in link.log)
+    assert constants.SEALED_SIZE_MAX - 4 <= longest <= constants.SEALED_SIZE_MAX
     with pytest.raises(WireError):
         opener.open_untrusted(link.log[0][1])
 

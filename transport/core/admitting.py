@@ -170,6 +170,7 @@ def opened_elsewhere(
         return True
     presence.confirmed = True
     presence.probe_at = None
+    table.moved.pop(presence, None)
     if presence in relation.unconfirmed:
         relation.unconfirmed = tuple(p for p in relation.unconfirmed if p is not presence)
         table.settled(presence)

@@ -21,6 +21,7 @@ from transport.core.constants import (
     VERSION,
 )
 from transport.core.errors import LocalError, WireError
+from transport.core.noise import derive
 from transport.core.types import Address
 
 _KEY_LABEL = b"quorate data key"
@@ -119,25 +120,33 @@ def decode_lists_untrusted(data: bytes, offset: int) -> tuple[Lists, int]:
 
     Raises `WireError` if they are cut off, too long, empty, or not ascending.
     """
-    start = offset
+    end = offset + 1
     try:
-        count = data[offset]
-        offset += 1
-        if count > LISTS_MAX:
-            raise WireError("too many protocol lists")
-        lists = []
-        for _ in range(count):
-            length = data[offset]
-            ids = tuple(data[offset + 1 : offset + 1 + length])
-            if len(ids) != length or not ids or list(ids) != sorted(set(ids)):
-                raise WireError("malformed protocol list")
-            lists.append(ids)
-            offset += 1 + length
+        for _ in range(min(data[offset], LISTS_MAX)):
+            end += 1 + data[end]
     except IndexError:
         raise WireError("protocol lists cut off") from None
-    if offset - start > LISTS_SIZE_MAX:
+    if end > len(data):
+        raise WireError("protocol lists cut off")
+    if end - offset > LISTS_SIZE_MAX:
         raise WireError("protocol lists too long")
-    return tuple(lists), offset
+    return _lists_untrusted(data[offset:end]), end
+
+
+@lru_cache(64)
+def _lists_untrusted(encoded: bytes) -> Lists:
+    """Peers say the same few, so what was checked once is kept."""
+    if encoded[0] > LISTS_MAX:
+        raise WireError("too many protocol lists")
+    lists = []
+    at = 1
+    while at < len(encoded):
+        ids = tuple(encoded[at + 1 : at + 1 + encoded[at]])
+        if not ids or list(ids) != sorted(set(ids)):
+            raise WireError("malformed protocol list")
+        lists.append(ids)
+        at += 1 + len(ids)
+    return tuple(lists)
 
 
 def best_common(ours: tuple[int, ...], theirs: tuple[int, ...]) -> int | None:
@@ -211,8 +220,8 @@ def epoch_keys(
 
     `BLAKE2b-32(key = split key of the direction, label | direction | plane | suite | use)`.
     """
-    outbound = _direction_keys(initiator_split, INITIATOR_TO_RESPONDER, suite)
-    inbound = _direction_keys(responder_split, RESPONDER_TO_INITIATOR, suite)
+    outbound = derive(initiator_split, _labels(INITIATOR_TO_RESPONDER, suite))
+    inbound = derive(responder_split, _labels(RESPONDER_TO_INITIATOR, suite))
     send, receive = (outbound, inbound) if initiator else (inbound, outbound)
     rekey = blake2b(
         _REKEY_LABEL, digest_size=KEY_SIZE, key=initiator_split + responder_split
@@ -229,10 +238,3 @@ def _labels(direction: int, suite: int) -> tuple[bytes, ...]:
         for plane in (PLANE_MESSAGE, PLANE_BULK)
         for use in (_USE_PAYLOAD, _USE_HEADER)
     )
-
-
-def _direction_keys(split: bytes, direction: int, suite: int) -> list[bytes]:
-    return [
-        blake2b(label, digest_size=KEY_SIZE, key=split).digest()
-        for label in _labels(direction, suite)
-    ]

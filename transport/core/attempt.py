@@ -37,6 +37,7 @@ class Attempt:
         "_spares",
         "_tries",
         "addresses",
+        "asked",
         "bulk_cid",
         "deadline",
         "echo",
@@ -77,6 +78,8 @@ class Attempt:
         self.deadline = deadline
         self.echo = b""
         """By which its answers are found in the table; "" before the first datagram."""
+        self.asked = True
+        """Somebody wants to hear of its failure."""
         self.probe = b""
         """What the other side of a meeting sends; b"" in any other attempt."""
         self.next_at = now

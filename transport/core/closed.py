@@ -131,6 +131,10 @@ class Circle:
     def __len__(self) -> int:
         return len(self._seen)
 
+    def tell_unix_time(self, unix_offset_s: float) -> None:
+        """What makes Unix time of `now` from here on."""
+        self._unix_offset_s = unix_offset_s
+
     def of_hello_untrusted(
         self, nonce: bytes, hidden_time: int, clue: bytes, address: Address, now: float
     ) -> GroupSecret:

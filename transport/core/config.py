@@ -74,6 +74,12 @@ class TransportConfig:
     """Age at which a presence in use gets new keys; at three times this age it closes."""
     rekey_datagrams: int = 1 << 29
     """Datagrams sent at which it does: below 2^40 bytes at 1,120 a datagram."""
+    full_s: float = 86_400.0
+    """Age of the last handshake with static keys at which a presence in use has another one; at
+    three times this age it closes."""
+    roams: bool = False
+    """This node may change its network: it asks its peers, by a byte with each probe, to know it
+    under other connection ids then (`Peers.move`). Costs each peer some 300 bytes."""
     path_hold_s: float = 10.0
     """After the old path has won, how long the other address is not tried again."""
     peers_max: int = 131_072
@@ -95,7 +101,7 @@ class TransportConfig:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if each.name != "handshake" and not getattr(self, each.name) > 0:
+            if each.name not in ("handshake", "roams") and not getattr(self, each.name) > 0:
                 raise LocalError(f"{each.name} must be positive")
         if not self.lane_window_initial <= self.lane_window_max <= 64:
             raise LocalError("the lane's window is at most the 64 datagrams its bitmap can name")

@@ -25,6 +25,7 @@ __all__ = [
     "LANE_OPEN",
     "MESSAGE",
     "MESSAGE_ACK",
+    "MOVABLE",
     "PADDING",
     "PING",
     "PONG",
@@ -74,6 +75,8 @@ RELAYED: Final = 0x0B
 """key (32), then a sealed datagram to the payload's end: it came from the peer of that key."""
 TICKET: Final = 0x0C
 """A ticket of the sender's, for its receiver (`transport.core.invitation`)."""
+MOVABLE: Final = 0x0D
+"""The sender may move to another address on purpose: know its spare connection ids."""
 MESSAGE: Final = 0x10
 """A message of the presence: `transport.core.message`."""
 MESSAGE_ACK: Final = 0x11
@@ -175,7 +178,7 @@ def control_untrusted(payload: bytes, offset: int) -> tuple[int, int, int, int]:
             if end > len(payload):
                 raise WireError("a ticket is cut short")
             return kind, start, end, end
-        if kind == REKEY_ASK:
+        if kind in (REKEY_ASK, MOVABLE):
             return kind, 0, 0, offset + 1
         if kind in (REKEY_FIRST, REKEY_SECOND):
             start = offset + 3

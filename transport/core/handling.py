@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transport.core import frames, mailbox, meeting, relaying, renewal
+from transport.core import frames, mailbox, meeting, moving, relaying, renewal
 from transport.core.errors import WireError
 from transport.core.events import LaneRelieved, PathMoved, Reason
 from transport.core.frames import LANE, LANE_ACK, LANE_KIND_MASK
@@ -132,8 +132,15 @@ def _control(
     elif kind == frames.ECHO:
         if address is not None and presence.path.echoed(value, address, now):
             relation.rtt.reset()
+            if presence is relation.current and not presence.bulk_told:
+                # It has moved on purpose, and this is the first address known to be its own.
+                meeting.tell_bulk(table, relation, presence)
+                presence.renew_wanted = True
+                presence.renew_at = now
             if presence is relation.current:
                 table.events.append(PathMoved(relation.peer, presence.address))
+    elif kind == frames.MOVABLE:
+        moving.expect(table, presence)
     elif kind == frames.MESSAGE_ACK:
         mailbox.receive_ack_untrusted(table, relation, presence, value, now)
     elif kind == frames.CLOSE:

@@ -213,9 +213,11 @@ def attempt_datagram_untrusted(
 
 
 def attempt_failed(table: Table, relation: Relation, reason: int) -> None:
-    """Give the attempt up and say so."""
+    """Give the attempt up and say so, if anybody asked for it."""
+    asked = relation.attempt is None or relation.attempt.asked
     _end_attempt(table, relation)
-    table.events.append(ConnectFailed(relation.peer, reason))
+    if asked:
+        table.events.append(ConnectFailed(relation.peer, reason))
     relation.drop_if_unused()
 
 

@@ -8,10 +8,10 @@ sent and not acknowledged has an unknown fate, and what waited has failed.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from transport.core import frames
-from transport.core.errors import LaneFull, UnknownPeer, WireError
+from transport.core import frames, relaying
+from transport.core.errors import LaneFull, LocalError, UnknownPeer, WireError
 from transport.core.events import DeliveryKnown, MessageReceived
 from transport.core.lane import Lane
 from transport.core.message import (
@@ -19,6 +19,7 @@ from transport.core.message import (
     Delivery,
     Message,
     Outcome,
+    Ways,
     decode_untrusted,
     encode,
     name_of,
@@ -75,6 +76,16 @@ class _Names:
         return self._by_name.get(name)
 
 
+class _Queued(NamedTuple):
+    """A message that was not acknowledged yet."""
+
+    delivery: Delivery
+    message: Message
+    reply_deadline: float | None
+    number: int
+    ways: Ways
+
+
 class Mailbox:
     """Both directions, in one life of a lane."""
 
@@ -95,8 +106,8 @@ class Mailbox:
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
-        self.waiting: deque[tuple[Delivery, Message, float | None, int]] = deque()
-        """Delivery, message, when it must be known, its number; the first is under way."""
+        self.waiting: deque[_Queued] = deque()
+        """The first is under way."""
         self.awaited: dict[bytes, Delivery] = {}
         """Acknowledged, an answer is awaited, by name."""
         self.next_number = 0
@@ -141,11 +152,14 @@ def send(
     now: float,
     timeout_s: float | None,
     reply_timeout_s: float | None,
+    ways: Ways,
 ) -> Delivery:
     """Queue a message. Raises `LocalError` for one that cannot be sent, `UnknownPeer` without a
     presence, `LaneFull` if too many wait.
     """
     message.check()
+    if not ways & (Ways.DIRECT | Ways.RELAYED):
+        raise LocalError("a message goes directly or by a relay")
     if relation.current is None:
         raise UnknownPeer("there is no presence with this peer")
     mail = _ensure(table, relation)
@@ -160,7 +174,7 @@ def send(
     deadline = None if timeout_s is None else now + timeout_s
     reply_deadline = None if reply_timeout_s is None else now + reply_timeout_s
     delivery = Delivery(relation.peer, name, deadline, reply_deadline)
-    mail.waiting.append((delivery, message, reply_deadline, number))
+    mail.waiting.append(_Queued(delivery, message, reply_deadline, number, ways))
     if len(mail.waiting) == 1:
         mail.next_at = now
         mail.tries = 0
@@ -173,14 +187,14 @@ def flush(table: Table, relation: Relation, presence: Presence, now: float) -> N
     if mail is None or presence.lane is not mail.lane:
         return
     if mail.waiting and mail.next_at is not None and mail.next_at <= now:
-        if relation.liveness.silent_at is None:
-            delivery, message, _, number = mail.waiting[0]
-            arrived, received = mail.arrived.number, mail.received.number
-            frame = encode(number, mail.expected, message, arrived, received)
-            mail.sent.add(number, delivery.name)
-            mail.sent_number = number
-            mail.ack_at = None
-            relation.send(presence, frame)
+        first = mail.waiting[0]
+        if mail.sent_number >= first.number and Ways.RETRANSMIT not in first.ways:
+            mail.waiting.popleft()
+            _given_up(table, mail, first, 0)
+            _following(mail, now)
+            flush(table, relation, presence, now)
+            return
+        if relation.liveness.silent_at is None and _send(table, relation, mail, presence):
             relation.active_at = now
         timeout_s = relation.rtt.timeout_s(mail.tries) + table.config.ack_delay_s
         mail.next_at = now + timeout_s
@@ -188,6 +202,24 @@ def flush(table: Table, relation: Relation, presence: Presence, now: float) -> N
     if mail.ack_at is not None and mail.ack_at <= now:
         mail.ack_at = None
         relation.send(presence, frames.message_ack(mail.expected))
+
+
+def _send(table: Table, relation: Relation, mail: Mailbox, presence: Presence) -> bool:
+    """Send the first by one of its ways. False: there is none at present."""
+    delivery, message, _, number, ways = mail.waiting[0]
+    cut = relation.detour is not None and relation.detour.cut
+    if Ways.RELAYED not in ways and cut:
+        return False
+    frame = encode(number, mail.expected, message, mail.arrived.number, mail.received.number)
+    if Ways.DIRECT not in ways and not cut:
+        if not relaying.through(table, relation, presence.seal(frame).data):
+            return False
+    else:
+        relation.send(presence, frame)
+    mail.sent.add(number, delivery.name)
+    mail.sent_number = number
+    mail.ack_at = None
+    return True
 
 
 def receive_untrusted(
@@ -240,9 +272,9 @@ def _acknowledged_untrusted(
 ) -> None:
     if acknowledged > mail.sent_number + 1:
         raise WireError("a message was acknowledged that was never sent")
-    if not mail.waiting or mail.waiting[0][3] >= acknowledged:
+    if not mail.waiting or mail.waiting[0].number >= acknowledged:
         return
-    delivery, _, reply_deadline, number = mail.waiting.popleft()
+    delivery, _, reply_deadline, number, _ = mail.waiting.popleft()
     mail.arrived.add(number, delivery.name)
     if reply_deadline is not None:
         mail.awaited[delivery.name] = delivery
@@ -263,7 +295,7 @@ def next_timeout(table: Table, relation: Relation) -> float | None:
     due: list[float] = []
     if relation.current is not None:
         due += [each for each in (mail.next_at, mail.ack_at) if each is not None]
-    due += [at for entry in mail.waiting if (at := entry[0].due) is not None]
+    due += [at for entry in mail.waiting if (at := entry.delivery.due) is not None]
     due += [at for delivery in mail.awaited.values() if (at := delivery.due) is not None]
     return min(due, default=None)
 
@@ -273,7 +305,7 @@ def handle_timeout(table: Table, relation: Relation, now: float) -> None:
     mail = mailbox_of(table, relation)
     if mail is None:
         return
-    for entry in [each for each in mail.waiting if _over(each[0], now)]:
+    for entry in [each for each in mail.waiting if _over(each.delivery, now)]:
         first = entry is mail.waiting[0]
         mail.waiting.remove(entry)
         _given_up(table, mail, entry, 0)
@@ -300,11 +332,9 @@ def _over(delivery: Delivery, now: float) -> bool:
     return delivery.due is not None and delivery.due <= now
 
 
-def _given_up(
-    table: Table, mail: Mailbox, entry: tuple[Delivery, Message, float | None, int], reason: int
-) -> None:
-    sent = entry[3] <= mail.sent_number
-    _known(table, entry[0], Outcome.UNKNOWN if sent else Outcome.FAILED, reason)
+def _given_up(table: Table, mail: Mailbox, entry: _Queued, reason: int) -> None:
+    sent = entry.number <= mail.sent_number
+    _known(table, entry.delivery, Outcome.UNKNOWN if sent else Outcome.FAILED, reason)
 
 
 def _known(table: Table, delivery: Delivery, outcome: Outcome, reason: int = 0) -> None:

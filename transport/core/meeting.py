@@ -36,6 +36,7 @@ __all__ = [
     "report_up",
     "revive",
     "settle",
+    "tell_bulk",
 ]
 
 _CROSSING_S = 5.0
@@ -114,7 +115,8 @@ def promote(table: Table, relation: Relation, presence: Presence, now: float) ->
         relation.retire(current, now)
     relation.active_at = presence.made_at  # no entry has passed under these keys
     address = presence.address
-    if relation.reported and current is not None and current.address != address:
+    moved = relation.reported and current is not None and current.address != address
+    if moved and not presence.path.unsettled:
         table.events.append(PathMoved(relation.peer, address))
     report_up(table, relation, address, initiator=presence.initiator)
     _make_current(table, relation, presence, now)
@@ -154,10 +156,18 @@ def revive(table: Table, relation: Relation, former: Presence, now: float) -> No
 def _make_current(table: Table, relation: Relation, presence: Presence, now: float) -> None:
     relation.current = presence
     relation.switched_at = now
+    if table.config.roams:
+        presence.say(bytes((frames.MOVABLE,)))
     relation.lane.met = True
     if presence.bulk_told:
         presence.renew_wanted = True
         presence.renew_at = now
         return
+    if not presence.path.unsettled:
+        tell_bulk(table, relation, presence)
+
+
+def tell_bulk(table: Table, relation: Relation, presence: Presence) -> None:
+    """Hand out the keys for bulk, once."""
     presence.bulk_told = True
     table.events.append(BulkPlane(relation.peer, presence.incarnation, presence.plane))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, Flag, auto
 from hashlib import blake2b
 from struct import Struct
 from struct import error as struct_error
@@ -26,6 +26,7 @@ __all__ = [
     "Delivery",
     "Message",
     "Outcome",
+    "Ways",
     "decode_untrusted",
     "encode",
     "name_of",
@@ -40,6 +41,19 @@ DISTANCE_MAX = 64
 _HEAD = Struct(">BIIHBH")  # frame, number, acknowledged, kind, forms of references, body's size
 _LABEL = b"quorate message"
 _NONE, _MINE, _YOURS, _FULL = range(4)
+
+
+class Ways(Flag):
+    """How a message may travel."""
+
+    DIRECT = auto()
+    """To the peer's own address."""
+    RELAYED = auto()
+    """By way of a common peer, where there is one (`Peers.relays`)."""
+    RETRANSMIT = auto()
+    """More than once, until it is acknowledged. Without it, one that is lost has an unknown fate
+    after one timer."""
+    ANY = DIRECT | RELAYED | RETRANSMIT
 
 
 class Outcome(Enum):

@@ -38,6 +38,7 @@ class Path:
         "next_at",
         "received",
         "sent",
+        "unsettled",
         "use_candidate",
     )
 
@@ -52,6 +53,9 @@ class Path:
         """Bytes sent to it."""
         self.use_candidate = False
         """The newest datagram came from the candidate: replies go there."""
+        self.unsettled = False
+        """The peer moved on purpose and this address has not echoed a challenge: nothing goes
+        anywhere but what answers, within the bound, and nothing to where the peer was."""
         self.challenges = 0
         self.next_at: float | None = None
         """When the challenges are due again."""
@@ -78,6 +82,11 @@ class Path:
         if address == self.address:
             if newest:
                 self.use_candidate = False
+            if self.unsettled:
+                self.received += size
+                if self.next_at is None and newest:
+                    self.challenges = 0
+                    self.next_at = now
             return
         if address == self.candidate:
             self.received += size
@@ -101,13 +110,22 @@ class Path:
         self._retry_s = retry_s
         self.next_at = now
 
+    def unsettle(self, retry_s: float, now: float) -> None:
+        """The peer is heard under ids it has moved to, from here: have the address echo a challenge
+        before anything else goes there. The one before is not asked: it must not see these ids."""
+        self.unsettled = True
+        self.candidate = self.address
+        self._token = _token(self._random)
+        self._retry_s = retry_s
+        self.next_at = now
+
     def challenges_due(self, now: float) -> list[tuple[Address, int]]:
         """The challenges to send now: where, and their tokens."""
         if self.next_at is None or self.next_at > now:
             return []
         if self.challenges >= CHALLENGES_MAX:
             self.next_at = None
-            self.candidate = None
+            self.candidate = self.address if self.unsettled else None
             self._previous = None
             self.use_candidate = False
             return []
@@ -124,10 +142,13 @@ class Path:
     def echoed(self, token: int, address: Address, now: float) -> bool:
         """An echo came from `address`. Returns True if that moves the path."""
         if token == self._token and address == self.candidate:
-            self._previous = self.address
+            self._previous = None if self.unsettled else self.address
+            if self.unsettled:
+                self.next_at = None
             self.address = address
             self.candidate = None
             self.use_candidate = False
+            self.unsettled = False
             self._token = None
             return True
         if token != self._old_token or address != (self._previous or self.address):
@@ -137,6 +158,7 @@ class Path:
         self._rejected = self.address if moved else self.candidate
         self._rejected_until = now + self._hold_s
         self.address = address
+        self.unsettled = False
         self._previous = None
         self._token = self._old_token = self.next_at = None
         return moved

@@ -8,10 +8,13 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+from transport.core.constants import KEY_SIZE, TAG_SIZE
 from transport.core.errors import LocalError
 
 SUITE_NAME: Final = "25519_ChaChaPoly_BLAKE2b"
 HASH_SIZE: Final = 64
+PSKS_MAX: Final = 4
+"""Pre-shared keys of one pattern; src/noise.h has room for as many."""
 
 # Section 7 and 18. Before the colon is the name; what comes before "..." is known beforehand.
 _PATTERNS = {
@@ -94,6 +97,8 @@ def pattern(name: str) -> Pattern:
             messages[0].insert(0, "psk")
         else:
             messages[place - 1].append("psk")
+    if len(modifiers) > PSKS_MAX:
+        raise LocalError(f"{name!r} has more than {PSKS_MAX} pre-shared keys")
     encoded = name.encode()
     return Pattern(
         encoded.ljust(HASH_SIZE, b"\0") if len(encoded) <= HASH_SIZE else blake2b(encoded).digest(),
@@ -109,6 +114,7 @@ def _lines(text: str) -> list[str]:
 
 
 E, S, PSK, DH = range(4)
+_KEY_SIZES = {E: KEY_SIZE, S: KEY_SIZE + TAG_SIZE}
 
 
 class Step(NamedTuple):
@@ -121,11 +127,47 @@ class Step(NamedTuple):
     theirs_static: bool
 
 
+class Message(NamedTuple):
+    """A message as one side carries it out."""
+
+    steps: tuple[Step, ...]
+    code: bytes
+    """The steps, a byte each: what src/noise.h says."""
+    needs_ephemeral: bool
+    needs_static: bool
+    """Of our own keys; those of the other side have come, or are known beforehand."""
+    brings_ephemeral: bool
+    brings_static: bool
+    """Of the other side's, if it is read."""
+    overhead_max: int
+    """Bytes beyond the payload, at most."""
+
+
 @lru_cache(128)
-def plan(name: str, initiator: bool) -> tuple[tuple[Step, ...], ...]:
+def plan(name: str, initiator: bool) -> tuple[Message, ...]:
     """Message by message, what this side does. Raises as `pattern` does."""
     run = pattern(name)
-    return tuple(tuple(_steps(message, initiator, run.psks > 0)) for message in run.messages)
+    made = []
+    for turn, tokens in enumerate(run.messages):
+        writes = (turn % 2 == 0) is initiator
+        steps = tuple(_steps(tokens, initiator, run.psks > 0))
+        shared = [step for step in steps if step.kind == DH]
+        kinds = [step.kind for step in steps]
+        message = Message(
+            steps,
+            bytes(map(_code, steps)),
+            (writes and E in kinds) or any(not step.ours_static for step in shared),
+            (writes and S in kinds) or any(step.ours_static for step in shared),
+            not writes and E in kinds,
+            not writes and S in kinds,
+            sum(_KEY_SIZES.get(kind, 0) for kind in kinds) + TAG_SIZE,
+        )
+        made.append(message)
+    return tuple(made)
+
+
+def _code(step: Step) -> int:
+    return step.kind | step.keyed << 2 | step.ours_static << 3 | step.theirs_static << 4
 
 
 def _steps(message: tuple[str, ...], initiator: bool, psk_mode: bool) -> Iterator[Step]:

@@ -8,8 +8,9 @@ sends raises.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from transport.core import admitting, initiating, mailbox, relaying, upkeep
+from transport.core import admitting, initiating, mailbox, moving, relaying, upkeep
 from transport.core.admitted import Admitted
 from transport.core.config import TransportConfig
 from transport.core.constants import CID_SIZE, KEY_SIZE, PAYLOAD_SIZE_MAX
@@ -17,7 +18,7 @@ from transport.core.errors import LocalError, UnknownPeer
 from transport.core.events import APPLICATION_REASON_MAX, Event, PeerStatus, Reason
 from transport.core.introductions import Introductions
 from transport.core.keys import Identity
-from transport.core.message import Delivery, Message
+from transport.core.message import Delivery, Message, Ways
 from transport.core.relation import Relation
 from transport.core.responder import Reply, Responder
 from transport.core.simultaneous import PROBE_PREFIX
@@ -48,7 +49,10 @@ class Peers:
         self._table = Table(identity, config, random, incarnation)
         self._responder = Responder(identity, self._table.config.handshake, random, now)
         self.introductions = Introductions(self._table, self._responder, self._relation)
-        """Records, tickets and meetings: handshakes without a cookie."""
+        self.roams = config.roams
+        """`move` may be called."""
+        self.needs_unix_time = bool(config.handshake.groups)
+        """This node is in closed groups: see `tell_unix_time`."""
         self._responder_at = self._responder.next_timeout()
         self._now = now
 
@@ -70,6 +74,10 @@ class Peers:
                     dirty.append(relation)
             elif is_handshake(data):
                 self._handshake_untrusted(data, address, now)
+            elif table.spares:
+                moved = moving.receive_untrusted(table, data, address, now)
+                if moved is not None:
+                    table.mark(moved)
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due at `now`."""
@@ -165,6 +173,7 @@ class Peers:
             attempt.add(addresses)
             attempt.deadline = max(attempt.deadline, now + timeout_s)
             attempt.next_at = now
+            attempt.asked = True
         elif anew or relation.current is None or relation.liveness.silent_at is not None:
             if peer in table.masks and relation.incarnation is not None:
                 raise LocalError("a presence without a name is not had a second time")
@@ -180,9 +189,9 @@ class Peers:
     ) -> bytes:
         """As `connect`, without telling the peer who this is, where it allows that.
 
-        Returns the alias by which the peer goes in everything that is said of this presence; under
-        the peer's own key there may be another one, and nothing links the two. Nobody can come
-        back to it once it is down. Raises as `connect` does, and in a closed group.
+        Returns the alias by which the peer goes in all that is said of this presence; nothing links
+        it to another under the peer's key. It is had once. Raises as `connect`, and in a closed
+        group.
         """
         self._now = now
         alias = initiating.draw_alias(self._table, peer)
@@ -217,19 +226,24 @@ class Peers:
         *,
         timeout_s: float | None = 5.0,
         reply_timeout_s: float | None = None,
+        idle_s: float | None = None,
+        ways: Ways = Ways.ANY,
     ) -> Delivery:
         """Send a message of one datagram; `DeliveryKnown` tells what became of it.
 
         `timeout_s` is for its arrival, `reply_timeout_s` for an answer; None for no limit and for
-        no answer awaited. Raises `UnknownPeer`, `LaneFull`, or `LocalError` for a body above 1,024
-        bytes (fewer with references).
+        no answer awaited. `idle_s`: so long the presence is kept from now on, by slow probes.
+        Raises `UnknownPeer`, `LaneFull`, or `LocalError` for a body above 1,024 bytes (fewer with
+        references) and for no way to send it.
         """
         self._now = now
         table = self._table
         relation = table.relations.get(peer)
         if relation is None:
             raise UnknownPeer("there is no presence with this peer")
-        delivery = mailbox.send(table, relation, message, now, timeout_s, reply_timeout_s)
+        delivery = mailbox.send(table, relation, message, now, timeout_s, reply_timeout_s, ways)
+        if idle_s is not None:
+            table.lingering[peer] = max(now + idle_s, table.lingering.get(peer, now))
         table.mark(relation)
         return delivery
 
@@ -279,6 +293,23 @@ class Peers:
             relation.current.ping(now)
             self._table.mark(relation)
 
+    def move(self, peer: bytes, now: float) -> None:
+        """This node has, or is about to have, another address, and nobody is to see who it was
+        before: go on under other connection ids and keys, from before anything leaves there.
+
+        Needs `roams`. Raises `UnknownPeer` without a presence, `LocalError` if it is not confirmed,
+        or if the peer was not heard since two moves.
+        """
+        self._now = now
+        table = self._table
+        relation = table.relations.get(peer)
+        if relation is None:
+            raise UnknownPeer("there is no presence with this peer")
+        if not table.config.roams:
+            raise LocalError("this node does not roam: its peers know no other connection ids")
+        moving.move(table, relation, now)
+        table.mark(relation)
+
     def bulk_passed(self, peer: bytes, size: int, now: float) -> None:
         """The bulk path has sent or received `size` bytes with the peer since the last call.
 
@@ -297,6 +328,17 @@ class Peers:
                 presence.renew_at = now
             self._table.mark(relation)
 
+    def bulk_heard(self, peer: bytes, address: Address, size: int, now: float) -> None:
+        """The newest bulk datagram of the peer, of `size` bytes, opened and came from another
+        address than it is reached at: as if a datagram of messages had, it is asked there and at
+        the old one. Peers without a presence are ignored."""
+        self._now = now
+        relation = self._table.relations.get(peer)
+        if relation is not None and relation.current is not None:
+            path, retry_s = relation.current.path, relation.rtt.timeout_s()
+            path.arrived(address, size, True, retry_s, now)
+            self._table.mark(relation)
+
     def close(self, peer: bytes, reason: int, now: float) -> None:
         """End the presence and any attempt; `reason`, at most 127, is told to the peer."""
         self._now = now
@@ -313,10 +355,21 @@ class Peers:
             relation.kept = False
             self._close(relation, Reason.FORGOTTEN, self._now)
 
+    def names(self, peer: bytes) -> tuple[bytes, bytes]:
+        """What both sides call this node and the peer: not what they go by here, where one of them
+        has told no name."""
+        return self._table.names(peer)
+
     def clock(self, now: float) -> float:
-        """This node's time as it is shown to peers, in seconds from a random origin: what they
-        compare by `PeerStatus.clock_offset_s`."""
+        """This node's time as it is shown to peers, from a random origin
+        (`PeerStatus.clock_offset_s`)."""
         return now + self._table.config.handshake.clock_origin_s
+
+    def tell_unix_time(self, unix_s: float, now: float) -> None:
+        """What time it is, now and then: clocks are set."""
+        handshake = replace(self._table.config.handshake, unix_offset_s=unix_s - now)
+        self._table.config = replace(self._table.config, handshake=handshake)
+        self._responder.tell_unix_time(unix_s - now)
 
     def status(self, peer: bytes) -> PeerStatus | None:
         """A snapshot of the peer; None if nothing is known of it."""

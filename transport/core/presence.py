@@ -5,7 +5,7 @@ What both ends of a lane share is not here: a lane outlives its presences.
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, isnan, nan
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,12 +22,15 @@ from transport.core.types import Address, Transmit
 if TYPE_CHECKING:
     from transport.core.relation import Relation
 
-__all__ = ["CONTROL_MAX", "Presence", "Renewal", "Renewed"]
+__all__ = ["CONTROL_MAX", "Presence", "Renewal", "Renewed", "Root"]
 
 CONTROL_MAX = 8
 """Control frames waiting at once; a peer's flood of probes gets no more answers than that."""
-_SECRETS = Struct("32s" * 9 + "64s8s8s8s")
-"""The nine keys of an epoch, the handshake's hash, the peer's two connection ids, ours for bulk."""
+_SECRETS = Struct("32s" * 9 + "64s8s8s8sddI")
+"""The nine keys of an epoch, the handshake's hash, the peer's two connection ids, ours for bulk,
+and what is no secret but takes less room here: the clock's offset, or that there is none, and of
+the last handshake that static keys had a part in."""
+_MOVABLE = bytes((frames.MOVABLE,))
 _PINGS_MAX = 16  # probes whose time is remembered
 
 
@@ -39,6 +42,14 @@ class _Rest(NamedTuple):
     acknowledged: int
     opened: int
     window: int
+
+
+class Root(NamedTuple):
+    """The handshake with static keys that an epoch goes back to."""
+
+    made_at: float
+    renewals_late: int
+    """How often keys were renewed since another one was due."""
 
 
 class Renewal(NamedTuple):
@@ -73,7 +84,6 @@ class Presence:
         "bulk_at",
         "bulk_datagrams",
         "bulk_told",
-        "clock_offset_s",
         "closed_reason",
         "confirmed",
         "control",
@@ -121,7 +131,9 @@ class Presence:
         own_key: bytes,
         initiator: bool,
         now: float,
+        root: Root | None = None,
     ) -> None:
+        """`root`: the handshake that this epoch goes back to, if that is not this one."""
         keys = established.keys
         # As one string, which takes a third of the memory of its parts, and can be overwritten.
         self._secrets = bytearray(
@@ -139,10 +151,11 @@ class Presence:
                 established.message_cid,
                 established.bulk_cid,
                 bulk_cid,
+                nan if established.clock_offset_s is None else established.clock_offset_s,
+                *(root or (now, 0)),
             )
         )
         self.suite = established.suite
-        self.clock_offset_s = established.clock_offset_s
         self.relation = relation
         self.incarnation = established.incarnation
         self.initiator = initiator
@@ -247,6 +260,17 @@ class Presence:
         return found
 
     @property
+    def clock_offset_s(self) -> float | None:
+        """The peer's clock minus ours; None where nothing measured it."""
+        offset: float = _SECRETS.unpack(self._secrets)[13]
+        return None if isnan(offset) else offset
+
+    @property
+    def root(self) -> Root:
+        """The handshake in which both sides last showed their static keys."""
+        return Root(*_SECRETS.unpack(self._secrets)[14:])
+
+    @property
     def plane(self) -> PlaneKeys:
         """The keys of the bulk plane, for the address where the peer is reached now."""
         parts = _SECRETS.unpack(self._secrets)
@@ -272,13 +296,14 @@ class Presence:
 
     def _ping(self, now: float, direct: bool) -> bytes:
         self._pinged = number = (self._pinged + 1) & 0xFFFFFFFF
+        movable = _MOVABLE if self.relation.table.config.roams else b""
         pings = self._pings
         if pings is None:
             pings = self._pings = {}
         while len(pings) >= _PINGS_MAX:
             del pings[next(iter(pings))]
         pings[number] = (now, self.sealer.next_counter, direct)
-        return frames.ping(number)
+        return movable + frames.ping(number)
 
     def probe(self, now: float) -> None:
         """Probe so that the responder sees its keys used, and plan to do it again."""

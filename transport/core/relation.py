@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from math import inf
 
-from transport.core import admitting, frames, handling, initiating, mailbox, relaying
+from transport.core import admitting, frames, handling, initiating, mailbox, moving, relaying
 from transport.core.admitting import Admission
 from transport.core.attempt import Attempt
 from transport.core.errors import WireError
@@ -209,6 +209,10 @@ class Relation:
                 presence.direct(address, frames.challenge(token))
         if presence.directed:
             presence.seal_directed(out)
+        if presence.path.unsettled:
+            if presence.control:
+                self.send(presence, presence.take_control())
+            return
         mailbox.flush(table, self, presence, now)
         if presence.control:
             self._flush_control(presence, now)
@@ -231,7 +235,7 @@ class Relation:
     def flush_lane(self, now: float) -> None:
         """Put what the lane may send now into `out`."""
         presence = self.current
-        if presence is None:
+        if presence is None or presence.path.unsettled:
             return
         lane = self.lane
         sender = lane.sender
@@ -265,6 +269,8 @@ class Relation:
     def active(self) -> bool:
         """The peer is wanted: kept, awaited, or owed something."""
         if self.kept or self.liveness.quick or not self.lane.quiet:
+            return True
+        if self.peer in self.table.lingering:
             return True
         mail = mailbox.mailbox_of(self.table, self)
         return mail is not None and mail.owing
@@ -306,6 +312,8 @@ class Relation:
         self.unconfirmed = tuple(p for p in self.unconfirmed if p is not presence)
         self.table.settled(presence)
         self.table.by_cid.pop(presence.message_cid, None)
+        if self.table.spares or self.table.moved:
+            moving.withdraw(self.table, presence)
         presence.erase()
 
     def lapse(self, presence: Presence, now: float) -> None:
@@ -360,3 +368,4 @@ class Relation:
         self.dropped = True
         self.table.relations.pop(self.peer, None)
         self.table.masks.pop(self.peer, None)
+        self.table.lingering.pop(self.peer, None)

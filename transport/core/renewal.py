@@ -7,25 +7,28 @@ responder sends under the old keys until a datagram of the new ones opens; the o
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from transport.core import frames, meeting
+from transport.core import frames, initiating, meeting
 from transport.core.agreement import Established
 from transport.core.constants import CID_SIZE
-from transport.core.errors import WireError
+from transport.core.errors import LocalError, WireError
 from transport.core.events import Reason
 from transport.core.presence import Presence, Renewal, Renewed
 from transport.core.rekey import Rekeyed, Rekeying, answer_rekeying_untrusted
 from transport.core.table import Table
+from transport.core.types import Address
 from transport.core.wire import is_handshake
 
 if TYPE_CHECKING:
     from transport.core.relation import Relation
 
-__all__ = ["ASK_AGE_S", "age", "due_at", "receive_untrusted"]
+__all__ = ["ASK_AGE_S", "age", "due_at", "receive_untrusted", "succeed"]
 
 _LIMIT_FACTOR = 3
 """Limits after which a presence closes."""
+_FULL_TIMEOUT_S = 10.0  # for a handshake beside a presence that is up
 ASK_AGE_S = 1.0
 """An epoch younger than this is not renewed because the peer asks: no peer can make this side spend
 more than one Diffie-Hellman a second on new keys."""
@@ -49,7 +52,10 @@ def age(table: Table, relation: Relation, presence: Presence, now: float) -> Non
     since = presence.renewing_at
     # From when it was tried: keys that were idle for an hour are not an hour of use old.
     late = since is not None and used_at - since >= (_LIMIT_FACTOR - 1) * config.rekey_s
-    if late or sent >= _LIMIT_FACTOR * config.rekey_datagrams:
+    root = presence.root
+    # In use, as above: renewed so often that it was not idle meanwhile.
+    overdue = root.renewals_late * config.rekey_s >= (_LIMIT_FACTOR - 1) * config.full_s
+    if late or overdue or sent >= _LIMIT_FACTOR * config.rekey_datagrams:
         relation.close(Reason.LIMIT, now)
         return
     used = used_at > presence.made_at or sent >= config.rekey_datagrams
@@ -60,6 +66,8 @@ def age(table: Table, relation: Relation, presence: Presence, now: float) -> Non
         return
     if since is None:
         presence.renewing_at = now
+        if now - root.made_at >= config.full_s:
+            _begin_full(table, relation, presence, now)
     presence.renew_at = now + relation.rtt.timeout_s(presence.renew_tries)
     presence.renew_tries += 1
     if not presence.initiator:
@@ -80,6 +88,17 @@ def age(table: Table, relation: Relation, presence: Presence, now: float) -> Non
     presence.say(frames.rekey(frames.REKEY_FIRST, presence.renewal.rekeying.message))
 
 
+def _begin_full(table: Table, relation: Relation, presence: Presence, now: float) -> None:
+    """A handshake with static keys and a cookie, beside the renewal: if it fails, the next renewal
+    tries again. Not without a name, which would be another one."""
+    if presence.initiator and relation.attempt is None and relation.peer not in table.masks:
+        with suppress(LocalError):  # too many attempts at once
+            deadline = now + _FULL_TIMEOUT_S
+            initiating.begin_attempt(table, relation, [presence.address], now, deadline)
+            assert relation.attempt is not None
+            relation.attempt.asked = False
+
+
 def receive_untrusted(
     table: Table, relation: Relation, presence: Presence, kind: int, message: bytes, now: float
 ) -> None:
@@ -98,9 +117,9 @@ def receive_untrusted(
         rekeyed = renewal.rekeying.finish_untrusted(message)
         presence.renewal = None
         presence.renew_at = None
-        new = _renewed(
-            table, relation, presence, rekeyed, renewal.message_cid, renewal.bulk_cid, now
-        )
+        address, ids = presence.address, (renewal.message_cid, renewal.bulk_cid)
+        new = succeed(table, relation, presence, rekeyed, *ids, address, now)
+        table.by_cid[new.message_cid] = new
         meeting.promote(table, relation, new, now)
 
 
@@ -123,22 +142,26 @@ def _answer_untrusted(
         message_cid + bulk_cid,
         table.random,
     )
-    new = _renewed(table, relation, presence, rekeyed, message_cid, bulk_cid, now)
+    address = presence.address
+    new = succeed(table, relation, presence, rekeyed, message_cid, bulk_cid, address, now)
+    table.by_cid[message_cid] = new
     relation.unconfirmed = (*relation.unconfirmed, new)
     presence.renewed = Renewed(message, rekeyed.message, message_cid)
     presence.say(frames.rekey(frames.REKEY_SECOND, rekeyed.message))
 
 
-def _renewed(
+def succeed(
     table: Table,
     relation: Relation,
     old: Presence,
     rekeyed: Rekeyed,
     message_cid: bytes,
     bulk_cid: bytes,
+    address: Address,
     now: float,
 ) -> Presence:
-    """The presence under the new keys, where the old one was."""
+    """The presence under the new keys, in the place of the old one. Raises `WireError` for
+    connection ids that cannot be."""
     their_message_cid = rekeyed.payload[:CID_SIZE]
     their_bulk_cid = rekeyed.payload[CID_SIZE:]
     if (
@@ -148,6 +171,9 @@ def _renewed(
         or is_handshake(their_bulk_cid)
     ):
         raise WireError("unusable connection ids")
+    root = old.root
+    if now - root.made_at >= table.config.full_s:
+        root = root._replace(renewals_late=root.renewals_late + 1)
     established = Established(
         datagram=b"",
         reply=b"",
@@ -163,7 +189,7 @@ def _renewed(
     )
     new = Presence(
         established,
-        old.address,
+        address,
         relation,
         old.lane,
         table.config,
@@ -172,8 +198,8 @@ def _renewed(
         own_key=table.identity.key,
         initiator=old.initiator,
         now=now,
+        root=root,
     )
     # The peer is known to live: a silence now is a silence, not a handshake that failed.
     new.expires_at = now + table.config.silence_max_s
-    table.by_cid[message_cid] = new
     return new

@@ -144,6 +144,11 @@ class Responder:
         """The caller has little room left for what P3s make: ask for more effort."""
         self._gate.controller.strained()
 
+    def tell_unix_time(self, unix_offset_s: float) -> None:
+        """What makes Unix time of `now` from here on, where closed groups need it."""
+        if self._circle is not None:
+            self._circle.tell_unix_time(unix_offset_s)
+
     # --- who is expected ----------------------------------------------------------------------
 
     def published(self, now: float) -> bytes:

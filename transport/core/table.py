@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transport.core.mailbox import Mailbox
     from transport.core.presence import Presence
     from transport.core.relation import Relation
+    from transport.core.spares import Origin, Spare
 
 __all__ = ["Mask", "Table", "Ticket"]
 
@@ -68,12 +69,15 @@ class Table:
         "identity",
         "incarnation",
         "known",
+        "lingering",
         "mail",
         "masks",
+        "moved",
         "out",
         "random",
         "relations",
         "soon_s",
+        "spares",
         "strained",
         "tickets",
         "timers",
@@ -111,6 +115,12 @@ class Table:
         """By alias, which is the name of a relation where there is one."""
         self.mail: dict[bytes, Mailbox] = {}
         """Of the peers with whom messages were exchanged in this life of the lane."""
+        self.spares: dict[bytes, Spare] = {}
+        """Ids under which peers that may move will be heard then; two for each such epoch."""
+        self.moved: dict[Presence, Origin] = {}
+        """Presences under a spare, until the peer is heard there."""
+        self.lingering: dict[bytes, float] = {}
+        """Until when the presence with a peer is to be kept, where a message says so."""
         self.attempts = 0
         """Attempts under way."""
         self.halves = Halves(config.halves_max)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from math import inf
 from typing import TYPE_CHECKING
 
 from transport.core import frames, initiating, mailbox, relaying, renewal
@@ -21,6 +22,7 @@ _REST_S = 1.0
 SPARE_AFTER_S = 10.0
 """A peer that is not wanted and with whom nothing but probes passed for so long gives its place up
 when the table of peers is full."""
+_UNSETTLED_S = 0.1  # how often messages are looked at while the peer's address is not settled
 _LOOKED_AT = 16  # peers looked at for one that needs a place
 
 
@@ -31,12 +33,16 @@ def next_timeout(table: Table, relation: Relation, now: float) -> float | None:
         due.append(min(relation.attempt.next_at, relation.attempt.deadline))
     if relation.admission is not None:
         due.append(relation.admission.deadline)
+    current = relation.current
+    unsettled = current is not None and current.path.unsettled
     mail_at = mailbox.next_timeout(table, relation)
     if mail_at is not None:
-        due.append(mail_at)
+        # Nothing is sent to where the peer has moved before that is settled; giving up goes on.
+        due.append(max(mail_at, now + _UNSETTLED_S) if unsettled else mail_at)
+    if table.lingering and relation.peer in table.lingering:
+        due.append(table.lingering[relation.peer])
     for presence in (*relation.former, *relation.unconfirmed):
         due.append(presence.expires_at)
-    current = relation.current
     if current is not None:
         active = relation.active()
         alive = relation.liveness.next_timeout(active)
@@ -47,7 +53,7 @@ def next_timeout(table: Table, relation: Relation, now: float) -> float | None:
             rest_at = max(relation.active_at, relation.liveness.heard_at) + _REST_S
             # What keeps it from resting, a path that is looked at for instance, does not last.
             due.append(rest_at if rest_at > now else now + _REST_S)
-        if relation.liveness.silent_at is None:
+        if relation.liveness.silent_at is None and not unsettled:
             lane = relation.lane.next_timeout()
             if lane is not None:
                 due.append(lane)
@@ -73,6 +79,8 @@ def handle_timeout(table: Table, relation: Relation, now: float) -> None:
     if relation.attempt is not None and relation.attempt.deadline <= now:
         initiating.attempt_failed(table, relation, Reason.NO_ANSWER)
     mailbox.handle_timeout(table, relation, now)
+    if table.lingering.get(relation.peer, inf) <= now:
+        del table.lingering[relation.peer]
     current = relation.current
     if current is None:
         return

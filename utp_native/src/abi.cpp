@@ -46,8 +46,9 @@ qp_pump *qp_new(const qp_sodium *sodium, const qp_config *config, int fd, const 
 
 void qp_free(qp_pump *pump) { delete pump; }
 
-int64_t qp_receive(qp_pump *pump, double now, uint32_t datagrams_max, qp_batch *control) {
-    return guarded(pump, [&](Pump &p) { return p.receive(now, datagrams_max, control); });
+int64_t qp_receive(qp_pump *pump, double now, uint32_t control_max, uint32_t bulk_max,
+                   qp_batch *control) {
+    return guarded(pump, [&](Pump &p) { return p.receive(now, control_max, bulk_max, control); });
 }
 int64_t qp_inject(qp_pump *pump, double now, const uint8_t *data, const qp_datagram *index,
                   uint32_t count, qp_batch *control) {

@@ -46,7 +46,7 @@ typedef struct {            /* a batch; valid until the next call that fills one
     const qp_datagram *index;
     size_t data_size;
     uint32_t count;
-    uint32_t events;        /* channels with events waiting */
+    uint32_t events;        /* channels with events and planes with paths to be polled */
 } qp_batch;
 
 typedef struct {
@@ -69,6 +69,7 @@ typedef struct {
 typedef struct {            /* a plane heard from another address than it sends to */
     int64_t plane;
     uint8_t address[18];
+    uint16_t size;          /* of the datagram that told */
 } qp_path;
 
 typedef struct {
@@ -116,12 +117,14 @@ typedef struct {
     int32_t clock_drift;
     uint32_t connected;
     uint32_t slowdowns;           /* of LEDBAT++, the initial one included */
+    uint32_t packet_blocks;       /* packets that memory was taken for */
 } qp_channel_figures;
 
 qp_pump *qp_new(const qp_sodium *sodium, const qp_config *config, int fd, const uint8_t *seed,
                 double now, int64_t *error);
 void qp_free(qp_pump *pump);
-int64_t qp_receive(qp_pump *pump, double now, uint32_t datagrams_max, qp_batch *control);
+int64_t qp_receive(qp_pump *pump, double now, uint32_t control_max, uint32_t bulk_max,
+                   qp_batch *control);
 int64_t qp_inject(qp_pump *pump, double now, const uint8_t *data, const qp_datagram *index,
                   uint32_t count, qp_batch *control);
 int64_t qp_send(qp_pump *pump, const uint8_t *data, const qp_datagram *index, uint32_t count);

@@ -323,6 +323,7 @@ void Channel::figures(qp_channel_figures *out) const {
     out->slow_start = f.slow_start;
     out->clock_drift = f.clock_drift;
     out->slowdowns = f.slowdowns;
+    out->packet_blocks = f.packet_blocks;
 }
 
 }  // namespace quorate

@@ -38,11 +38,15 @@ Channel *Pump::find_channel(int64_t handle) const {
 }
 
 ChannelLimits Pump::limits(const Plane &plane) const {
-    const uint32_t overhead = plane.bare ? 0 : plane.sealer.overhead() + 4;
-    const uint32_t size = config_.sealed_size_max - overhead;
-    return {size, plane.bare ? std::max(size, kBareSizeMax) : size, config_.send_buffer,
-            config_.send_window, config_.receive_buffer,
-            plane.bare ? uint32_t{UTP_SILENT_STOCK_MS} : uint32_t{UTP_SILENT_MS}};
+    const uint32_t silent_ms = plane.bare ? UTP_SILENT_STOCK_MS : UTP_SILENT_MS;
+    uint32_t size = config_.sealed_size_max, received = std::max(size, kBareSizeMax);
+    if (!plane.bare) {
+        size -= plane.sealer.overhead();
+        received = size - kNumberSize;
+        size = plane.sealer.keys.suite->worthwhile(size) - kNumberSize;
+    }
+    return {size, received, config_.send_buffer, config_.send_window, config_.receive_buffer,
+            silent_ms};
 }
 
 bool Pump::install(Plane &plane, uint32_t epoch, const qp_keys &keys) {
@@ -98,8 +102,13 @@ int64_t Pump::move_plane(int64_t handle, const uint8_t *address) {
     std::memcpy(plane->address.bytes, address, sizeof plane->address.bytes);
     plane->reported = plane->address;
     // What was measured on the old path does not hold on the new one.
-    for (auto &entry : plane->channels) entry.second->path_changed();
-    return 0;
+    read_clock();
+    for (auto &entry : plane->channels) {
+        entry.second->path_changed();
+        touch(*entry.second);
+    }
+    settle();
+    return flush();
 }
 
 int64_t Pump::rekey_plane(int64_t handle, const qp_keys &keys, bool send_now, double retire_s) {
@@ -327,6 +336,7 @@ int64_t Pump::poll_paths(qp_path *paths, uint32_t count) {
         qp_path &path = paths[filled++];
         path.plane = handle_of(plane.index, plane.generation);
         std::memcpy(path.address, plane.reported.bytes, sizeof plane.reported.bytes);
+        path.size = plane.reported_size;
     }
     return filled;
 }

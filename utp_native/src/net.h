@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -45,11 +46,12 @@ class UdpSocket {
     // Takes a descriptor it does not own and makes it non-blocking. Throws std::system_error.
     UdpSocket(int fd, uint32_t buffer_size, bool offload);
 
-    // One system call. Gives every datagram to `take(data, size, from, received_us)`; `data` may be
+    // One system call, for at most `messages_max` messages and about `datagrams_wanted` datagrams:
+    // the kernel may have joined up to 64 into each. Gives every datagram to `take(data, size, from, received_us)`; `data` may be
     // written to. `received_us` is 0 where the kernel gives no time. Returns the number of
     // messages, 0 if there are none, or a negative errno. `drained`: nothing is left for now.
     template <typename Take>
-    int receive(uint32_t datagrams_wanted, bool *drained, Take take);
+    int receive(uint32_t messages_max, uint32_t datagrams_wanted, bool *drained, Take take);
 
     // Sends in order until the socket is full. Returns how many went, those that the network
     // refused among them (a datagram may be lost), or a negative errno of the socket itself.
@@ -89,10 +91,10 @@ class UdpSocket {
 };
 
 template <typename Take>
-int UdpSocket::receive(uint32_t datagrams_wanted, bool *drained, Take take) {
-    uint32_t wanted = datagrams_wanted / per_message_;
-    if (wanted < 1) wanted = 1;
-    if (wanted > kMessages) wanted = kMessages;
+int UdpSocket::receive(uint32_t messages_max, uint32_t datagrams_wanted, bool *drained,
+                       Take take) {
+    const uint32_t wanted = std::max(
+        std::min({datagrams_wanted / per_message_, messages_max, kMessages}), uint32_t{1});
     const int got = receive_messages(wanted);
     *drained = got < static_cast<int>(wanted);
     uint32_t datagrams = 0;

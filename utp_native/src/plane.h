@@ -15,6 +15,7 @@ namespace quorate {
 // Channel numbers of the peer that were used are not used again, within this window.
 constexpr uint32_t kNumberWindow = 1024;
 constexpr uint32_t kEpochs = 2;
+constexpr uint32_t kNumberSize = 4;  // of a channel, before its µTP packet
 
 inline uint64_t cid_key(const uint8_t *cid) {
     uint64_t key;
@@ -29,6 +30,7 @@ struct Plane {
     bool bare = false;                  // plain BEP 29, nothing sealed: see bare.cpp
     Address address;
     Address reported;                   // the last one a newest datagram came from
+    uint16_t reported_size = 0;         // bytes of that datagram
     bool moving = false;                // that is to be polled
     Sealer sealer;
     DirectionKeys next_send;            // waits for the peer to show that it has the new epoch

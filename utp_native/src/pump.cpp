@@ -18,8 +18,6 @@ constexpr uint32_t kTimersPerCall = 256;
 // Datagrams are given to the kernel when this many wait.
 constexpr size_t kFlushDatagrams = 232;
 
-constexpr size_t kNumberSize = 4;
-
 uint32_t read32(const uint8_t *p) {
     return uint32_t{p[0]} << 24 | uint32_t{p[1]} << 16 | uint32_t{p[2]} << 8 | p[3];
 }
@@ -69,7 +67,7 @@ void Pump::read_clock() {
     now_ms_ = std::max(now_ms_, caller_us / 1000);
 }
 
-int64_t Pump::receive(double now, uint32_t datagrams_max, qp_batch *out) {
+int64_t Pump::receive(double now, uint32_t control_max, uint32_t bulk_max, qp_batch *out) {
     if (!socket_) return -ENOTSOCK;
     enter(now);
     control_data_.clear();
@@ -77,9 +75,11 @@ int64_t Pump::receive(double now, uint32_t datagrams_max, qp_batch *out) {
     uint32_t taken = 0;
     int got = 0;
     bool drained = false;
-    while (taken < datagrams_max && !drained) {
+    while (!drained) {
+        const uint32_t control = static_cast<uint32_t>(control_index_.size());
+        if (control >= control_max || taken - control >= bulk_max) break;
         got = socket_->receive(
-            datagrams_max - taken, &drained,
+            control_max - control, bulk_max - (taken - control), &drained,
             [&](uint8_t *data, uint32_t size, const Address &from, uint64_t received_us) {
                 received_us_ = received_us && received_us < now_us_ ? received_us : now_us_;
                 taken++;
@@ -144,9 +144,10 @@ void Pump::keep_control(const uint8_t *data, uint32_t size, const Address &from)
 // The peer is heard from another address than we send to. Only the newest datagram counts, so that
 // one held up on the old path does not lead back; sending there is not begun here: the address has
 // to be shown to be the peer's first, which is the message plane's business.
-void Pump::note_path(Plane &plane, const Address &from) {
+void Pump::note_path(Plane &plane, const Address &from, uint32_t size) {
     if (from == plane.reported) return;
     plane.reported = from;
+    plane.reported_size = static_cast<uint16_t>(size);
     if (plane.moving || from == plane.address) return;
     plane.moving = true;
     moved_.push_back(plane.index);
@@ -167,7 +168,7 @@ void Pump::dispatch_bulk(Plane &plane, uint32_t epoch, uint8_t *data, uint32_t s
     plane.opened++;
     plane.bytes_opened += static_cast<uint64_t>(length);
     plane.heard_at = now_;
-    if (opener.replay.largest() > newest && epoch == plane.current) note_path(plane, from);
+    if (opener.replay.largest() > newest && epoch == plane.current) note_path(plane, from, size);
     if (epoch == plane.current) switch_keys(plane);
     if (static_cast<size_t>(length) < kNumberSize + kPacketHeader) return;
     const uint32_t number = read32(payload);
@@ -322,7 +323,7 @@ void Pump::fill(qp_batch *out, const std::vector<uint8_t> &data,
     out->index = index.data();
     out->data_size = data.size();
     out->count = static_cast<uint32_t>(index.size());
-    out->events = static_cast<uint32_t>(listed_.size() + orphaned_.size());
+    out->events = static_cast<uint32_t>(listed_.size() + orphaned_.size() + moved_.size());
 }
 
 int64_t Pump::handle_timeout(double now) {

@@ -19,7 +19,7 @@ class Pump final : public ChannelHost {
          double now);
     ~Pump() override;
 
-    int64_t receive(double now, uint32_t datagrams_max, qp_batch *out);
+    int64_t receive(double now, uint32_t control_max, uint32_t bulk_max, qp_batch *out);
     int64_t inject(double now, const uint8_t *data, const qp_datagram *index, uint32_t count,
                    qp_batch *out);
     int64_t send(const uint8_t *data, const qp_datagram *index, uint32_t count);
@@ -78,7 +78,7 @@ class Pump final : public ChannelHost {
     void dispatch(uint8_t *data, uint32_t size, const Address &from);
     void dispatch_bulk(Plane &plane, uint32_t epoch, uint8_t *data, uint32_t size,
                        const Address &from);
-    void note_path(Plane &plane, const Address &from);
+    void note_path(Plane &plane, const Address &from, uint32_t size);
     void packet_for_nobody(Plane &plane, uint32_t number, const uint8_t *packet, size_t size);
     void keep_control(const uint8_t *data, uint32_t size, const Address &from);
     void accept(Plane &plane, uint32_t number, const uint8_t *packet, size_t size);

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "blocks.h"
 #include "ledbat.h"
 #include "utp.h"
 
@@ -47,6 +48,7 @@ struct UtpExtra {
     uint16_t resend_end = 0;
     size_t reorder_bytes = 0;
     quorate::Ledbat ledbat;
+    quorate::Blocks packets;  // in flight, or waiting for the window
 };
 
 // --- called by patched lines, implemented by the pump -------------------------------------------
@@ -68,6 +70,7 @@ void utp_syn_ack_answer(UTPSocket *s, uint16_t seq_nr, uint16_t ack_nr);
 bool utp_given_up(UTPSocket *s);
 void utp_resend_begin(UTPSocket *s);
 bool utp_flush(UTPSocket *s);
+void *utp_packet_take(UTPSocket *s);
 size_t utp_sack_fill(UTPSocket *s, unsigned char *mask);
 void utp_congestion_acked(UTPSocket *s, size_t bytes_acked, int32_t delay_us);
 void utp_congestion_lost(UTPSocket *s);
@@ -97,5 +100,6 @@ struct UtpFigures {
     bool slow_start;
     int32_t clock_drift;
     uint32_t slowdowns;
+    uint32_t packet_blocks;
 };
 void utp_socket_figures(UTPSocket *s, UtpFigures *out);

@@ -8,16 +8,26 @@ from typing import Any
 
 import pytest
 
+from transport.core import noise
 from transport.core.errors import LocalError, WireError
 from transport.core.keys import KeyPair
 from transport.core.noise import CipherState, HandshakeState, hkdf
+from transport.core.noise_native import NativeRun
+from transport.core.noise_portable import PortableRun
 from transport.core.patterns import pattern
 
 _FILE = Path(__file__).parents[2] / "vectors" / "noise.json"
 VECTORS: list[dict[str, Any]] = json.loads(_FILE.read_text())["vectors"]
+RUNS = [PortableRun, NativeRun]
 NN = "Noise_NN_25519_ChaChaPoly_BLAKE2b"
 NNPSK0 = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2b"
 KX = "Noise_KX_25519_ChaChaPoly_BLAKE2b"
+
+
+@pytest.fixture(params=RUNS, autouse=True)
+def both_runs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A primitive at a time, and a message at a time natively."""
+    monkeypatch.setattr(noise, "Run", request.param)
 
 
 def pair(value: str | None) -> KeyPair | None:

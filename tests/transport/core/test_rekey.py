@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.support.handshake import Pair, agree, flip, seeded
+from tests.support.pair import Side, World, kind_of, presence_of
 from transport.core.agreement import EpochKeys
+from transport.core.constants import KIND_INITIATE, KIND_INITIATE_KNOWN
 from transport.core.errors import LocalError, WireError
+from transport.core.events import ConnectFailed, PresenceDown, PresenceUp, Reason
 from transport.core.handshake import Established, Rekeyed, Rekeying, answer_rekeying_untrusted
 from transport.core.rekey import REKEY_OVERHEAD, REKEY_PAYLOAD_SIZE_MAX
 
@@ -93,3 +96,61 @@ def test_no_secret_in_a_repr() -> None:
     for name in EpochKeys.__slots__:
         assert repr(getattr(theirs.keys, name)) not in shown
     assert agree(here, there)
+
+
+# --- a handshake with static keys once a day ------------------------------------------------------
+
+
+def in_use(world: World, one: Side, other: Side, seconds: int) -> None:
+    """One entry each way in each second."""
+    for number in range(seconds):
+        one.peers.send(other.key, 1, b"%d" % number, world.now)
+        other.peers.send(one.key, 1, b"%d" % number, world.now)
+        world.run(1.0)
+
+
+def initiated(side: Side) -> int:
+    """How many different P3s it has sent."""
+    kinds = (KIND_INITIATE, KIND_INITIATE_KNOWN)
+    return len({sent.data for sent in side.sent if kind_of(sent.data) in kinds})
+
+
+def daily(**tuning: float) -> tuple[World, Side, Side]:
+    world = World()
+    a, b = (world.add(name, rekey_s=4.0, full_s=30.0, **tuning) for name in "ab")
+    for one, other in ((a, b), (b, a)):
+        one.peers.keep(other.key, True)
+    world.up(a, b)
+    return world, a, b
+
+
+def test_static_keys_have_a_part_again_in_time() -> None:
+    world, a, b = daily()
+    assert initiated(a) == 1
+    in_use(world, a, b, 100)
+    assert 3 <= initiated(a) <= 4
+    assert initiated(b) == 0, "the initiator of the presence begins it"
+    for one, other in ((a, b), (b, a)):
+        assert [entry for _, _, entry in one.entries] == [b"%d" % n for n in range(100)]
+        assert len(one.of(PresenceUp)) == 1
+        assert not one.of(PresenceDown)
+        assert world.now - presence_of(one, other).root.made_at <= 36.0
+
+
+def test_what_cannot_have_one_closes_at_three_times_the_age() -> None:
+    world, a, b = daily()
+    world.net.drop = lambda source, target, data: kind_of(data) is not None
+    in_use(world, a, b, 100)
+    for side in (a, b):
+        assert [event.reason for event in side.of(PresenceDown)] == [Reason.LIMIT]
+    assert not a.of(ConnectFailed), "nobody asked for the attempts"
+
+
+def test_idle_ones_are_left_alone() -> None:
+    world, a, b = daily()
+    world.run(200.0)
+    assert initiated(a) == 1
+    # And not closed when they are used again, but given one.
+    in_use(world, a, b, 10)
+    assert initiated(a) == 2
+    assert not a.of(PresenceDown)

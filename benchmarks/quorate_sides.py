@@ -1,0 +1,102 @@
+"""Both sides of this project's rows: nodes, and the transport by itself."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from benchmarks.children import say
+from consensus import Node, NodeConfig, accept
+from consensus.junction import MachineConfig
+from transport.core.agreement import HandshakeConfig
+from transport.core.config import TransportConfig
+from transport.core.events import EntriesReceived
+from transport.core.keys import Identity
+from transport.core.peers import Peers
+from transport.core.types import Address
+from transport.endpoint import Endpoint, bind
+
+PAYLOAD = b"x" * 64
+# The allowance of Diffie-Hellman operations protects a responder's processor; here that is what is
+# measured.
+TRANSPORT = TransportConfig(
+    handshake=HandshakeConfig(handshakes_per_s_max=1e6, handshakes_burst=1_000)
+)
+NODE = NodeConfig(machine=MachineConfig(transport=TRANSPORT))
+
+
+def node() -> None:
+    """Child: a node that answers."""
+
+    async def main() -> None:
+        async with Node.open(None, config=NODE) as here:
+            here.on("echo")(lambda proposal: accept(proposal.body))
+            say({"key": here.key.hex(), "address": list(here.address)})
+            await anyio.to_thread.run_sync(sys.stdin.read)
+
+    anyio.run(main)
+
+
+class Transport:
+    """A table of peers at a socket, with nothing above it: entries, and their answers."""
+
+    def __init__(self, *, answers: bool) -> None:
+        self.identity = Identity.generate(os.urandom)
+        loop = asyncio.get_running_loop()
+        life = int.from_bytes(os.urandom(8), "big")
+        self.peers = Peers(self.identity, TRANSPORT, os.urandom, loop.time(), life)
+        self.endpoint = Endpoint(
+            self.peers,
+            self.identity.key,
+            bind("127.0.0.1:0"),
+            on_event=self._answer if answers else self._take,
+            on_channel=lambda peer, channel: channel.abort(),
+        )
+        self._loop = loop
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Run it for the length of the block."""
+        with self.endpoint.opened():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.endpoint.run)
+                yield
+                tasks.cancel_scope.cancel()
+
+    def _answer(self, event: object) -> None:
+        if type(event) is EntriesReceived:
+            for group, entry in event.entries:
+                self.peers.send(event.peer, group, entry, self._loop.time())
+
+    def _take(self, event: object) -> None:
+        if type(event) is EntriesReceived:
+            for waiting in self._waiting[: len(event.entries)]:
+                waiting.set_result(None)
+            del self._waiting[: len(event.entries)]
+
+    async def call(self, peer: bytes, addresses: list[Address]) -> None:
+        """One request and its answer, after a first contact if there is no presence."""
+        now = self._loop.time()
+        waiting = self._loop.create_future()
+        self._waiting.append(waiting)
+        if addresses:
+            self.peers.connect(peer, addresses, now)
+        self.peers.send(peer, 0, PAYLOAD, now)
+        self.endpoint.touch()
+        await waiting
+
+
+def transport() -> None:
+    """Child: a transport that sends back what it gets."""
+
+    async def main() -> None:
+        here = Transport(answers=True)
+        async with here.serving():
+            say({"key": here.identity.key.hex(), "address": list(here.endpoint.address)})
+            await anyio.to_thread.run_sync(sys.stdin.read)
+
+    anyio.run(main)
