@@ -20,13 +20,15 @@ MADE := $(VENV)/made
 NATIVE := $(wildcard utp_native/build.py utp_native/source.py utp_native/patch.py \
     utp_native/src/* utp_native/patches/*)
 
-.PHONY: help setup setup-dev setup-bench demo test check soak bench fuzz clean tools
+.PHONY: help setup setup-dev setup-bench demo test check explore soak sanitize bench fuzz clean tools
 
 help:
 	@echo "make demo    a group of processes decides, shares a blob and removes a dead member"
 	@echo "make test    lint, types and all tests"
 	@echo "make check   lint and types only"
+	@echo "make explore every interleaving of small groups, in at most 30 minutes (ARGS='CASE ...')"
 	@echo "make soak    twenty runs of processes that are stopped, killed and cut off from each other"
+	@echo "make sanitize the native tests under AddressSanitizer and UBSan"
 	@echo "make bench   measure this project and its peers (ARGS=--quick for a smoke run;"
 	@echo "             etcd is measured if it is installed: apt install etcd-server)"
 	@echo "make fuzz    fuzz what reads from the network (ARGS='--seconds 600')"
@@ -86,13 +88,20 @@ check: setup-dev
 
 test: check
 	$(RUN) -m pytest $(ARGS)
-	@for name in ask handshake decide outage bulk; do \
+	@for name in ask handshake flood decide outage bulk; do \
 	    echo "benchmarks.$$name --quick"; \
 	    $(RUN) -m benchmarks.$$name --quick || exit 1; \
 	done
 
+# Two processes with up to 4 GiB each. What is not done in time is told as capped.
+explore: setup
+	$(VENV)/bin/quorate scenario explore --jobs 2 --minutes 28 $(ARGS)
+
 soak: setup-dev
 	$(RUN) -m tests.e2e.nemesis --runs 20 --seconds 30 --cuts alternate --durable alternate $(ARGS)
+
+sanitize: setup-dev
+	$(RUN) -m tests.utp_native.sanitized $(ARGS)
 
 bench: setup-bench
 	@for script in benchmarks/[a-z]*.py; do \

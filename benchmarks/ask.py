@@ -13,8 +13,8 @@ from typing import cast
 import anyio
 
 from benchmarks.children import Child, child
-from benchmarks.echoes import HOST, NAME
-from benchmarks.quorate_sides import NODE, PAYLOAD, Transport
+from benchmarks.echoes import HOST, NAME, curve_connect
+from benchmarks.quorate_sides import NODE, PAYLOAD, Transport, serving
 from benchmarks.report import available, options
 from benchmarks.rounds import System, measure
 from consensus import Node
@@ -95,7 +95,7 @@ async def _node(stack: AsyncExitStack, server: Child) -> System:
 async def _transport(stack: AsyncExitStack, server: Child) -> System:
     key = bytes.fromhex(server.ready["key"])
     here = Transport(answers=False)
-    await stack.enter_async_context(here.serving())
+    await stack.enter_async_context(serving(here))
     await here.call(key, [tuple(server.ready["address"])])
     return System("quorate entries", lambda worker: here.call(key, []), server.process.pid)
 
@@ -119,7 +119,7 @@ async def _udp(stack: AsyncExitStack, server: Child) -> System:
 
 
 async def _quic(stack: AsyncExitStack, server: Child) -> System:
-    from aioquic.asyncio import connect
+    from aioquic.asyncio.client import connect
     from aioquic.quic.configuration import QuicConfiguration
 
     configuration = QuicConfiguration(
@@ -151,7 +151,8 @@ async def _curve(stack: AsyncExitStack, server: Child) -> System:
 
     context = zmq.asyncio.Context()
     socket = context.socket(zmq.DEALER)
-    _curve_to(socket, server)
+    there = f"tcp://{HOST}:{server.ready['port']}", server.ready["public"].encode()
+    curve_connect(socket, zmq.curve_keypair(), *there)
     waiting = _Waiting()
 
     async def read() -> None:
@@ -181,23 +182,14 @@ async def _curve_blocking(stack: AsyncExitStack, server: Child) -> System:
 
     context = stack.enter_context(zmq.Context())
     socket = stack.enter_context(context.socket(zmq.DEALER))
-    _curve_to(socket, server)
+    there = f"tcp://{HOST}:{server.ready['port']}", server.ready["public"].encode()
+    curve_connect(socket, zmq.curve_keypair(), *there)
 
     async def call(worker: int) -> None:
         socket.send(PAYLOAD)
         socket.recv()
 
     return System("pyzmq CURVE, blocking", call, server.process.pid, at_once=False)
-
-
-def _curve_to(socket: "object", server: Child) -> None:
-    import zmq
-
-    assert isinstance(socket, zmq.Socket)
-    socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
-    socket.curve_serverkey = server.ready["public"].encode()
-    socket.linger = 0
-    socket.connect(f"tcp://{HOST}:{server.ready['port']}")
 
 
 async def run(rounds: int, seconds: float) -> None:

@@ -143,7 +143,7 @@ def measure(rate_bps: float, round_trip_s: float, buffer_s: float) -> dict[str, 
         def watch(seconds: float) -> tuple[float, float]:
             begun = time.monotonic()
             while time.monotonic() < begun + seconds:
-                queue.append((time.monotonic(), path.look()[0]))
+                queue.append((time.monotonic(), path.queue_s()))
                 time.sleep(TICK_S)
             return begun + SETTLE_S, time.monotonic()
 

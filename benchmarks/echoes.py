@@ -8,11 +8,13 @@ import ipaddress
 import ssl
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks.children import say
+
+if TYPE_CHECKING:
+    import zmq
 
 HOST = "127.0.0.1"
 NAME = "localhost"
@@ -71,10 +73,9 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 async def _until_told() -> None:
     """Until the parent closes our standard input."""
-    told = asyncio.get_running_loop().create_future()
-    reader: Callable[[], None] = lambda: told.done() or told.set_result(None)  # noqa: E731
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), reader)
-    await told
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), told.set)
+    await told.wait()
 
 
 def tcp() -> None:
@@ -113,7 +114,7 @@ def udp() -> None:
 
 def quic() -> None:
     """aioquic, by its streams."""
-    from aioquic.asyncio import serve
+    from aioquic.asyncio.server import serve
     from aioquic.quic.configuration import QuicConfiguration
 
     handlers = set()
@@ -129,6 +130,7 @@ def quic() -> None:
 
     async def main(configuration: QuicConfiguration, told: str) -> None:
         server = await serve(HOST, 0, configuration=configuration, stream_handler=begin)
+        assert server._transport is not None
         say({"port": server._transport.get_extra_info("sockname")[1], "certificate": told})
         await _until_told()
 
@@ -159,3 +161,13 @@ def curve() -> None:
                 except zmq.Again:
                     break
         socket.close(0)
+
+
+def curve_connect(
+    socket: "zmq.Socket[Any]", keys: tuple[bytes, bytes], address: str, server: bytes
+) -> None:
+    """Connect a client's socket with its own public and secret key, and the server's public one."""
+    socket.curve_publickey, socket.curve_secretkey = keys
+    socket.curve_serverkey = server
+    socket.linger = 0
+    socket.connect(address)

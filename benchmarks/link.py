@@ -1,8 +1,11 @@
-"""A real bottleneck: two network namespaces, the kernel's token bucket, and a line with a delay.
+"""A real bottleneck: network namespaces, a line with a delay, and the kernel's token bucket.
 
-What the sender's namespace sends waits in a `tbf` queue of the kernel, then in a line that holds
-each packet for half of the round trip: a process between two TUN devices, because many kernels come
-without netem. The other way has the delay and no queue. Needs root, `ip` and `tc`.
+    sender == line == router ==[tbf]== receiver
+
+The line holds each packet for half of the round trip, both ways: a process between two TUN devices,
+because many kernels come without netem. The bottleneck is a router of its own: TCP puts no more
+than a few packets into a queue of its own host. The way back has no queue. Needs root, `ip` and
+`tc`.
 """
 
 import fcntl
@@ -17,9 +20,9 @@ import time
 from collections import deque
 from types import TracebackType
 
-from benchmarks.children import Child, child, say
+from benchmarks.children import child, say
 
-SENDER, RECEIVER = "10.98.0.1", "10.98.0.2"
+SENDER, ROUTER, RECEIVER = "10.98.0.1", "10.98.1.1", "10.98.1.2"
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
 BURST_BYTES = 5000  # three packets: the queue is where the waiting is
@@ -52,7 +55,7 @@ def _tun(name: str) -> int:
 def line(delay_s: float, devices: list[str], namespaces: list[str]) -> None:
     """Child: makes the devices, puts each into its namespace, and passes packets on, each
     `delay_s` after it came, until standard input ends."""
-    os.nice(-10)  # a line that is not run on time is a queue of its own
+    os.nice(-15)  # a line that is not run on time is a queue of its own
     ends = [_tun(name) for name in devices]
     for name, namespace in zip(devices, namespaces, strict=True):
         _run("ip", "link", "set", name, "netns", namespace)
@@ -72,6 +75,8 @@ def line(delay_s: float, devices: list[str], namespaces: list[str]) -> None:
                     queue.append((now + delay_s, os.read(fd, 65536)))
                 except BlockingIOError:
                     break
+                except OSError:
+                    return  # the device is gone
         for fd, queue in zip(reversed(ends), held, strict=True):
             while queue and queue[0][0] <= now:
                 try:
@@ -85,36 +90,48 @@ class Link:
 
     def __init__(self, rate_bps: float, round_trip_s: float, buffer_s: float) -> None:
         self.rate_bps = rate_bps
-        self._round_trip_s = round_trip_s
         self._buffer_bytes = int(rate_bps * buffer_s / 8)
-        self._names = [f"qb{os.getpid()}{side}" for side in "sr"]
+        self._names = [f"qb{os.getpid()}{each}" for each in "smr"]
+        ends = self._names[:2]
         self._line = child(
-            "benchmarks.link",
-            "line",
-            delay_s=round_trip_s / 2,
-            devices=self._names,
-            namespaces=self._names,
+            "benchmarks.link", "line", delay_s=round_trip_s / 2, devices=ends, namespaces=ends
         )
-        self.sender, self.receiver = (["ip", "netns", "exec", name] for name in self._names)
+        self.sender, self._router, self.receiver = (
+            ["ip", "netns", "exec", name] for name in self._names
+        )
 
     def __enter__(self) -> "Link":
         try:
             for name in self._names:
                 _run("ip", "netns", "add", name)
-            self._child: Child = self._line.__enter__()
-            ends = zip(self._names, (SENDER, RECEIVER), (RECEIVER, SENDER), strict=True)
-            for name, here, there in ends:
-                _run("ip", "-n", name, "addr", "add", here, "peer", there, "dev", name)
-                _run("ip", "-n", name, "link", "set", name, "up")
-            _run(
-                *self.sender, "tc", "qdisc", "add", "dev", self._names[0], "root", "tbf",
-                "rate", f"{self.rate_bps:.0f}", "burst", str(BURST_BYTES),
-                "limit", str(self._buffer_bytes),
-            )  # fmt: skip
+            self._line.__enter__()
+            self._join()
         except BaseException:
             self._remove()
             raise
         return self
+
+    def _join(self) -> None:
+        sender, router, receiver = self._names
+        _run("ip", "-n", sender, "addr", "add", SENDER, "dev", sender)
+        _run("ip", "-n", sender, "link", "set", sender, "up")
+        _run("ip", "-n", sender, "route", "add", "default", "dev", sender)
+        _run("ip", "-n", router, "link", "set", router, "up")
+        _run("ip", "-n", router, "route", "add", SENDER, "dev", router)
+        _run(
+            "ip", "-n", router, "link", "add", "far", "type", "veth",
+            "peer", "name", "near", "netns", receiver,
+        )  # fmt: skip
+        for name, device, address in ((router, "far", ROUTER), (receiver, "near", RECEIVER)):
+            _run("ip", "-n", name, "addr", "add", f"{address}/24", "dev", device)
+            _run("ip", "-n", name, "link", "set", device, "up")
+        _run("ip", "-n", receiver, "route", "add", "default", "via", ROUTER)
+        _run(*self._router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+        _run(
+            *self._router, "tc", "qdisc", "add", "dev", "far", "root", "tbf",
+            "rate", f"{self.rate_bps:.0f}", "burst", str(BURST_BYTES),
+            "limit", str(self._buffer_bytes),
+        )  # fmt: skip
 
     def __exit__(
         self,
@@ -129,8 +146,8 @@ class Link:
         for name in self._names:
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
-    def look(self) -> tuple[float, int]:
-        """Seconds the queue before the bottleneck is long, and bytes that went through so far."""
-        shown = _run(*self.sender, "tc", "-s", "-j", "qdisc", "show", "dev", self._names[0])
+    def queue_s(self) -> float:
+        """How long what is in the bottleneck's queue takes to go through."""
+        shown = _run(*self._router, "tc", "-s", "-j", "qdisc", "show", "dev", "far")
         (queue,) = json.loads(shown)
-        return 8 * queue["backlog"] / self.rate_bps, queue["bytes"]
+        return float(8 * queue["backlog"] / self.rate_bps)

@@ -4,7 +4,8 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from typing import cast
 
 import anyio
 
@@ -17,7 +18,7 @@ from transport.core.events import EntriesReceived
 from transport.core.keys import Identity
 from transport.core.peers import Peers
 from transport.core.types import Address
-from transport.endpoint import Endpoint, bind
+from transport.endpoint import Endpoint, Machine, bind
 
 PAYLOAD = b"x" * 64
 # The allowance of Diffie-Hellman operations protects a responder's processor; here that is what is
@@ -49,23 +50,14 @@ class Transport:
         life = int.from_bytes(os.urandom(8), "big")
         self.peers = Peers(self.identity, TRANSPORT, os.urandom, loop.time(), life)
         self.endpoint = Endpoint(
-            self.peers,
+            cast(Machine, self.peers),  # its events are of fewer kinds
             self.identity.key,
             bind("127.0.0.1:0"),
             on_event=self._answer if answers else self._take,
-            on_channel=lambda peer, channel: channel.abort(),
+            on_channel=lambda peer, channel: None,  # nobody opens one
         )
         self._loop = loop
         self._waiting: list[asyncio.Future[None]] = []
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[None]:
-        """Run it for the length of the block."""
-        with self.endpoint.opened():
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self.endpoint.run)
-                yield
-                tasks.cancel_scope.cancel()
 
     def _answer(self, event: object) -> None:
         if type(event) is EntriesReceived:
@@ -89,13 +81,32 @@ class Transport:
         self.endpoint.touch()
         await waiting
 
+    def leave(self, peer: bytes) -> None:
+        """End the presence and remember nothing of it: the next call is a first contact."""
+        self._waiting.clear()
+        self.peers.forget(peer)
+        self.peers._table.known.clear()
+        self.endpoint.touch()
+
+
+@asynccontextmanager
+async def serving(*sides: Transport) -> AsyncIterator[None]:
+    """Run them for the length of the block."""
+    async with anyio.create_task_group() as tasks:
+        with ExitStack() as stack:
+            for each in sides:
+                stack.enter_context(each.endpoint.opened())
+                tasks.start_soon(each.endpoint.run)
+            yield
+            tasks.cancel_scope.cancel()
+
 
 def transport() -> None:
     """Child: a transport that sends back what it gets."""
 
     async def main() -> None:
         here = Transport(answers=True)
-        async with here.serving():
+        async with serving(here):
             say({"key": here.identity.key.hex(), "address": list(here.endpoint.address)})
             await anyio.to_thread.run_sync(sys.stdin.read)
 

@@ -37,12 +37,15 @@ from consensus.decision import (
 )
 from consensus.group import Group
 from consensus.history import EventsMissed
+from consensus.letters import Letter, Sent
 from consensus.node import Node, NodeConfig
 from consensus.replica import CommandFailed, Replica, RestoreFailed
 from consensus.store import StoreError
 from consensus.values import ValueRefused
 from transport.channel import Channel, ChannelBroken
 from transport.core.errors import LocalError, TransportError
+from transport.core.message import Outcome as LetterOutcome
+from transport.core.pseudonym import MasterKey, Scope
 from transport.identity import IdentityError
 
 __version__ = "0.1.0"
@@ -73,7 +76,10 @@ __all__ = [
     "GroupError",
     "GroupSuspended",
     "IdentityError",
+    "Letter",
+    "LetterOutcome",
     "LocalError",
+    "MasterKey",
     "Node",
     "NodeConfig",
     "Outcome",
@@ -83,6 +89,8 @@ __all__ = [
     "Rejected",
     "Replica",
     "RestoreFailed",
+    "Scope",
+    "Sent",
     "StoreError",
     "SuspensionChanged",
     "TokenError",

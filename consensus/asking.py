@@ -70,6 +70,6 @@ class Asking:
         self._pending.fail_all(lambda: OutcomeUnknown("the node was closed"))
 
 
-def _other(said: dict[bytes, Any], peer: bytes, otherwise: Any) -> Any:
+def _other(said: Mapping[bytes, Any], peer: bytes, otherwise: Any) -> Any:
     """What the other side of two has said; it alone is asked, so there is no one else's."""
     return said.get(peer, next(iter(said.values()), otherwise))

@@ -49,13 +49,16 @@ class Contacts:
             raise GroupError(f"no address is known for {peer.hex()[:16]}")
         return self._peers.connect_anonymously(peer, found, now, timeout_s)
 
-    def move(self, peer: bytes, now: float) -> None:
-        """Go on under other connection ids where that can be. Raises LocalError if this node does
-        not roam."""
+    def move(self, peer: bytes, now: float) -> bool:
+        """Go on under other connection ids, if that can be. Raises LocalError if this node does not
+        roam."""
         if not self._peers.roams:
             raise LocalError("open the node with NodeConfig(roams=True)")
-        with suppress(LocalError):
+        try:
             self._peers.move(peer, now)
+        except LocalError:
+            return False
+        return True
 
     def member(self, peer: bytes) -> Member:
         """The peer in its present life. Raises GroupError without a presence."""

@@ -22,6 +22,8 @@ class Accept:
     """A member's yes, with an answer if it has one."""
 
     answer: Any = None
+    packed: bytes | None = field(default=None, repr=False, compare=False)
+    """The answer as it travels, where `accept` made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,7 @@ def accept(answer: Any = None) -> Accept:
     """
     if answer is None:
         return _ACCEPT
-    pack_answer(answer)
-    return Accept(answer)
+    return Accept(answer, pack_answer(answer))
 
 
 def reject(reason: str = "rejected") -> Reject:

@@ -132,7 +132,8 @@ class Group:
     ) -> str:
         """An invitation as text: for the holder of `key`, or (None) for whoever holds the text.
 
-        Good until it expires, for `uses` admissions; `revoke` ends it before. Raises GroupError.
+        Good until it expires, for `uses` admissions; `revoke` ends it before. In a durable group it
+        is on the disk when this returns. Raises GroupError, StoreError.
         """
         self._check()
         return self._node._invitations.issue(self, key, expires_in_s, uses)

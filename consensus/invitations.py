@@ -15,6 +15,7 @@ import anyio
 from anyio import to_thread
 
 from consensus.addresses import is_address
+from consensus.contents import check_key, check_seconds
 from consensus.core.config import GroupConfig
 from consensus.core.errors import ConsensusError, GroupError
 from consensus.core.token import (
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 ENQUIRE, JOIN = "quorate.enquire", "quorate.join"
 INVITATIONS_MAX = 10_000
+EXPIRES_IN_MAX_S = 100 * 366 * 86_400.0
+"""The longest that an invitation may be good for: more than anybody remembers it."""
 AGREED = (
     "casting_vote", "window_total", "asks_for_snapshots", "durable", "kicks_liars",
     "on_silence_kick", "asks_application_about_joins", "asks_application_about_kicks",
@@ -79,8 +82,11 @@ class Invitations:
 
     def issue(self, group: Group, key: bytes | None, expires_in_s: float, uses: int) -> str:
         """A new invitation as text. Raises GroupError, StoreError."""
-        if uses < 1 or expires_in_s <= 0:
-            raise GroupError("an invitation is good for at least one use and some time")
+        if type(uses) is not int or uses < 1:
+            raise GroupError(f"an invitation is good for at least one use, not for {uses!r}")
+        check_seconds("expires_in_s", expires_in_s, EXPIRES_IN_MAX_S)
+        if key is not None:
+            check_key(key)
         addresses = self._node._advertised()[:ADDRESSES_MAX]
         if not addresses:
             raise GroupError(

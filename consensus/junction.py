@@ -254,7 +254,8 @@ class Junction:
         message: Message | None = None
         packed = b""
         sends: dict[Member, list[bytes]] = {}
-        timers = self._timers
+        timers, tell = self._timers, self._events.append
+        event, whose = (GroupEvent, slot.number) if slot.peer is None else (PairEvent, slot.peer)
         for output in slot.poll():
             if type(output) is Send:
                 to, each = output
@@ -266,7 +267,7 @@ class Junction:
                 else:
                     sends[to] = [packed]
             elif type(output) is VoteWanted:
-                self._tell(slot, output)
+                tell(_new(event, (whose, output)))
             elif type(output) is Arm:
                 timer, delay_s = output
                 timers.arm((slot, timer), now, delay_s)
@@ -276,7 +277,7 @@ class Junction:
             elif type(output) is Decided:
                 if output[1] is not None:
                     timers.disarm((slot, output[1]))
-                self._tell(slot, output)
+                tell(_new(event, (whose, output)))
             elif type(output) is LeaseAsked:
                 slot.lease.asked(output.number, now)
             elif type(output) is LeaseGranted:

@@ -13,6 +13,7 @@ import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -167,7 +168,8 @@ class Letters:
     def take(self, event: object) -> None:
         """Something the transport has to say."""
         if type(event) is MessageReceived and event.message.kind == LETTER:
-            self._node._spawn(self._arrived, event)
+            if not self._awaited(event):
+                self._node._spawn(self._arrived, event)
         elif type(event) is DeliveryKnown:
             waiting = self._waiting.get(event.delivery.name)
             if waiting is not None:
@@ -290,8 +292,18 @@ class Letters:
     def _expect(self, delivery: Delivery, waiting: _Waiting) -> None:
         self._waiting[delivery.name] = waiting
 
+    def _awaited(self, event: MessageReceived) -> bool:
+        """Whether somebody waits for this reply, who is told by the delivery that follows."""
+        waiting = self._waiting.get(event.message.in_reply_to or _NONE)
+        if waiting is None:
+            return False
+        with suppress(ValueRefused):
+            kind, body = _decoded_untrusted(event.message.body)
+            waiting.reply = Letter(event.peer, kind, body, event.name)
+        return True
+
     async def _arrived(self, event: MessageReceived) -> None:
-        """A letter has come: a reply that is waited for, one to a stored letter, or a new one."""
+        """A letter has come: a reply to a stored one, or a new one."""
         message = event.message
         try:
             kind, body = _decoded_untrusted(message.body)
@@ -299,12 +311,7 @@ class Letters:
             return
         letter = Letter(event.peer, kind, body, event.name)
         if message.in_reply_to is not None:
-            waiting = self._waiting.get(message.in_reply_to)
-            if waiting is not None:
-                waiting.reply = letter
-                waiting.known.set()
-            else:
-                await self._replied(message.in_reply_to, letter)
+            await self._replied(message.in_reply_to, letter)
             return
         handler = self._handlers.get(kind)
         if handler is None:

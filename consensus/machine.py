@@ -98,11 +98,11 @@ class Machine(Junction):
         self._work(now)
         return alias
 
-    def move(self, now: float) -> None:
-        """Go on under other connection ids with every peer that is up. Raises LocalError if this
-        node does not roam."""
-        for peer in list(self.contacts.lives):
-            self.contacts.move(peer, now)
+    def move(self, now: float) -> tuple[bytes, ...]:
+        """Go on under other connection ids with every peer that is up; those with whom that cannot
+        be. Raises LocalError if this node does not roam."""
+        self._now = now
+        return tuple(peer for peer in self.contacts.lives if not self.contacts.move(peer, now))
 
     def keep(self, peer: bytes, wanted: bool) -> None:
         """Channels to the peer are open, or no longer: its presence does not idle out."""

@@ -37,6 +37,7 @@ from consensus.durable import DurableGroups, unwrapped
 from consensus.entering import Entering
 from consensus.files import NodeFiles
 from consensus.group import Group, H, Handler
+from consensus.introducing import Introducing
 from consensus.invitations import ENQUIRE, JOIN, Invitations
 from consensus.letters import Letters
 from consensus.machine import Machine, group_number
@@ -103,13 +104,13 @@ class Node:
             self, self._groups, self._machine, self._endpoint, files, self._durables
         )
         self._invitations = Invitations(self, files)
-        self._handlers[ENQUIRE] = self._invitations.enquire
-        self._handlers[JOIN] = self._invitations.join
         self._certificates = Certificates(self)
-        self._handlers[SIGN] = self._certificates.sign
         self.people = People(self, files)
-        self._handlers[SUCCEED] = self.people.succeed
+        self.introductions = Introducing(self, self._shares_group)
         self.letters = Letters(self, files)
+        self._handlers |= {ENQUIRE: self._invitations.enquire, JOIN: self._invitations.join}
+        self._handlers |= {SIGN: self._certificates.sign, SUCCEED: self.people.succeed}
+        self._handlers |= self.introductions.handlers
         self._machine.absent = {group_number(row.id) for row in stored if row.origin}
         for peer, addresses in known:
             self._machine.contacts.know(peer, addresses)
@@ -177,11 +178,12 @@ class Node:
         self._endpoint.check_open()
         return await self._reaching.connect_nameless(peer, timeout_s)
 
-    def moved(self) -> None:
+    def moved(self) -> tuple[bytes, ...]:
         """The node has, or is about to have, another address: go on with all peers that are up
         under other connection ids, so that nobody sees from the datagrams who it was before. Needs
-        `NodeConfig.roams`. Raises LocalError."""
-        self._reaching.moved()
+        `NodeConfig.roams`. Returns the peers with whom that cannot be: they were met a moment
+        ago, or not heard since two moves. Raises LocalError."""
+        return self._reaching.moved()
 
     async def ask(
         self,
@@ -364,18 +366,14 @@ class Node:
         return await self._entering.resume(replicas or {})
 
     def _take(self, event: object) -> None:
-        if type(event) is PairEvent:
-            peer, output = event
-            if type(output) is outputs.VoteWanted:
-                self._voting.wanted_by_peer(peer, output.proposal)
-            else:
-                self._asking.take(peer, output)
-        elif type(event) is GroupEvent:
+        if type(event) is GroupEvent:
             number, output = event
             group = self._groups.get(number)
             if group is None:
                 return
-            if type(output) is outputs.VoteWanted:
+            if type(output) is outputs.Decided:
+                group.take(output)
+            elif type(output) is outputs.VoteWanted:
                 self._voting.wanted_by_group(group, number, output.proposal)
             elif type(output) is outputs.Accused:
                 who = output.member.key.hex()[:16]
@@ -386,6 +384,12 @@ class Node:
                 self._entering.drop(group, "it has ended")
             else:
                 group.take(output)
+        elif type(event) is PairEvent:
+            peer, output = event
+            if type(output) is outputs.VoteWanted:
+                self._voting.wanted_by_peer(peer, output.proposal)
+            else:
+                self._asking.take(peer, output)
         else:
             if isinstance(event, PresenceUp | ConnectFailed):
                 self._reaching.take(event)
@@ -415,6 +419,7 @@ class Node:
                 self._tasks.start_soon(self._durables.run)
                 self._tasks.start_soon(self._reaching.run)
                 self._tasks.start_soon(self.letters.run)
+                await self._reaching.restore(self._files)
                 try:
                     yield self
                 except Exception as error:  # Outside of the task group it is not wrapped.
@@ -423,6 +428,7 @@ class Node:
                     for group in self._groups.values():
                         group.close("the node was closed")
                     self._asking.close()
+                    await self._reaching.keep(self._files)
                     self._tasks.cancel_scope.cancel()
             self._blobs.close()  # After the tasks: one of them may be about to open it.
         if failure is not None:

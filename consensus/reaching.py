@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import anyio
+from anyio import CancelScope, to_thread
 
 from consensus.contents import TIMEOUT_MAX_S, check_key, check_seconds
+from consensus.database import StoreError
 from consensus.machine import Machine
+from transport.core.constants import TRANSIENT_LIFE_S
+from transport.core.errors import WireError
 from transport.core.events import ConnectFailed, PresenceUp
+from transport.core.transient import ticks
 from transport.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from consensus.files import NodeFiles
 
 __all__ = ["Reaching"]
 
@@ -42,11 +52,12 @@ class Reaching:
         await self._up(alias, timeout_s)
         return alias
 
-    def moved(self) -> None:
-        """Go on with everybody under other connection ids. Raises LocalError."""
+    def moved(self) -> tuple[bytes, ...]:
+        """Go on with everybody under other connection ids; with whom not. Raises LocalError."""
         self._endpoint.check_open()
-        self._machine.move(self._endpoint.clock())
+        left = self._machine.move(self._endpoint.clock())
         self._endpoint.touch()
+        return left
 
     def take(self, event: PresenceUp | ConnectFailed) -> None:
         """An attempt has ended one way or the other."""
@@ -59,6 +70,31 @@ class Reaching:
         while peers.needs_unix_time:
             await anyio.sleep(UNIX_TIME_EVERY_S)
             peers.tell_unix_time(time.time(), self._endpoint.clock())
+
+    async def restore(self, files: NodeFiles) -> None:
+        """Take up the records that the last process kept: with its peers there is no first contact
+        then, but a request and its answer in one round trip."""
+        if not files.has_peer_store:
+            return
+        rows = await to_thread.run_sync(lambda: files.peer_store().records())
+        for peer, record, saved_at in rows:
+            ago_s = time.time() - saved_at
+            if 0 <= ago_s < TRANSIENT_LIFE_S:
+                clock = int.from_bytes(record[-4:], "big") + ticks(ago_s) & 0xFFFFFFFF
+                with suppress(WireError):
+                    self._machine.peers.introductions.learn_untrusted(
+                        peer, record[:-4] + clock.to_bytes(4, "big"), self._endpoint.clock()
+                    )
+
+    async def keep(self, files: NodeFiles) -> None:
+        """Keep the records there are for the next process; without a word where the disk refuses,
+        as they are no more than a hint."""
+        learned = self._machine.peers.introductions.learned(self._endpoint.clock())
+        if files.durable and (learned or files.has_peer_store):
+            with CancelScope(shield=True), suppress(StoreError):
+                await to_thread.run_sync(
+                    lambda: files.peer_store().save_records(learned, time.time())
+                )
 
     async def _up(self, peer: bytes, timeout_s: float) -> None:
         event = anyio.Event()

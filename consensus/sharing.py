@@ -189,8 +189,11 @@ def kept(to: Path, node_file: Path | None) -> Iterator[Path]:
         directory.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise BlobError(f"{to} cannot be written: {error.strerror}") from error
+    file = directory / "node.db"
+    if file.exists() and file.stat().st_size == 0:
+        file.unlink()  # Of a process that was killed before it had written anything.
     try:
-        yield directory / "node.db"
+        yield file
     except BaseException:
         if not any(directory.glob("*.blobs/*.part")):
             shutil.rmtree(directory, ignore_errors=True)  # There is nothing to go on from.

@@ -181,8 +181,8 @@ def _vote(result: object) -> Vote:
     match result:
         case Accept(None):
             return _YES
-        case Accept(answer):
-            return Vote(True, pack_answer(answer))
+        case Accept(answer, packed):
+            return Vote(True, pack_answer(answer) if packed is None else packed)
         case Reject(reason):
             return _no(reason)
     raise TypeError(f"{type(result).__name__} instead of accept() or reject()")

@@ -1,6 +1,7 @@
 """Fuzzes the native path under sanitizers: `python -m fuzz.native_fuzz --seconds 600`.
 
-It keeps no corpus: packets of real transfers are altered on their way (`tests/utp_native/fuzz.py`).
+Its corpus are the packets of real transfers, altered on their way (`tests/utp_native/fuzz.py`); the
+seeds of sessions that found something are kept in `found/native`, and a run begins with them.
 """
 
 import sys

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from scenarios.cases import CASES, FULL
 from scenarios.checkers import Checkers, Violation
-from scenarios.explore import Found, explore
+from scenarios.explore import Exploration, Found, explore_all
 from scenarios.history import read_lines
 from scenarios.picture import as_svg, as_text
-from scenarios.sweep import PROFILES, run_schedule, sweep
+from scenarios.sweep import PROFILES, run_schedule, script_of, sweep
 
 __all__ = ["main"]
 
@@ -30,14 +31,18 @@ def main(arguments: Sequence[str] | None = None, prog: str = "scenarios") -> int
     commands = parser.add_subparsers(dest="command", required=True)
     add = commands.add_parser("explore", help="every interleaving of small cases")
     add.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")
-    add.add_argument("--json", action="store_true", help="one object a line, a summary last")
+    add.add_argument("--json", action="store_true", help="one object a case")
     add.add_argument("--states", type=int, help="cap each run at so many states")
+    add.add_argument("--jobs", type=int, default=1, help="processes at once (default 1)")
+    add.add_argument("--minutes", type=float, help="cap what is not done after so long")
+    add.add_argument("--scripts", type=Path, help="write counter-examples to this directory")
     add.add_argument("--full", action="store_true", help="commuting deliveries in every order")
     add = commands.add_parser("sweep", help="seeded random schedules")
     add.add_argument("--seeds", type=int, default=1000, help="how many (default 1000)")
     add.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     add.add_argument("--profile", choices=list(PROFILES), default="any", help="which family")
     add.add_argument("--json", action="store_true", help="a summary as one object")
+    add.add_argument("--scripts", type=Path, help="write failures to this directory")
     add = commands.add_parser("replay", help="one schedule again, with its diagram")
     add.add_argument("seed", type=int)
     add.add_argument("--profile", choices=list(PROFILES), default="any", help="which family")
@@ -55,29 +60,52 @@ def _explore(parsed: argparse.Namespace) -> int:
     if unknown:
         print(f"no such case: {', '.join(unknown)}; there are {', '.join(CASES)}", file=sys.stderr)
         return 2
-    total: dict[str, Any] = {"states": 0, "transitions": 0, "capped": 0, "violations": 0}
-    for name in parsed.cases or FULL:
-        case = CASES[name]
-        done = explore(case, states_max=parsed.states, reduce=not parsed.full)
+    total: dict[str, Any] = {"states": 0, "transitions": 0, "violations": 0}
+    capped = []
+    explored = explore_all(
+        [CASES[name] for name in parsed.cases or FULL],
+        jobs=parsed.jobs,
+        states_max=parsed.states,
+        reduce=not parsed.full,
+        until_s=None if parsed.minutes is None else time.monotonic() + 60 * parsed.minutes,
+    )
+    for done in explored:
         summary = done.summary()
         if parsed.json:
             print(json.dumps(summary | {"violated": [str(f.violation) for f in done.found]}))
         else:
-            print(f"{name}: {case.about}")
-            print(
-                f"  {summary['states']:,} states, {summary['transitions']:,} transitions, depth "
-                f"{summary['depth']}, {summary['runs']} runs, {summary['seconds']} s: "
-                + ("closed" if done.closed else f"{done.capped} runs capped")
-            )
-            for found in done.found:
-                print(_told(found, case.everyone))
+            print(_in_words(done))
         sys.stdout.flush()
+        if parsed.scripts is not None and done.found:
+            _write(parsed.scripts, done.case.name, done.found[0].script)
         for key in total:
             total[key] += summary[key]
-    total["closed"] = total["capped"] == 0
-    if parsed.json:
-        print(json.dumps({"summary": total}))
+        if not done.closed:
+            capped.append(done.case.name)
+    total["cases"] = len(parsed.cases or FULL)
+    total["closed"] = total["cases"] - len(capped)
+    total["capped"] = len(capped)
+    total["capped_cases"] = capped
+    print(json.dumps({"summary": total}))
     return 1 if total["violations"] else 0
+
+
+def _write(directory: Path, name: str, script: str) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"{name}.txt").write_text(script, encoding="utf-8")
+
+
+def _in_words(done: Exploration) -> str:
+    summary = done.summary()
+    lines = [
+        f"{done.case.name}: {done.case.about}",
+        f"  within {summary['bounds']}",
+        f"  {summary['states']:,} states, {summary['transitions']:,} transitions, depth "
+        f"{summary['depth']}, {summary['ends']:,} ends, {summary['runs']} runs, "
+        f"{summary['seconds']} s: "
+        + ("closed" if done.closed else f"{done.capped} of {summary['runs']} runs capped"),
+    ]
+    return "\n".join([*lines, *(_told(found, done.case.everyone) for found in done.found)])
 
 
 def _told(found: Found, names: Sequence[str]) -> str:
@@ -87,6 +115,10 @@ def _told(found: Found, names: Sequence[str]) -> str:
 def _sweep(parsed: argparse.Namespace) -> int:
     seeds = range(parsed.first, parsed.first + parsed.seeds)
     outcome = sweep(seeds, profile=parsed.profile)
+    for failure in outcome.failures:
+        if parsed.scripts is not None:
+            schedule = PROFILES[parsed.profile](failure.seed)
+            _write(parsed.scripts, f"{parsed.profile}-{failure.seed}", script_of(schedule, failure))
     if parsed.json:
         print(
             json.dumps(

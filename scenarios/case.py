@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 from consensus.core.config import GroupConfig
 from consensus.core.types import Vote
 
-__all__ = ["ACCEPT", "REJECT", "Act", "Case", "Faults", "kick", "leave", "propose", "sponsor"]
+__all__ = [
+    "ACCEPT", "REJECT", "Act", "Case", "Faults", "kick", "leave", "propose", "read", "sponsor",
+]  # fmt: skip
 
 ACCEPT = Vote(True)
 REJECT = Vote(False, reason="no")
@@ -20,7 +22,7 @@ class Act(NamedTuple):
     """Something a member's user does."""
 
     what: str
-    """"propose", "kick", "sponsor" or "leave"."""
+    """"propose", "kick", "sponsor", "leave" or "read"."""
     whom: str = ""
     """The body of a proposal, or the member concerned."""
 
@@ -43,6 +45,11 @@ def sponsor(joiner: str) -> Act:
 def leave() -> Act:
     """Propose to go."""
     return Act("leave")
+
+
+def read() -> Act:
+    """Begin a local read."""
+    return Act("read")
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,9 @@ class Case:
     """How often each timer, by name, may fire at each member during exploration. When nothing
     else is possible, all fire in turn until everybody has come to rest."""
     config: GroupConfig = field(default_factory=GroupConfig)
+    tells: tuple[tuple[str, str], ...] = ()
+    """`(teller, reader)`: outside of the group, on a way that no message of the group shares, the
+    teller says what it saw committed, and the reader begins a read whenever it hears so."""
     founded: bool = False
     """The view was made by joins, with what they leave behind; otherwise it is new."""
     states_max: int = 1_000_000
@@ -113,7 +123,29 @@ class Case:
                 for crashed in combinations(who, count):
                     yield Faults(crashed, cuts, self.heals)
 
+    def bounds(self) -> str:
+        """What is explored of this case, in words."""
+        parts = [f"{name}: {', then '.join(map(_told, plan))}" for name, plan in self.plans.items()]
+        if any(len(votes) > 1 for votes in self.votes.values()):
+            parts.append("any votes")
+        if self.crashes:
+            who = "anybody" if self.may_crash is None else " or ".join(self.may_crash)
+            parts.append(f"up to {self.crashes} of {who} crashes at any moment")
+        for cuts in self.cuts:
+            parts.append("; ".join(f"{a} stops to hear {b}" for a, b in cuts))
+        if self.cuts and self.heals:
+            parts.append("and hears it again, both at any moment")
+        parts += [f"{teller} tells {reader} what is committed" for teller, reader in self.tells]
+        fired = [f"{name} {count}x" if count > 1 else name for name, count in self.fires.items()]
+        parts.append(f"timers that fire at any moment: {', '.join(fired) or 'none'}")
+        parts.append(f"at most {self.states_max:,} states for each choice of faults")
+        return "; ".join(parts)
+
     def votes_of(self, member: str, body: Any) -> tuple[Vote, ...]:
         """The votes a member may give on a body."""
         text = body.decode() if isinstance(body, bytes) else str(body)
         return self.votes.get((member, text), (ACCEPT,))
+
+
+def _told(act: Act) -> str:
+    return f"{act.what} {act.whom}".rstrip()

@@ -23,6 +23,7 @@ from scenarios.history import (
     Name,
     Noted,
     Proposed,
+    Read,
     Restored,
     Voted,
     Wedged,
@@ -42,6 +43,9 @@ class Violation(AssertionError):
         self.evidence = evidence
         who = ", ".join(map(str, self.members))
         super().__init__(f"{invariant} [{who}]: {evidence}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Violation, (self.invariant, self.members, self.evidence)
 
 
 def is_quorum(some: Collection[Name], view: Sequence[Name], casting_vote: bool) -> bool:
@@ -380,6 +384,16 @@ class Admission(Checker):
         self._unproved.clear()
 
 
+class Reads(Checker):
+    """10. No read returns less than its reader knew to be committed when it began."""
+
+    name = "10 reads"
+
+    def observe(self, member: Name, event: Event) -> None:
+        if isinstance(event, Read) and event.index < event.floor:
+            self.fail((member,), f"{member} read up to {event.index}; {event.floor} was committed")
+
+
 INVARIANTS: tuple[Callable[[Facts], Checker], ...] = (
     Agreement,
     Veto,
@@ -388,11 +402,12 @@ INVARIANTS: tuple[Callable[[Facts], Checker], ...] = (
     VirtualSynchrony,
     Integrity,
     Admission,
+    Reads,
 )
 
 
 class Checkers:
-    """All invariants 1 to 7 for one group's history, fed event by event."""
+    """All invariants of histories for one group's history, fed event by event."""
 
     def __init__(
         self,

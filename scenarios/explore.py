@@ -6,26 +6,33 @@ The shipped engine itself is explored, not a model of it. See `scenarios.space` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 from consensus.core.group import Group
 from consensus.core.kinds import NAMES
 from consensus.core.types import Content
-from scenarios.actor import Counterexample, Result
+from scenarios.actor import Actor, Counterexample, Result
 from scenarios.case import Case, Faults
 from scenarios.checkers import Checkers, Violation
-from scenarios.history import Decided, Event, Installed
+from scenarios.history import Decided, Event, Installed, Read
 from scenarios.picture import Moment
 from scenarios.prepare import prepare
+from scenarios.reads import Outside
 from scenarios.recorder import events_of_log
+from scenarios.script import as_script, line_of, opening, writer
 from scenarios.shell import Scene, Shell
-from scenarios.space import Space
-from scenarios.stage import Stage
+from scenarios.space import Space, World
+from scenarios.stage import Stage, Trace
 
-__all__ = ["Exploration", "Found", "explore", "moments_of"]
+__all__ = ["Exploration", "Found", "explore", "explore_all", "explore_run", "moments_of", "outside"]
 
+OUTSIDE = "outside"
+"""The name of what carries what users tell each other."""
 REST_S = 600.0
 """Simulated seconds within which everybody comes to rest once faults are over."""
 
@@ -37,6 +44,8 @@ class Found:
     violation: Violation
     faults: Faults
     moments: list[Moment]
+    script: str
+    """The history as a text script."""
 
 
 @dataclass
@@ -53,6 +62,7 @@ class Exploration:
     capped: int = 0
     """Runs that were not explored to the end."""
     seconds: float = 0.0
+    """Processor time, of all runs together."""
     found: list[Found] = field(default_factory=list)
 
     @property
@@ -60,10 +70,24 @@ class Exploration:
         """Whether everything within the case's bounds was visited."""
         return self.capped == 0 and not self.found
 
+    def add(self, result: Result, found: Found | None) -> None:
+        """One more run."""
+        self.runs += 1
+        self.states += result.states
+        self.transitions += result.transitions
+        self.depth = max(self.depth, result.depth)
+        self.ends += result.ends
+        self.member_steps += result.member_steps
+        self.capped += not result.closed and found is None
+        self.seconds += result.seconds
+        if found is not None:
+            self.found.append(found)
+
     def summary(self) -> dict[str, Any]:
         """The figures as plain values."""
         return {
             "case": self.case.name,
+            "bounds": self.case.bounds(),
             "runs": self.runs,
             "states": self.states,
             "transitions": self.transitions,
@@ -82,33 +106,73 @@ def explore(
     *,
     states_max: int | None = None,
     reduce: bool = True,
-    each: Callable[[Faults, Result], None] | None = None,
 ) -> Exploration:
     """Explores a case, for every choice of faults, until the first violation.
 
-    `states_max` bounds each run (the case's own bound if None); `each` is told of every run.
+    `states_max` bounds each run (the case's own bound if None).
     """
     whole = Exploration(case)
     for faults in case.faults():
-        scene, shells = prepare(case, faults, group)
-        space = Space(shells, _checking(scene), _resting(scene), reduce=reduce)
-        result = space.explore(states_max or case.states_max)
-        whole.runs += 1
-        whole.states += result.states
-        whole.transitions += result.transitions
-        whole.depth = max(whole.depth, result.depth)
-        whole.ends += result.ends
-        whole.member_steps += result.member_steps
-        whole.capped += not result.closed
-        whole.seconds += result.seconds
-        if each is not None:
-            each(faults, result)
-        if result.counterexamples:
-            shortest = space.shorten(result.counterexamples[0])
-            moments = moments_of(scene, space, shortest)
-            whole.found.append(Found(shortest.violation, faults, moments))
+        whole.add(*explore_run(case, faults, group, states_max=states_max, reduce=reduce))
+        if whole.found:
             break
     return whole
+
+
+def explore_run(
+    case: Case,
+    faults: Faults,
+    group: type[Group] = Group,
+    *,
+    states_max: int | None = None,
+    reduce: bool = True,
+    until_s: float | None = None,
+) -> tuple[Result, Found | None]:
+    """Explores a case with one choice of faults until the first violation, or until the monotonic
+    clock shows `until_s`."""
+    scene, shells = prepare(case, faults, group)
+    rest = _resting(scene) if case.liveness else None
+    actors: list[Actor] = [*shells]
+    if case.tells:
+        actors.append(outside(scene))
+    space = Space(actors, _checking(scene), rest, reduce=reduce)
+    result = space.explore(states_max or case.states_max, until_s=until_s)
+    if not result.counterexamples:
+        return result, None
+    shortest = space.shorten(result.counterexamples[0])
+    worlds = space.replay(shortest.steps)
+    script = _script(scene, shortest, worlds)
+    return result, Found(shortest.violation, faults, moments_of(scene, shortest, worlds), script)
+
+
+def explore_all(
+    cases: Sequence[Case],
+    *,
+    jobs: int = 1,
+    states_max: int | None = None,
+    reduce: bool = True,
+    until_s: float | None = None,
+) -> Iterator[Exploration]:
+    """Explores cases as `explore` does, on so many processes at once; the choices of faults of a
+    case are explored independently. What is not done when the monotonic clock shows `until_s`
+    counts as capped."""
+    run = partial(explore_run, states_max=states_max, reduce=reduce, until_s=until_s)
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        runs = [(case, [pool.submit(run, case, f) for f in case.faults()]) for case in cases]
+        for case, pending in runs:
+            whole = Exploration(case)
+            for done in pending:
+                whole.add(*done.result())
+            yield whole
+
+
+def outside(scene: Scene) -> Outside:
+    """What carries what the case's users tell each other."""
+    readers: dict[int, tuple[int, ...]] = {}
+    for teller, reader in scene.case.tells:
+        at = scene.index[teller]
+        readers[at] = (*readers.get(at, ()), scene.index[reader])
+    return Outside(readers)
 
 
 def _checking(scene: Scene) -> Callable[[Sequence[Hashable]], None]:
@@ -116,7 +180,7 @@ def _checking(scene: Scene) -> Callable[[Sequence[Hashable]], None]:
 
     def check(logs: Sequence[Any]) -> None:
         checkers = Checkers(casting)
-        for name, log in zip(scene.names, logs, strict=True):
+        for name, log in zip(scene.names, logs, strict=False):  # nothing outside has a log
             for event in events_of_log(log):
                 checkers.observe(name, event)
         checkers.settle()
@@ -124,21 +188,20 @@ def _checking(scene: Scene) -> Callable[[Sequence[Hashable]], None]:
     return check
 
 
-def _resting(scene: Scene) -> Callable[[Sequence[Shell]], None] | None:
+def _resting(scene: Scene, trace: Trace | None = None) -> Callable[[Sequence[Shell]], None]:
     """After the end of an explored history no more faults happen and timers fire in their order:
     safety holds all along, and everybody comes to rest."""
-    if not scene.case.liveness:
-        return None
     casting = scene.case.config.casting_vote
 
     def rest(shells: Sequence[Shell]) -> None:
         checkers = Checkers(casting)
-        copies = [shell.copy() for shell in shells]
+        copies = [shell.copy() for shell in shells[: scene.outside]]
         for shell in copies:
             for event in events_of_log(shell.log):  # type: ignore[arg-type]
                 checkers.observe(scene.names[shell.me], event)
         checkers.settle()
         stage = Stage(scene, copies, checkers=checkers)
+        stage.trace = trace
         if not stage.run(REST_S):
             raise Violation("8 liveness", scene.names, "messages without end")
         stage.check_rest()
@@ -146,37 +209,64 @@ def _resting(scene: Scene) -> Callable[[Sequence[Shell]], None] | None:
     return rest
 
 
-def moments_of(scene: Scene, space: Space, found: Counterexample) -> list[Moment]:
-    """The steps of a counter-example as a diagram shows them."""
+def _script(scene: Scene, found: Counterexample, worlds: Sequence[World]) -> str:
+    """The counter-example as a text script; if the violation shows only when everybody should
+    have come to rest, with all that happens until then."""
+    lines: list[str] = []
+    for world, (member, what, given) in zip(worlds, found.steps, strict=False):
+        if member == scene.outside:
+            continue
+        shell: Any = world.actors[member]
+        detail = given
+        if what == "deliver" and given == scene.outside:
+            what = "read"
+        elif what == "input":
+            what, *rest = given
+            detail = rest if what == "answer" else rest[0] if rest else None
+        if what == "act" and detail.what == "read":
+            what = "read"
+        lines.append(line_of(scene, member, what, shell.leased if what == "read" else detail))
+    shells: Any = worlds[-1].actors[: scene.outside]
+    try:
+        _checking(scene)([shell.log for shell in shells])
+        _resting(scene, writer(scene, lines))(shells)
+    except Violation:
+        pass  # It is the one that was found.
+    about = (f"Violated: {found.violation}", f"{scene.case.about}; {scene.faults}.")
+    return as_script(about, opening(scene.case), lines)
+
+
+def moments_of(scene: Scene, found: Counterexample, worlds: Sequence[World]) -> list[Moment]:
+    """The steps of a counter-example as a diagram shows them. `worlds` are those along it."""
     moments: list[Moment] = []
-    states = space.replay(found.steps)
+    names = (*scene.names, OUTSIDE)
     sent: dict[tuple[int, int], list[int]] = {}
     for place, step in enumerate(found.steps):
-        before, after = states[place], states[place + 1]
+        before, after = worlds[place], worlds[place + 1]
         member = step[0]
-        was, now = space.actors(before)[member], space.actors(after)[member]
-        assert isinstance(was, Shell)
-        assert isinstance(now, Shell)
-        news = [tell(event) for event in now.recorder.reports[len(was.recorder.reports) :]]
-        for to in range(space.size):
-            if to != member:
-                grown = space.lane_length(after, member, to) - space.lane_length(before, member, to)
-                sent.setdefault((member, to), []).extend([place] * max(0, grown))
+        was, now = before.actors[member], after.actors[member]
+        news = []
+        if isinstance(was, Shell) and isinstance(now, Shell):
+            news = [tell(event) for event in now.recorder.reports[len(was.recorder.reports) :]]
+        for to in range(len(names)):
+            lane = (member, to)
+            grown = len(after.lanes.get(lane, ())) - len(before.lanes.get(lane, ()))
+            sent.setdefault(lane, []).extend([place] * max(0, grown))
         if step[1] == "deliver":
             sender = step[2]
             places = sent.get((sender, member), [])
             moments.append(
                 Moment(
-                    scene.names[member],
-                    describe(space.message_at(before, step)),
-                    scene.names[sender],
+                    names[member],
+                    describe(before.lanes[(sender, member)][0]),
+                    names[sender],
                     places.pop(0) if places else None,
                     "; ".join(news),
                 )
             )
         else:
             what = " ".join(map(str, _plain(scene, step[2])))
-            moments.append(Moment(scene.names[member], what, outcome="; ".join(news)))
+            moments.append(Moment(names[member], what, outcome="; ".join(news)))
     return moments
 
 
@@ -193,9 +283,9 @@ def _plain(scene: Scene, given: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def describe(message: Any) -> str:
-    """A group message in a few words."""
+    """A group message, or what a user was told, in a few words."""
     if message[0] not in NAMES:
-        return str(message[0])
+        return " ".join(map(str, message))
     kind, view, clock = message[:3]
     rest = " ".join(_short(part) for part in message[4:])
     return f"{NAMES[kind]} v{view} c{clock} {rest}".rstrip()
@@ -216,4 +306,6 @@ def tell(event: Event) -> str:
         return f"#{event.index} {id} {event.outcome}"
     if isinstance(event, Installed):
         return f"view {event.view} = {' '.join(map(str, event.members))}"
+    if isinstance(event, Read):
+        return f"read up to {event.index}"
     return type(event).__name__.lower()

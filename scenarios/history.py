@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 __all__ = [
     "Decided",
@@ -20,6 +20,7 @@ __all__ = [
     "Lost",
     "Noted",
     "Proposed",
+    "Read",
     "Restored",
     "Voted",
     "Wedged",
@@ -106,12 +107,17 @@ class Lost(NamedTuple):
     reason: str = ""
 
 
-Event = Proposed | Voted | Noted | Wedged | Decided | Installed | Restored | Expelled | Lost
+class Read(NamedTuple):
+    """A local read returned the state after `index`. When it began, its reader knew that `floor`
+    had been reported committed."""
 
-_KINDS: dict[str, Any] = {
-    kind.__name__.lower(): kind
-    for kind in (Proposed, Voted, Noted, Wedged, Decided, Installed, Restored, Expelled, Lost)
-}
+    floor: int
+    index: int  # type: ignore[assignment]
+
+
+Event = Proposed | Voted | Noted | Wedged | Decided | Installed | Restored | Expelled | Lost | Read
+
+_KINDS: dict[str, Any] = {kind.__name__.lower(): kind for kind in get_args(Event)}
 
 
 def _plain(value: Any) -> Any:

@@ -6,10 +6,12 @@ only what a proposer was told.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+
 from scenarios.checkers import Violation
 from scenarios.history import Name
 
-__all__ = ["ReadChecker"]
+__all__ = ["Outside", "ReadChecker"]
 
 
 class ReadChecker:
@@ -38,3 +40,36 @@ class ReadChecker:
             raise Violation(
                 self.name, (member,), f"{member} read up to {index}; {floor} had been committed"
             )
+
+
+class Outside:
+    """The way around the group by which its users tell each other things, for the explorer: what
+    it is told it says to the readers, and it is as fast or as slow as any lane."""
+
+    alive = True
+    closed: frozenset[int] = frozenset()
+    blocked: frozenset[int] = frozenset()
+    log: Hashable = ()
+    mark: Hashable = ()
+
+    def __init__(self, readers: dict[int, tuple[int, ...]]):
+        self._readers = readers
+        """By teller."""
+
+    def key(self) -> Hashable:
+        """It remembers nothing."""
+        return "outside"
+
+    def inputs(self) -> tuple[Hashable, ...]:
+        """It does nothing by itself."""
+        return ()
+
+    def take(self, given: Hashable) -> tuple[Outside, Sequence[tuple[int, Hashable]]]:
+        """Never asked for: there are no inputs."""
+        raise ValueError(f"{given} is no input of what is outside")
+
+    def deliver(
+        self, sender: int, message: Hashable
+    ) -> tuple[Outside, Sequence[tuple[int, Hashable]]]:
+        """Passes on what it is told."""
+        return self, [(reader, message) for reader in self._readers[sender]]

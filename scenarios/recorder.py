@@ -23,6 +23,7 @@ from scenarios.history import (
     Name,
     Noted,
     Proposed,
+    Read,
     Restored,
     Voted,
     Wedged,
@@ -95,6 +96,12 @@ class Recorder:
                 self._report(Expelled(), events)
             elif isinstance(output, out.Lost):
                 self._report(Lost(), events)
+        return events
+
+    def read(self, floor: int) -> list[Event]:
+        """A read that began when its reader knew of `floor` is done."""
+        events: list[Event] = []
+        self._report(Read(floor, self.index), events)
         return events
 
     def _report(self, event: Event, events: list[Event]) -> None:

@@ -12,17 +12,25 @@ from typing import Any, ClassVar
 from consensus.core import outputs as out
 from consensus.core.errors import GroupError
 from consensus.core.group import Group
-from consensus.core.types import Content, Timer, Vote
+from consensus.core.types import Content, Outcome, Timer, Vote
 from scenarios.case import Act, Case, Faults
 from scenarios.history import Event
 from scenarios.recorder import Recorder
 
-__all__ = ["Scene", "Shell"]
+__all__ = ["Scene", "Shell", "accepted_next"]
 
 OUTPUT_ROUNDS_MAX = 10_000
 """A group that answers itself more often than this within one step does not come to an end."""
 
 NOTHING: frozenset[Any] = frozenset()
+
+
+def accepted_next(group: Group) -> tuple[Any, ...]:
+    """The members of the next view that a member has accepted in the synod, if any."""
+    synod, view = group._synod, group._view
+    if synod.value is None:
+        return ()
+    return view.following(synod.value[0], synod.value[1]).members
 
 
 class Scene:
@@ -35,6 +43,9 @@ class Scene:
         self.names: tuple[Any, ...] = case.everyone
         self.index: dict[Any, int] = {name: at for at, name in enumerate(self.names)}
         """A member as its group knows it, and its place here."""
+        self.outside = len(self.names)
+        """The place of what carries what users tell each other."""
+        self.tellers = frozenset(teller for teller, _ in case.tells)
 
 
 class Shell:
@@ -52,10 +63,12 @@ class Shell:
         "events",
         "fires",
         "group",
+        "lease",
         "may_crash",
         "me",
         "pending",
         "plan",
+        "reading",
         "recorder",
         "scene",
         "silences",
@@ -78,6 +91,10 @@ class Shell:
         self.fires: tuple[tuple[str, int], ...] = ()
         self.silences: tuple[tuple[int, str], ...] = ()
         """Whom it may stop to hear: `(member, "for good" | "for a while" | "over")`."""
+        self.reading: tuple[tuple[int, int], ...] = ()
+        """The tickets of reads that wait, with what was known to be committed when they began."""
+        self.lease = 0
+        """The question whose lease it holds; leases do not run out while a case is explored."""
         self.may_crash = False
         self.alive = True
         self.ended = False
@@ -119,6 +136,8 @@ class Shell:
         twin.plan = self.plan
         twin.fires = self.fires
         twin.silences = self.silences
+        twin.reading = self.reading
+        twin.lease = self.lease
         twin.may_crash = self.may_crash
         twin.alive = self.alive
         twin.ended = self.ended
@@ -150,6 +169,8 @@ class Shell:
                     self.fires,
                     self.silences,
                     self.may_crash,
+                    self.reading,
+                    self.lease,
                     self.closed,
                     self.blocked,
                 )
@@ -193,18 +214,14 @@ class Shell:
         """Changes whenever something was reported, or said when it must not be."""
         return self.recorder.reports, self.recorder.late
 
-    def accepted_next(self) -> tuple[Any, ...]:
-        """The members of the next view that this one has accepted in the synod, if any."""
-        synod, view = self.group._synod, self.group._view
-        if synod.value is None:
-            return ()
-        return view.following(synod.value[0], synod.value[1]).members
-
     # In place
 
     def receive(self, sender: int, message: Any) -> list[tuple[int, Hashable]]:
         """A message comes in; returns what is sent."""
-        self.group.receive(self.scene.names[sender], message)
+        if sender == self.scene.outside:
+            self.read(message[1])
+        else:
+            self.group.receive(self.scene.names[sender], message)
         return self.settle()
 
     def happen(self, given: Any) -> list[tuple[int, Hashable]]:
@@ -239,10 +256,25 @@ class Shell:
                 self.group.kick(whom, "disliked")
             elif act.what == "sponsor":
                 self.group.sponsor(whom, b"")
+            elif act.what == "read":
+                self.read(0)
             else:
                 self.group.leave()
         except GroupError:
             return
+
+    @property
+    def leased(self) -> bool:
+        """Whether it may read by its lease."""
+        return self.lease != 0 and self.lease == self.group.lease
+
+    def read(self, floor: int) -> None:
+        """Its user begins a read, knowing that `floor` is committed."""
+        try:
+            ticket = self.group.read(self.leased)
+        except GroupError:
+            return
+        self.reading += ((ticket, floor),)
 
     def hear(self, other: int, up: bool) -> list[tuple[int, Hashable]]:
         """Its transport hears somebody, or has stopped to; returns what is sent."""
@@ -276,6 +308,8 @@ class Shell:
             if not outputs:
                 break
             self.events += self.recorder.take(outputs)
+            if self.scene.tellers:
+                sends += self._tell(outputs)
             for output in outputs:
                 if type(output) is out.Send:
                     sends.append((index[output.to], output.message))
@@ -284,6 +318,8 @@ class Shell:
                     self.armed_anew.append(output.timer)
                 elif type(output) is out.Disarm:
                     self.armed.pop(output.timer, None)
+                elif type(output) is out.Readable:
+                    self._readable(output.ticket)
                 else:
                     answer = self._ANSWERS.get(type(output))
                     if answer is not None:
@@ -291,6 +327,24 @@ class Shell:
         else:
             raise RuntimeError(f"{self.scene.names[self.me]} does not come to an end")
         return sends
+
+    def _tell(self, outputs: Sequence[out.Output]) -> list[tuple[int, Hashable]]:
+        """What its user tells others about what it just saw committed."""
+        if self.scene.names[self.me] not in self.scene.tellers:
+            return []
+        return [
+            (self.scene.outside, ("told", output.decision.index))
+            for output in outputs
+            if type(output) is out.Decided and output.decision.outcome is Outcome.COMMITTED
+        ]
+
+    def _readable(self, ticket: int) -> None:
+        floor = dict(self.reading)[ticket]
+        self.reading = tuple(pair for pair in self.reading if pair[0] != ticket)
+        self.events += self.recorder.read(floor)
+
+    def _lease_granted(self, output: out.LeaseGranted) -> None:
+        self.lease = output.number
 
     def _vote_wanted(self, output: out.VoteWanted) -> None:
         proposal = output.proposal
@@ -321,6 +375,7 @@ class Shell:
         self.blocked = NOTHING
 
     _ANSWERS: ClassVar[dict[type, Callable[[Shell, Any], None]]] = {
+        out.LeaseGranted: _lease_granted,
         out.VoteWanted: _vote_wanted,
         out.Decided: _decided,
         out.Installed: _installed,

@@ -13,14 +13,16 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal
 
+from consensus.core.group import Group
 from consensus.core.types import Timer
 from scenarios.case import Act
 from scenarios.checkers import Checkers
 from scenarios.history import Decided, Expelled, Lost, Proposed, Wedged
 from scenarios.liveness import Standing, check_liveness
-from scenarios.shell import Scene, Shell
+from scenarios.recorder import Recorder
+from scenarios.shell import Scene, Shell, accepted_next
 
-__all__ = ["Stage", "standings"]
+__all__ = ["Stage", "Trace", "standing", "standings"]
 
 SILENCE_S = 1.0
 """How long a dead or cut member goes unnoticed, like the transport's suspicion time."""
@@ -145,7 +147,8 @@ class Stage:
 
     def _after(self, shell: Shell, sends: Sequence[tuple[int, Hashable]]) -> None:
         for to, message in sends:
-            self._carry(shell.me, to, message)
+            if to < len(self.shells):  # What users tell each other is of no use here.
+                self._carry(shell.me, to, message)
         if shell.armed_anew:
             for timer in dict.fromkeys(shell.armed_anew):
                 if timer in shell.armed:
@@ -201,32 +204,34 @@ class Stage:
 
 def standings(scene: Scene, shells: Sequence[Shell]) -> list[Standing]:
     """Where everybody stands."""
-    found = []
-    for shell in shells:
-        recorder, name = shell.recorder, scene.names[shell.me]
-        reports = recorder.reports
-        ended: Literal["", "crashed", "left", "expelled", "lost"] = ""
-        if any(isinstance(event, Lost) for event in reports):
-            ended = "lost"
-        elif any(isinstance(event, Expelled) for event in reports):
-            decided = [event for event in reports if isinstance(event, Decided)]
-            own = any(e.subject == name and e.kind == "leave" for e in decided)
-            ended = "left" if own else "expelled"
-        elif not shell.alive:
-            ended = "crashed"
-        view = max(recorder.views, default=0)
-        settled = {event.id for event in reports if isinstance(event, Decided)}
-        proposed = [event.id for event in recorder.said if isinstance(event, Proposed)]
-        found.append(
-            Standing(
-                name,
-                view,
-                recorder.views.get(view, ()),
-                tuple(sorted(id for id in proposed if id not in settled)),
-                wedged=Wedged(view) in recorder.said,
-                accepted=shell.accepted_next(),
-                ended=ended,
-                joining=not recorder.views,
-            )
-        )
-    return found
+    return [
+        standing(scene.names[shell.me], shell.recorder, shell.group, alive=shell.alive)
+        for shell in shells
+    ]
+
+
+def standing(name: Any, recorder: Recorder, group: Group, *, alive: bool) -> Standing:
+    """Where one member stands, from what it reported and what its group has accepted."""
+    reports = recorder.reports
+    ended: Literal["", "crashed", "left", "expelled", "lost"] = ""
+    if any(isinstance(event, Lost) for event in reports):
+        ended = "lost"
+    elif any(isinstance(event, Expelled) for event in reports):
+        decided = [event for event in reports if isinstance(event, Decided)]
+        own = any(e.subject == name and e.kind == "leave" for e in decided)
+        ended = "left" if own else "expelled"
+    elif not alive:
+        ended = "crashed"
+    view = max(recorder.views, default=0)
+    settled = {event.id for event in reports if isinstance(event, Decided)}
+    proposed = [event.id for event in recorder.said if isinstance(event, Proposed)]
+    return Standing(
+        name,
+        view,
+        recorder.views.get(view, ()),
+        tuple(sorted(id for id in proposed if id not in settled)),
+        wedged=Wedged(view) in recorder.said,
+        accepted=accepted_next(group),
+        ended=ended,
+        joining=not recorder.views,
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from consensus.core.config import GroupConfig
@@ -20,9 +20,13 @@ from scenarios.explore import describe, tell
 from scenarios.history import Decided, Expelled, Installed, Lost, Restored
 from scenarios.picture import Moment
 from scenarios.prepare import prepare
-from scenarios.stage import Stage
+from scenarios.script import as_script, opening, writer
+from scenarios.stage import Stage, Trace
 
-__all__ = ["PROFILES", "Failure", "Outcome", "Schedule", "run_schedule", "schedule_of", "sweep"]
+__all__ = [
+    "PROFILES", "Failure", "Outcome", "Schedule", "run_schedule", "schedule_of", "script_of",
+    "shortest", "sweep",
+]  # fmt: skip
 
 TROUBLE_S = 6.0
 """Faults and proposals happen within this time; then everything heals."""
@@ -162,9 +166,14 @@ PROFILES: dict[str, Callable[[int], Schedule]] = {"any": schedule_of, "changes":
 
 
 def run_schedule(
-    schedule: Schedule, group: type[Group] = Group, *, trace: bool = False
+    schedule: Schedule,
+    group: type[Group] = Group,
+    *,
+    trace: bool = False,
+    lines: list[str] | None = None,
 ) -> tuple[Stage, Checkers, Failure | None, list[Moment]]:
-    """Runs one schedule to its end, or to its first violation."""
+    """Runs one schedule to its end, or to its first violation. With `trace` the moments of its
+    diagram are returned; `lines` are given the commands of its script."""
     scene, shells = prepare(schedule.case, Faults(), group)
     checkers = Checkers(schedule.case.config.casting_vote)
     for shell in shells:
@@ -174,8 +183,16 @@ def run_schedule(
     moments: list[Moment] = []
     stage = Stage(scene, shells, f"{schedule.seed}", delay_s=schedule.delay_s, checkers=checkers)
     stage.answer_s = schedule.answer_s
-    if trace:
-        stage.trace = _tracer(stage, moments)
+    traces: list[Trace] = [_tracer(stage, moments)] if trace else []
+    if lines is not None:
+        traces.append(writer(scene, lines))
+    if traces:
+
+        def tell_all(now: float, member: int, what: str, detail: Any, sends: Any) -> None:
+            for each in traces:
+                each(now, member, what, detail, sends)
+
+        stage.trace = tell_all
     at = scene.index
     for time_s, who, act in schedule.acts:
         stage.at(time_s, stage.act, at[who], act)
@@ -192,6 +209,33 @@ def run_schedule(
     except Violation as violation:
         return stage, checkers, Failure(schedule.seed, violation), moments
     return stage, checkers, None, moments
+
+
+def shortest(schedule: Schedule, failure: Failure, group: type[Group] = Group) -> Schedule:
+    """The schedule without what its failure does not need: acts, crashes, cuts and heals are left
+    out one after the other, as long as the same invariant is violated."""
+    changed = True
+    while changed:
+        changed = False
+        for name in ("acts", "crashes", "cuts", "heals"):
+            things = getattr(schedule, name)
+            for at in range(len(things)):
+                less = replace(schedule, **{name: things[:at] + things[at + 1 :]})
+                _, _, still, _ = run_schedule(less, group)
+                if still and still.violation.invariant == failure.violation.invariant:
+                    schedule, changed = less, True
+                    break
+    return schedule
+
+
+def script_of(schedule: Schedule, failure: Failure, group: type[Group] = Group) -> str:
+    """A failing schedule as a text script, the shortest that was found."""
+    short = shortest(schedule, failure, group)
+    lines: list[str] = []
+    _, _, still, _ = run_schedule(short, group, lines=lines)
+    assert still is not None
+    about = (f"Violated: {still.violation}", f"Seed {schedule.seed}, less what it does not need.")
+    return as_script(about, opening(short.case, (act for _, _, act in short.acts)), lines)
 
 
 def _tracer(stage: Stage, moments: list[Moment]) -> Callable[..., None]:

@@ -23,6 +23,8 @@ EXPECTED = {
     "ledger": "bob reads: 100\n30 to bob: done\nonce more: done\ntoo much: not enough\n"
     "carol has: {'alice': 70, 'bob': 30}\n10 to carol: done\n5 to alice: done\n"
     "alice reads: 75 15\n",
+    "reach": "in the circle: up\na stranger: silence\nintroduced, the same number: True\n"
+    "reply to 1: Good day, and who are you?\nlate, whoever you are\n",
     "board": "REJECTED at 4 ['too much']\n",
 }
 

@@ -239,6 +239,10 @@ class Endpoint:
         """
         await self._channels.expected(peer)
         self.check_open()
+        # Before the first bulk: the peer takes none until something has confirmed the presence, and
+        # bulk that is refused is sent again a second later.
+        self._machine.probe(peer, self._loop.time())
+        self._guarded_flush()
         return self._channels.open(peer)
 
     def _readable(self) -> None:
@@ -246,10 +250,14 @@ class Endpoint:
             return
         self._receive()
         self._take_bulk()
+        self._carry_out_if_told()
+
+    def _carry_out_if_told(self) -> None:
+        """After bulk alone the machine has nothing to say."""
         if self._told:
             self.flush()
         else:
-            self._arm(self._pump.next_timeout())  # bulk alone: the machine has nothing to say
+            self._arm(self._pump.next_timeout())
 
     def _take_bulk(self) -> None:
         """What the pump has to say of channels, and of where peers are."""
@@ -263,7 +271,7 @@ class Endpoint:
         """A channel was written or read."""
         if not (self._flushing or self._closed):
             self._channels.dispatch()
-            self._arm(self._pump.next_timeout())
+            self._carry_out_if_told()
 
     def _receive(self) -> None:
         batch = self._pump.receive(self._loop.time(), DATAGRAMS_PER_WAKE)

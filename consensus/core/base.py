@@ -7,7 +7,10 @@ class over the one before, so that a test may break one rule by overriding one s
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import IntEnum
+from functools import cache
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from .ballot import Ballot
@@ -39,6 +42,15 @@ RANK_MASK = (1 << RANK_BITS) - 1
 COMMITTED = Outcome.COMMITTED
 
 _new = tuple.__new__
+
+
+@cache
+def _plain_of(
+    apart: frozenset[str], attributes: tuple[str, ...]
+) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
+    """The names of what the state holds as it is, and a quick way to get all of it."""
+    names = tuple(sorted(set(attributes) - apart))
+    return names, attrgetter(*names)
 
 
 class Phase(IntEnum):
@@ -267,14 +279,20 @@ class GroupBase:
 
     # -- exploration -------------------------------------------------------------------------
 
+    def _plain_state(self) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        """The attributes that are values already, by name."""
+        names, values = _plain_of(self._APART, tuple(self.__dict__))
+        return names, values(self)
+
     def _fork_into(self, twin: Any) -> None:
-        twin.__dict__.update(self.__dict__)
+        state = twin.__dict__
+        state.update(self.__dict__)
         for name in self._LISTS:
-            setattr(twin, name, list(getattr(self, name)))
+            state[name] = state[name][:]
         for name in self._DICTS:
-            setattr(twin, name, dict(getattr(self, name)))
+            state[name] = state[name].copy()
         for name in self._PARTS:
-            setattr(twin, name, getattr(self, name).fork())
+            state[name] = state[name].fork()
         twin._backlog = deque(self._backlog)
         twin._ballots = {key: ballot.fork() for key, ballot in self._ballots.items()}
         twin._sponsored = {m: s.fork() for m, s in self._sponsored.items()}

@@ -219,9 +219,8 @@ class Group(Leasing):
 
     def state(self) -> Hashable:
         """A hashable value; groups with equal ones behave equally."""
-        apart = self._APART
         return (
-            tuple((k, v) for k, v in sorted(self.__dict__.items()) if k not in apart),
+            self._plain_state(),
             tuple(self._out),
             tuple(self._accepts),
             tuple(self._committed_changes),

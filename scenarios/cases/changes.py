@@ -21,7 +21,7 @@ CHANGES = (
         ("A", "B"),
         plans={"A": (sponsor("J"),), "B": (propose("x"),)},
         joiners={"J": "A"},
-        states_max=500_000,
+        states_max=10_000,
     ),
     Case(
         "join-crash",
@@ -32,7 +32,7 @@ CHANGES = (
         crashes=1,
         may_crash=("J",),
         fires={"join": 1},
-        states_max=500_000,
+        states_max=100_000,
     ),
     Case(
         "kick-during-join",
@@ -40,7 +40,7 @@ CHANGES = (
         ABC,
         plans={"A": (sponsor("J"),), "B": (kick("C"),)},
         joiners={"J": "A"},
-        states_max=1_000_000,
+        states_max=80_000_000,
     ),
     Case(
         "mutual-kicks",
@@ -48,28 +48,28 @@ CHANGES = (
         ABC,
         plans={"A": (kick("B"),), "B": (kick("A"),)},
         fires={"kick": 1},
-        states_max=1_000_000,
+        states_max=20_000_000,
     ),
     Case(
         "two-kicks",
         "n = 3: one member kicks both others",
         ABC,
         plans={"B": (kick("A"), kick("C"))},
-        states_max=1_000_000,
+        states_max=100_000,
     ),
     Case(
         "leave-during-proposal",
         "n = 3: a member leaves while another proposes",
         ABC,
         plans={"A": (leave(),), "B": (propose("x"),)},
-        states_max=500_000,
+        states_max=100_000,
     ),
     Case(
         "two-changes",
         "n = 3: a member leaves, then another; the last proposes",
         ABC,
         plans={"C": (leave(),), "B": (leave(),), "A": (propose("x"),)},
-        states_max=1_000_000,
+        states_max=3_000_000,
     ),
     Case(
         "leave-crash",
@@ -79,7 +79,7 @@ CHANGES = (
         crashes=1,
         may_crash=("A",),
         fires={"takeover": 1},
-        states_max=1_000_000,
+        states_max=5_000_000,
     ),
     Case(
         "founded-leave",

@@ -84,6 +84,22 @@ async def test_peers_are_named_by_keys_and_blobs_by_references() -> None:
                 await node.join("quorate1:abc", timeout_s=timeout_s)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"uses": 0}, "at least one use"), ({"uses": 1.5}, "at least one use"),
+        ({"uses": True}, "at least one use"), ({"expires_in_s": math.nan}, "expires_in_s"),
+        ({"expires_in_s": 0}, "expires_in_s"), ({"expires_in_s": math.inf}, "expires_in_s"),
+        ({"key": "bob"}, "named by its key"), ({"key": bytes(31)}, "named by its key"),
+    ],
+)  # fmt: skip
+async def test_odd_invitations(arguments: dict[str, Any], said: str) -> None:
+    async with open_nodes(1) as (node,):
+        group = await node.found("board")
+        with pytest.raises(GroupError, match=said):
+            group.invite(**arguments)
+
+
 async def test_handlers_are_registered_for_kinds_and_can_be_called() -> None:
     async with open_nodes(1) as (node,):
         group = await node.found("board")

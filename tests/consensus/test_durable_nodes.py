@@ -1,27 +1,32 @@
 """Durable groups of real nodes: closed and opened again, refused where they cannot be."""
 
+import shutil
 import sqlite3
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
 import pytest
 
-from consensus import GroupError, Node, Outcome, OutcomeUnknown, accept, reject
+from consensus import GroupError, Node, NodeConfig, Outcome, OutcomeUnknown, accept, reject
 from consensus.certificates import verify_certificate_untrusted
+from consensus.machine import MachineConfig
 from consensus.store import StoreCorrupt, StoreError
 from tests.support.nodes import PATIENCE_S
+from transport.core.config import TransportConfig
 
 pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def opened(directory, ports):
+async def opened(directory, ports, config=None):
     """A node for each port, from the files in the directory; `work` is voted on by the body."""
     async with AsyncExitStack() as stack:
         nodes = []
         for number, port in enumerate(ports):
             path = directory / f"{number}.quorate"
-            node = await stack.enter_async_context(Node.open(path, listen=f"127.0.0.1:{port}"))
+            node = await stack.enter_async_context(
+                Node.open(path, listen=f"127.0.0.1:{port}", config=config)
+            )
             node.on("work")(lambda proposal: accept() if proposal.body else reject("nothing"))
             nodes.append(node)
             ports[number] = node.address[1]
@@ -179,3 +184,32 @@ async def test_the_log_does_not_grow_for_ever(tmp_path, monkeypatch):
         (group,) = await nodes[0].resume()
         assert [d.body for d in await group.recorded()] == list(range(1, 40))
         assert (await group.propose("work", 40)).index == 40
+
+
+async def test_old_copies_are_found_out_by_the_others(tmp_path):
+    """Also one whose write-ahead log lost its end: to the node it is the same."""
+    ports = [0, 0, 0]
+    config = NodeConfig(machine=MachineConfig(transport=TransportConfig(suspicion_s=5.0)))
+    async with opened(tmp_path, ports, config) as nodes:
+        groups = await begun(nodes)
+        await groups[0].propose("work", 1)
+        await groups[2].read()
+        for end in ("", "-wal"):
+            shutil.copy(tmp_path / f"2.quorate{end}", tmp_path / f"old{end}")
+        decisions = [await groups[n % 3].propose("work", n) for n in range(1, 8)]
+        reported = {d.index: d.outcome for d in decisions}
+    for end in ("", "-wal"):
+        (tmp_path / f"2.quorate{end}").unlink(missing_ok=True)
+        shutil.copy(tmp_path / f"old{end}", tmp_path / f"2.quorate{end}")
+    async with opened(tmp_path, ports, config) as nodes:
+        groups = await resumed(nodes)
+        with anyio.fail_after(PATIENCE_S):
+            while groups[2].ended is None:
+                await groups[2].changed()
+            assert "older than what it has said" in groups[2].ended.reason
+            # The others take it for gone when it does not answer.
+            assert (await groups[1].propose("work", "on")).outcome is Outcome.COMMITTED
+            while len(groups[0].view.members) == 3:
+                await groups[0].changed()
+        known = {d.index: d.outcome for d in await groups[0].recorded()}
+        assert reported.items() <= known.items()

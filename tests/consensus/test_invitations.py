@@ -170,9 +170,8 @@ async def test_open_invitations_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
             group.invite()
         group.revoke(tokens[0])
         group.invite()
-        for wrong in ({"uses": 0}, {"expires_in_s": 0.0}):
-            with pytest.raises(GroupError, match="at least one use"):
-                group.invite(**wrong)
+        with pytest.raises(GroupError, match="at least one use"):
+            group.invite(uses=0)
 
 
 async def test_a_token_of_another_group_or_sponsor_opens_nothing() -> None:
@@ -189,10 +188,10 @@ async def test_a_token_of_another_group_or_sponsor_opens_nothing() -> None:
             with pytest.raises(Rejected, match="not given out here"):
                 await bob.join(each)
         forged = await eve.found("board")
-        eve.invitations._node.random = lambda size: mine[:size].ljust(size, b"\0")
+        eve._random = lambda size: mine[:size].ljust(size, b"\0")
         elsewhere = parse_untrusted(forged.invite(), verify)
         assert elsewhere.invitation_id == mine
         with pytest.raises(Rejected, match="not given out here"):
-            await bob.ask_framework(
+            await bob._ask_framework(
                 alice.key, module.ENQUIRE, pack({"token": forged.invite()}), 5.0, 5.0
             )

@@ -9,11 +9,13 @@ from typing import Any
 
 import anyio
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from consensus import Node
 from consensus.core.errors import GroupError
 from consensus.database import StoreError
-from consensus.letters import Letter
+from consensus.letters import Letter, _decoded_untrusted
 from consensus.peerstore import PeerStore, StoredLetter
 from consensus.values import ValueRefused
 from tests.support.nodes import PATIENCE_S
@@ -189,3 +191,14 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+@given(st.binary(max_size=200))
+@example(b"\x92\xa1k")
+@example(b"\x92\x01\x02")
+def test_any_bytes_are_a_letter_or_raise_one_error(data: bytes) -> None:
+    try:
+        kind, _ = _decoded_untrusted(data)
+    except ValueRefused:
+        return
+    assert isinstance(kind, str)

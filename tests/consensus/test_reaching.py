@@ -11,8 +11,16 @@ import anyio
 import pytest
 
 from consensus import Node, NodeConfig, Rejected, accept
+from consensus.contacts import Contacts
 from consensus.core.errors import GroupError
+from consensus.introducing import MEET
+from consensus.peerstore import PeerStore
+from consensus.values import pack
+from tests.support.nodes import PATIENCE_S
+from tests.support.stack import SERVES_ANYBODY, Stack
 from transport.core.errors import LocalError
+from transport.core.events import PresenceUp
+from transport.core.initiator import Initiator
 from transport.core.keys import Identity
 from transport.core.pseudonym import MasterKey, Scope
 from transport.identity import IdentityError
@@ -97,11 +105,12 @@ async def test_a_node_that_moves_goes_on_under_other_ids() -> None:
     ):
         other.on("where")(lambda proposal: accept(len(proposal.proposer)))
         roaming.know(other.key, [other.address])
-        assert await roaming.ask(other.key, "where") == 32
+        for _ in range(2):
+            assert await roaming.ask(other.key, "where") == 32
         peers = roaming._machine.peers
         before = peers._table.relations[other.key].current
         assert before is not None
-        roaming.moved()
+        assert roaming.moved() == ()
         after = peers._table.relations[other.key].current
         assert after is not None
         assert after.message_cid != before.message_cid
@@ -137,16 +146,18 @@ async def test_a_replaced_key_is_taken_and_remembered(tmp_path: Path) -> None:
     first, second = master.certify(old.key, expires), master.certify(new.key, expires + 1)
     port = free_port()
     listen = f"127.0.0.1:{port}"
-    async with Node.open(tmp_path / "me") as me:
-        async with Node.open(identity=old, listen=listen) as service:
-            me.know(service.key, [service.address])
-            await me.people.trust(master.key, old.key)
-            await me.people.take(first)
-            await me.connect(old.key)
-            # It says beforehand what its next key will be.
-            service.know(me.key, [me.address])
-            await service.people.announce(me.key, second)
-            assert await me.people.key_of(master.key) == new.key
+    async with (
+        Node.open(tmp_path / "me") as me,
+        Node.open(identity=old, listen=listen) as service,
+    ):
+        me.know(service.key, [service.address])
+        await me.people.trust(master.key, old.key)
+        await me.people.take(first)
+        await me.connect(old.key)
+        # It says beforehand what its next key will be.
+        service.know(me.key, [me.address])
+        await service.people.announce(me.key, second)
+        assert await me.people.key_of(master.key) == new.key
     async with Node.open(tmp_path / "me") as me, Node.open(identity=new, listen=listen) as service:
         service.on("hello")(lambda proposal: accept("it is me"))
         key = await me.people.key_of(master.key)
@@ -181,3 +192,124 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+async def test_after_a_restart_a_peer_is_reached_without_a_first_contact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hellos: list[bytes] = []
+    hello = Initiator.hello
+
+    def counted(self: Initiator, now: float) -> bytes:
+        hellos.append(self.peer)
+        return hello(self, now)
+
+    monkeypatch.setattr(Initiator, "hello", counted)
+    async with Node.open() as service, Node.open() as other:
+        service.on("hello")(lambda proposal: accept("again"))
+        other.on("hello")(lambda proposal: accept("again"))
+        async with Node.open(tmp_path / "me") as me:
+            me.know(service.key, [service.address])
+            assert await me.ask(service.key, "hello") == "again"
+        assert len(hellos) == 1
+        # Another process: nobody tells it where the peer is, and it says no hello.
+        async with Node.open(tmp_path / "me") as me:
+            assert await me.ask(service.key, "hello") == "again"
+        assert len(hellos) == 1
+        # What is too old, or of another peer, is not believed; then it is a first contact.
+        with PeerStore.open(f"{tmp_path / 'me'}.peers") as store:
+            ((peer, record, _),) = store.records()
+            assert peer == service.key
+            assert len(record) == 176
+            store.save_records([(peer, record)], time.time() - 1000.0)
+        async with Node.open(tmp_path / "me") as me:
+            assert await me.ask(service.key, "hello") == "again"
+        assert len(hellos) == 2
+        with PeerStore.open(f"{tmp_path / 'me'}.peers") as store:
+            store.save_records([(other.key, record)], time.time())
+        async with Node.open(tmp_path / "me") as me:
+            me.know(other.key, [other.address])
+            assert await me.ask(other.key, "hello") == "again"
+        assert len(hellos) == 3
+
+
+async def test_no_file_holds_a_secret_of_a_presence(tmp_path: Path) -> None:
+    async with Node.open() as service:
+        service.on("hello")(lambda proposal: accept())
+        async with Node.open(tmp_path / "me") as me:
+            me.know(service.key, [service.address])
+            await me.ask(service.key, "hello")
+            presence = me._machine.peers._table.relations[service.key].current
+            assert presence is not None
+            secrets = [bytes(presence._secrets[at : at + 32]) for at in range(0, 288, 32)]
+            transient = service._machine.peers._responder._transients.current.pair.secret
+            secrets += [transient, me._machine.peers._responder._transients.current.pair.secret]
+            await me.letters.store(service.key, "kind", "body", reply="class")
+        kept = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+        assert service.key in kept
+        assert not [secret for secret in secrets if secret in kept]
+
+
+async def test_two_that_do_not_know_where_the_other_is_are_introduced() -> None:
+    async with Node.open() as one, Node.open() as two, Node.open() as third:
+        for node in (one, two):
+            third.know(node.key, [node.address])
+            node.on("hello")(lambda proposal: accept("met"))
+            with pytest.raises(Rejected):
+                await third.introductions.introduce(one.key, two.key)
+            node.introductions.allow(third.key)
+        with pytest.raises(GroupError):
+            await one.ask(two.key, "hello")
+        await third.introductions.introduce(one.key, two.key)
+        for here, there in ((one, two), (two, one)):
+            with anyio.fail_after(PATIENCE_S):
+                await here._reaching._up(there.key, PATIENCE_S)
+            assert await here.ask(there.key, "hello") == "met"
+
+
+async def test_introductions_that_are_none_are_refused() -> None:
+    async with Node.open() as one, Node.open() as hostile, Node.open() as other:
+        one.introductions.allow(hostile.key)
+        hostile.know(one.key, [one.address])
+        record = other._machine.peers.introductions.published(other._clock())
+        good = {
+            "peer": other.key, "token": bytes(16), "own": record, "record": record,
+            "where": [["127.0.0.1", 9]], "rtt_ms": 1,
+        }  # fmt: skip
+        for change in (
+            {"peer": one.key},
+            {"peer": b"x"},
+            {"token": bytes(15)},
+            {"record": bytes(176)},
+            {"record": b""},
+            {"where": []},
+            {"where": [["224.0.0.1", 9], ["name", 1], [1, 2], 3]},
+            {"where": [["127.0.0.1", 9]] * 9},
+            {"rtt_ms": "soon"},
+            {"peer": None},
+        ):
+            body = pack({**good, **change})
+            with pytest.raises(Rejected):
+                await hostile._ask_framework(one.key, MEET, body, 5.0, 5.0)
+        assert one._machine.peers._table.attempts == 0
+
+
+def test_who_gave_no_name_is_not_called_back_and_that_ends_nothing() -> None:
+    stack = Stack(SERVES_ANYBODY)
+    here, there = stack.add("here"), stack.add("there")
+    alias = here.call(
+        lambda n, now: n.connect_anonymously(stack.key(there), [there.address], now)
+    )
+    stack.run(1.0)
+    (handle,) = [event.peer for _, event in there.events if isinstance(event, PresenceUp)]
+    for host, peer in ((there, handle), (here, alias)):
+        contacts = Contacts(host.node)
+        assert contacts.addresses(peer)
+        stack.world.cut(["here"], ["there"])
+        host.call(lambda n, now, peer=peer: n.watch(peer, True, now))
+        stack.run(8.0)
+        assert host.node.status(peer).silent
+        contacts.renew(peer, stack.world.now)
+        host.node.close(peer, 1, stack.world.now)
+        contacts.reconnect(peer, stack.world.now)
+        assert host.node._table.attempts == 0

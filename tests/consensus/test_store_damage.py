@@ -3,7 +3,7 @@
 The property, for a file with one member's group in it: whatever happened to its bytes, the node
 either is not opened, or does not resume its group, with a StoreError; or it goes on exactly where
 it was; or, where only the end of SQLite's write-ahead log is gone, at an earlier moment of its own
-history, which in a group of more than one the others tell it (`test_old_copies`).
+history, which in a group of more than one the others find out (`test_durable_nodes`).
 """
 
 import shutil

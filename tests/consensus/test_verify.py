@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import anyio
 import pytest
 
-from consensus import accept, cli
+from consensus import Group, GroupConfig, Node, accept, cli
 from consensus.core.certificate import (
     HEAD_LABEL,
     LINK_LABEL,
@@ -26,10 +26,10 @@ from consensus.core.certificate import (
 )
 from consensus.core.founding import decode_founding_untrusted, group_id
 from consensus.core.types import Member
-from tests.support.nodes import PATIENCE_S, gather_group, open_nodes
+from tests.support.nodes import PATIENCE_S, open_nodes
 from transport.core.keys import Identity
 
-FLIPS = 400
+FLIPS = 150
 STRANGER = Identity.generate(Random(5).randbytes)
 
 
@@ -45,22 +45,27 @@ class Made(NamedTuple):
     data: Callable[[], Path]
 
 
+async def gathered(nodes: list[Node], name: str) -> list[Group]:
+    """A group of these in which it takes two of two to agree."""
+    groups = [await nodes[0].found(name, config=GroupConfig(casting_vote=False))]
+    for node in nodes[1:]:
+        groups.append(await node.join(groups[0].invite(node.key)))
+    for group in groups:
+        group.on("work")(lambda proposal: accept())
+    return groups
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     async def make() -> tuple[bytes, bytes, bytes, bytes]:
         async with open_nodes(3) as nodes:
-            groups = await gather_group(nodes)
-            await groups[1].propose("work", {"pay": 5})
-            late = await groups[0].propose("work", {"pay": 7})
-            elsewhere = [await nodes[0].found("elsewhere")]
-            for node in nodes[1:]:
-                elsewhere.append(await node.join(elsewhere[0].invite(node.key)))
-            for group in elsewhere:
-                group.on("work")(lambda proposal: accept())
-            other = await elsewhere[0].propose("work", {"pay": 5})
+            board, elsewhere = await gathered(nodes, "board"), await gathered(nodes, "elsewhere")
             with anyio.fail_after(PATIENCE_S):
-                early = await groups[0].certificate(1)  # a join, in view 1
-                return groups[0].id, early, await late.certificate(), await other.certificate()
+                await board[1].propose("work", {"pay": 5})
+                early = await board[0].certificate(1)  # a join, in view 1
+                late = await board[0].propose("work", {"pay": 7})
+                other = await elsewhere[0].propose("work", {"pay": 5})
+                return board[0].id, early, await late.certificate(), await other.certificate()
 
     group, early, late, other = anyio.run(make)
     directory = tmp_path_factory.mktemp("certificates")
@@ -96,8 +101,8 @@ def test_true_ones_are_taken(made: Made, verify: Verify) -> None:
     assert (status, "another group" in why) == (1, True)
     early, late = parts(made.early), parts(made.late)
     assert len(early.links) == len(late.links) == 2
-    assert len(early.leaves) >= 4
-    assert len(late.signatures) == 2
+    assert len(early.leaves) >= 3
+    assert len(late.signatures) >= 2
 
 
 def test_as_a_process(made: Made) -> None:
@@ -201,7 +206,7 @@ def test_forged_ones_are_refused(made: Made, verify: Verify) -> None:
         late._replace(view=late.view + 1),
         late._replace(position=late.position + 1),
         late._replace(founding=founding._replace(name="mine").encode()),
-        late._replace(founding=founding._replace(casting_vote=False).encode()),
+        late._replace(founding=founding._replace(casting_vote=True).encode()),
         late._replace(founding=founding._replace(founder=Member(STRANGER.key, 1)).encode()),
     ]
     for link in (

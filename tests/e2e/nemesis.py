@@ -38,7 +38,7 @@ REST_S = 120.0
 STOP_S = (0.05, 4.0)
 CUT_S = (0.2, 6.0)
 PAUSE_S = (0.1, 0.8)
-ALL_PAUSE_S = (3.0, 8.0)
+ALL_PAUSE_S = (5.0, 10.0)
 MEMORY = Mode()
 PATIENT, IMPATIENT = Mode(durable=True, suspicion_s=3.0), Mode(durable=True)
 HOW = ("no", "yes", "alternate")

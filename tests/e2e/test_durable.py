@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 PATIENCE_S = 60.0
-ROUNDS = int(os.environ.get("QUORATE_KILL_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("QUORATE_KILL_ROUNDS", "6"))
 
 
 class Process:

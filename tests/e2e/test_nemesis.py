@@ -1,15 +1,17 @@
 """Five processes under load, stopped, continued, killed and begun anew: all invariants hold.
 
-One short run; `make soak` makes twenty long ones, and cuts links as well.
+Two short runs; `make soak` makes twenty long ones, and cuts links as well.
 """
 
+import json
 from pathlib import Path
 
 import anyio
 import pytest
 
 from scenarios.checkers import Violation
-from tests.e2e.nemesis import Report, check_logs, haunt
+from tests.e2e.accounts import CAPITAL, check_accounts, check_reads, unfinished
+from tests.e2e.nemesis import PATIENT, Report, check_logs, haunt
 
 
 def test_five_members_under_the_nemesis(tmp_path: Path) -> None:
@@ -19,6 +21,73 @@ def test_five_members_under_the_nemesis(tmp_path: Path) -> None:
     assert report.joins >= 4
     assert report.views >= 5
     assert report.committed >= 50
+    assert report.transfers >= 10
+    assert sum(report.reads.values()) >= 10
+
+
+def test_three_durable_members_are_killed_all_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.e2e.nemesis.ALL_PAUSE_S", (1.0, 3.0))
+    report = anyio.run(haunt, 5, 5.0, tmp_path, None, 3, PATIENT)
+    print(report)
+    assert report.kills_of_all >= 1
+    assert report.resumed >= 1
+    assert report.transfers >= 1
+
+
+ROWS = [
+    ["tried", 1.0, "capital", "capital"],
+    ["tried", 2.0, "t1", "a1"],
+    ["tried", 3.0, "t1", "a2"],
+    ["done", 4.0, "t1"],
+    ["tried", 5.0, "t2", "a3"],
+]
+STATE = {
+    "balances": {"pot": CAPITAL - 1, "me": 1},
+    "results": {"capital": "done", "t1": "done"},
+    "attempts": ["a1", "a2", "capital"],
+    "doubled": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({}, None),
+        ({"results": {"capital": "done"}}, "lost"),
+        ({"results": {**STATE["results"], "t3": "done"}}, "never asked for"),
+        ({"attempts": ["a4"]}, "attempted by nobody"),
+        ({"doubled": 1}, "applied twice"),
+        ({"balances": {"pot": CAPITAL, "me": 1}}, "after 2 transfers"),
+        ({"balances": {"pot": CAPITAL - 2, "me": 2}}, "after 2 transfers"),
+    ],
+)
+def test_a_lost_or_doubled_transfer_is_found_out(
+    tmp_path: Path, change: dict[str, object], why: str | None
+) -> None:
+    acts = tmp_path / "acts"
+    acts.write_text("".join(json.dumps(row) + "\n" for row in ROWS) + '["done", 6.0, "t2')
+    assert unfinished(acts) == ["capital", "t2"]
+    state = {**STATE, **change}
+    if why is None:
+        assert check_accounts([acts], [state, state]) == 2
+        with pytest.raises(Violation, match="is not"):
+            check_accounts([acts], [state, {**state, "doubled": 1}])
+    else:
+        with pytest.raises(Violation, match=why):
+            check_accounts([acts], [state])
+
+
+def test_an_old_read_is_found_out(tmp_path: Path) -> None:
+    paths = [tmp_path / "one", tmp_path / "two"]
+    paths[0].write_text('["reported", 1.0, 4]\n["reported", 2.0, 5]\n')
+    paths[1].write_text('["read", 9.0, 1.5, 4, "lease"]\n["read", 9.1, 2.5, 5, "question"]\n')
+    assert check_reads(paths) == {"lease": 1, "question": 1}
+    with paths[1].open("a") as file:
+        file.write('["read", 9.2, 2.5, 4, "lease"]\n')
+    with pytest.raises(Violation, match="read up to 4; 5 had been committed"):
+        check_reads(paths)
 
 
 def test_logs_that_contradict_each_other_are_found_out(tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ def test_killed_it_goes_on_from_where_it_was(tmp_path: Path) -> None:
                     fetcher.kill()
                     break
         assert not to.exists()
+        assert (tmp_path / ".copy.quorate" / "node.db").stat().st_size > 0
         done = run(*fetch, "--to", str(to), "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     fetched = rows(done.stdout)[-1]
@@ -109,6 +110,15 @@ def test_killed_it_goes_on_from_where_it_was(tmp_path: Path) -> None:
     assert fetched["received_size"] == SIZE - fetched["resumed_chunks"] * CHUNK_SIZE
     assert to.read_bytes() == path.read_bytes()
     assert sorted(os.listdir(tmp_path)) == [path.name, "copy"]
+
+
+def test_killed_before_it_had_begun_it_begins_anew(tmp_path: Path) -> None:
+    path, to = the_file(tmp_path), tmp_path / "copy"
+    (tmp_path / ".copy.quorate").mkdir()
+    (tmp_path / ".copy.quorate" / "node.db").touch()
+    with shared(path) as (_, fetch):
+        assert run(*fetch, "--to", str(to), cwd=tmp_path).returncode == 0
+    assert to.read_bytes() == path.read_bytes()
 
 
 def test_interrupted_it_says_how_to_go_on_and_the_sharer_stays(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from scenarios.actor import Actor
 from scenarios.checkers import Violation
-from scenarios.space import Space
+from scenarios.space import Space, World
 
 Sends = Sequence[tuple[int, Hashable]]
 
@@ -119,6 +119,49 @@ def test_exploring_commuting_deliveries_once_reaches_the_same_ends(name: str):
     assert few <= many
 
 
+def naive_ends(actors: Sequence[Talker]) -> tuple[set[tuple[Hashable, ...]], int]:
+    """The same, visited one world after the other with nothing but `World`."""
+    first = World(actors, {})
+    seen, todo, found = {first.key()}, [first], set()
+    while todo:
+        world = todo.pop()
+        steps = world.possible()
+        if not steps:
+            found.add(tuple(actor.log for actor in world.actors))
+        for step in steps:
+            after = world.after(step)
+            if after.key() not in seen:
+                seen.add(after.key())
+                todo.append(after)
+    return found, len(seen)
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_without_reduction_it_visits_what_a_naive_search_visits(name: str):
+    full, _, count = ends(WORLDS[name], reduce=False)
+    assert (full, count) == naive_ends(WORLDS[name])
+
+
+def test_messages_without_end_are_a_violation():
+    @dataclass(frozen=True)
+    class Echo(Talker):
+        def deliver(self, sender: int, message: Hashable) -> tuple[Actor, Sends]:
+            return self, [(sender, message)]
+
+    result = Space([Talker(0, 2, words=1), Echo(1, 2)], lambda logs: None).explore(10**6)
+    assert result.closed
+    echoes = [Echo(0, 2, words=1), Echo(1, 2)]
+    result = Space(echoes, lambda logs: None).explore(10**6)
+    assert [found.violation.invariant for found in result.counterexamples] == ["8 liveness"]
+
+
+def test_time_caps_too():
+    talkers = [Talker(m, 3, words=4, forwards=True) for m in range(3)]
+    result = Space(talkers, lambda logs: None, reduce=False).explore(10**6, until_s=0.0)
+    assert not result.closed
+    assert 0 < result.transitions < 10**6
+
+
 def test_it_saves_something():
     _, _, few = ends([Talker(m, 2, words=4) for m in range(2)], reduce=True)
     _, _, many = ends([Talker(m, 2, words=4) for m in range(2)], reduce=False)
@@ -156,6 +199,6 @@ def test_what_a_dead_or_deaf_member_is_sent_is_gone():
         for steps in ([said, step], [step, said]):
             last = space.replay(steps)[-1]
             assert all(
-                not (member == 1 and what == "deliver") for member, what, _ in space.possible(last)
+                not (member == 1 and what == "deliver") for member, what, _ in last.possible()
             )
-            assert last[2:] == (0, 0, 0, 0)
+            assert not last.lanes

@@ -11,6 +11,7 @@ from consensus.slot import GroupEvent, PairEvent
 from scenarios.member import SimulatedNode
 from scenarios.network import Link
 from scenarios.world import Host, World
+from tests.support.overheard import overhear
 from transport.core.keys import Identity
 
 NUMBER = 7
@@ -91,7 +92,8 @@ def propose(world: World, by: Host, members: list[Host], content: Content) -> li
     ],
     ids=["clean", "lossy"],
 )
-def test_story(seed: int, link: Link) -> None:
+def test_story(seed: int, link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkers = overhear(monkeypatch)
     world, hosts = build(seed, link)
     gather(world, hosts)
     alice, bob, carol, dave = hosts
@@ -134,6 +136,8 @@ def test_story(seed: int, link: Link) -> None:
     orders = [[(d.index, d.kind, d.body, d.outcome) for d in decisions(h)] for h in staying]
     assert orders[0][-len(orders[1]) :] == orders[1]
     assert orders[1][-len(orders[2]) :] == orders[2]
+    assert max(checkers.facts.views) == 5, "three joins and a removal, all heard by the checkers"
+    assert len(checkers.facts.outcomes) == max(d.index for d in decisions(alice))
 
 
 def test_the_same_seed_gives_the_same_story() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from consensus.core.config import GroupConfig
-from consensus.core.outputs import Decided, Installed, Output, VoteWanted
+from consensus.core.outputs import Decided, Ended, Installed, Output, VoteWanted
 from consensus.core.types import Content, Decision, Member, Outcome, Proposal, Vote
 from consensus.core.view import View
 from consensus.machine import Machine, MachineConfig
@@ -164,7 +164,7 @@ class Cast:
         self.do(first, lambda m, now: m.found(number, GroupConfig(), now))
         for count in range(2, len(names) + 1):
             here = names[:count]
-            for _ in range(ATTEMPTS):
+            for attempt in range(ATTEMPTS):
                 ticket = self.admit(first, here[-1], number)
                 self.until(
                     lambda here=here, ticket=ticket: (  # type: ignore[misc]
@@ -173,6 +173,12 @@ class Cast:
                 )
                 if self.in_view(here, number):
                     break
+                # Until the joiner has heard of it, what it hears would end its next attempt.
+                self.until(
+                    lambda joiner=here[-1], told=attempt: (  # type: ignore[misc]
+                        sum(isinstance(o, Ended) for o in self.outputs(joiner, number)) > told
+                    )
+                )
             else:
                 raise AssertionError(f"{here[-1]} was refused {ATTEMPTS} times")
 

@@ -1,10 +1,11 @@
 """A process that is one member of the bank of docs/examples/ledger.py.
 
-    python -m tests.support.ledger_member
+    python -m tests.support.ledger_member [FILE PORT]
 
-It says {"key": hex} first. Then one JSON line asks and one answers. Requests are lists: ["found"],
-["invite", key], ["join", token], ["transfer", id, source, target, amount], ["balance", account],
-["state"]. Answers are [true, value] or [false, the error's class and text].
+With a file the bank is durable, and a process that finds it there goes on with it. It says {"key":
+hex, "port": number, "resumed": groups} first. Then one JSON line asks and one answers. Requests are
+lists: ["found"], ["invite", key], ["join", token], ["transfer", id, source, target, amount],
+["balance", account], ["state"]. Answers are [true, value] or [false, the error's class and text].
 """
 
 import json
@@ -15,16 +16,21 @@ from typing import Any
 
 import anyio
 
-from consensus import ConsensusError, Group, Node
+from consensus import ConsensusError, Group, Node, NodeConfig
+from consensus.machine import MachineConfig
+from transport.core.config import TransportConfig
 
+PATIENT = NodeConfig(machine=MachineConfig(transport=TransportConfig(suspicion_s=20.0)))
+"""Nobody is taken for gone in the time that starting a process takes."""
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/ledger.py"
 
 
 class Member:
     """A ledger, and the group it is kept in."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, durable: bool) -> None:
         self.node = node
+        self.durable = durable
         self.ledger: Any = runpy.run_path(str(EXAMPLE))["Ledger"]()
         self.group: Group | None = None
 
@@ -33,7 +39,8 @@ class Member:
         ledger = self.ledger
         match what:
             case "found":
-                self.group = await ledger.replica.found(self.node, "bank")
+                durable = self.durable
+                self.group = await ledger.replica.found(self.node, "bank", durable=durable)
             case "join":
                 self.group = await ledger.replica.join(self.node, *arguments)
             case "invite":
@@ -48,10 +55,14 @@ class Member:
         return None
 
 
-async def main() -> None:
-    async with Node.open() as node:
-        member = Member(node)
-        print(json.dumps({"key": node.key.hex()}), flush=True)
+async def main(path: str | None = None, port: str = "0") -> None:
+    config = None if path is None else PATIENT
+    async with Node.open(path, listen=f"127.0.0.1:{port}", config=config) as node:
+        member = Member(node, path is not None)
+        groups = await node.resume({"bank": member.ledger.replica})
+        member.group = groups[0] if groups else None
+        said = {"key": node.key.hex(), "port": node.address[1], "resumed": len(groups)}
+        print(json.dumps(said), flush=True)
         async for line in anyio.wrap_file(sys.stdin):
             try:
                 answer = [True, await member.do(*json.loads(line))]
@@ -61,4 +72,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main)
+    anyio.run(main, *sys.argv[1:3])

@@ -11,9 +11,12 @@ Commands (members are single letters; `a` is A restarted, under the same key):
     found A [option=value ...]       a new group
     pair A B [option=value ...]      the view of two of `ask`
     join D via A                     a joiner and its sponsor's proposal
+    joiner D via A, sponsor A D      the same, one after the other
     propose A kind [body]            also: leave A, kick A B [reason]
     manual A                         its application's votes are given by `accept` and `reject`
     accept A [answer]                votes on the oldest proposal that waits; reject A [reason]
+    answer A 1.2.B accept            votes on the proposal of that view, clock and proposer
+    always A body reject             A's application votes so, at once, on whatever has this body
     unreachable A                    A's shell reaches no joiner any more
     deliver                          everything on lanes that are not held, until all is quiet
     deliver A B [count]              one lane
@@ -23,7 +26,7 @@ Commands (members are single letters; `a` is A restarted, under the same key):
     down A B, up A B                 A's transport does not hear B; hears it again
     cut A B, heal A B                down both ways, and both lanes held; the end of that
     gone A B                         A's shell knows that B's incarnation ended
-    fire A name                      A's timer of that name fires
+    fire A name [key]                A's timer of that name fires, the first if there are several
     read A [leased]                  A begins a read; `leased`: its shell says that its lease runs
     quiet                            deliveries are not printed from here on
     show                             view, index and condition of everybody
@@ -40,43 +43,31 @@ from consensus.core.base import Phase
 from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
 from consensus.core.group import Group
-from consensus.core.kinds import NAMES
 from consensus.core.outputs import (
-    Abandoned,
-    Accused,
     Arm,
-    Decided,
     Disarm,
     Ended,
-    Expelled,
-    Installed,
-    LeaseAsked,
-    LeaseGranted,
-    Lost,
     Output,
     ReachWanted,
-    Readable,
     Send,
-    SnapshotReceived,
     SnapshotWanted,
-    Suspended,
     ValueAccepted,
     VoteWanted,
 )
-from consensus.core.types import RANK_BITS, Content, Member, Message, Proposal, Timer, Vote
-from consensus.core.view import View, ranks
+from consensus.core.types import (
+    Content,
+    Message,
+    Proposal,
+    ProposalId,
+    Timer,
+    Vote,
+)
+from consensus.core.view import View
+from tests.support.printed import letter, member, show_content, show_message, show_output
 
 TESTDATA = Path(__file__).parent.parent / "testdata"
 DELIVERIES_MAX = 5_000
-
-
-def member(name: str) -> Member:
-    """The member a letter stands for; a small letter is the second life of the large one."""
-    return Member(name.upper().encode() * 32, ord(name))
-
-
-def letter(who: Member) -> str:
-    return chr(who.incarnation)
+VOTES = {"accept": Vote(True), "reject": Vote(False, reason="no")}
 
 
 class World:
@@ -90,6 +81,7 @@ class World:
         self.held: set[tuple[str, str]] = set()
         self.timers: dict[str, dict[Timer, float]] = {}
         self.manual: set[str] = set()
+        self.always: dict[tuple[str, str], Vote] = {}
         self.wanted: dict[str, deque[Proposal]] = {}
         self.unreachable: set[str] = set()
         self.lines: list[str] = []
@@ -120,7 +112,10 @@ class World:
         elif isinstance(output, Disarm):
             self.timers[name].pop(output.timer, None)
         elif isinstance(output, VoteWanted):
-            if name in self.manual:
+            vote = self.always.get((name, output.proposal.content.body.decode()))
+            if vote is not None:
+                group.answer(output.proposal.id, vote)
+            elif name in self.manual:
                 self.wanted[name].append(output.proposal)
                 self.say(f"{name}: vote wanted on {show_content(output.proposal.content)}")
             else:
@@ -163,9 +158,15 @@ class World:
         self.add(a, self.kind.pair(member(a), member(b), self.config))
         self.add(b, self.kind.pair(member(b), member(a), self.config))
 
-    def do_join(self, joiner: str, _via: str, sponsor: str) -> None:
+    def do_join(self, joiner: str, via: str, sponsor: str) -> None:
+        self.do_joiner(joiner, via, sponsor)
+        self.do_sponsor(sponsor, joiner)
+
+    def do_joiner(self, joiner: str, _via: str, sponsor: str) -> None:
         self.add(joiner, self.kind.joining(member(joiner), member(sponsor), self.config))
-        self.groups[sponsor].sponsor(member(joiner), b"")
+
+    def do_sponsor(self, name: str, joiner: str) -> None:
+        self.groups[name].sponsor(member(joiner), b"")
 
     def do_propose(self, name: str, kind: str, body: str = "") -> None:
         self.groups[name].propose(Content(kind, body.encode()))
@@ -185,6 +186,14 @@ class World:
     def do_reject(self, name: str, *reason: str) -> None:
         vote = Vote(False, reason=" ".join(reason) or "no")
         self.groups[name].answer(self.wanted[name].popleft().id, vote)
+
+    def do_answer(self, name: str, proposal: str, vote: str) -> None:
+        view, clock, proposer = proposal.split(".")
+        id = ProposalId(int(view), int(clock), member(proposer))
+        self.groups[name].answer(id, VOTES[vote])
+
+    def do_always(self, name: str, body: str, vote: str) -> None:
+        self.always[(name, body)] = VOTES[vote]
 
     def do_unreachable(self, name: str) -> None:
         self.unreachable.add(name)
@@ -227,8 +236,8 @@ class World:
     def do_gone(self, a: str, b: str) -> None:
         self.groups[a].lost(member(b))
 
-    def do_fire(self, name: str, timer: str) -> None:
-        armed = sorted(t for t in self.timers[name] if t.name == timer)
+    def do_fire(self, name: str, timer: str, key: str = "") -> None:
+        armed = sorted(t for t in self.timers[name] if t.name == timer and key in ("", str(t.key)))
         if not armed:
             self.say(f"{name}: no timer {timer}")
             return
@@ -284,129 +293,6 @@ def option(name: str, text: str) -> bool | int | float:
     if kind == "bool":
         return text == "True"
     return float(text) if kind == "float" else int(text)
-
-
-# -- how things are printed --------------------------------------------------------------------
-
-
-def show_key(key: int) -> str:
-    return f"{key >> RANK_BITS}.{key & (1 << RANK_BITS) - 1}"
-
-
-def show_ballot(number: int) -> str:
-    return f"b{show_key(number)}" if number else "-"
-
-
-def show_mask(mask: int) -> str:
-    return "{" + ",".join(str(r) for r in ranks(mask)) + "}"
-
-
-def show_content(content: tuple) -> str:  # type: ignore[type-arg]
-    kind, body, _, _, subject, _ = content
-    words = [kind] + ([letter(subject)] if subject else []) + ([body.decode()] if body else [])
-    return " ".join(words)
-
-
-OUTCOMES = {1: "committed", 2: "rejected", 3: "abandoned", 4: "unknown"}
-OWN = {0: "nothing", 1: "accepted", 2: "noted"}
-
-
-def show_value(value: tuple | None) -> str:  # type: ignore[type-arg]
-    if value is None:
-        return "-"
-    kept, joiner, reasons, trim, end = value
-    entries = " ".join(f"{show_key(e[0])}:{OUTCOMES[e[1]]}" for e in trim)
-    out = "; ".join(f"{rank} {why}" for rank, why in reasons)
-    return (
-        f"kept {show_mask(kept)}"
-        + (f" +{letter(joiner)}" if joiner else "")
-        + (f" out [{out}]" if out else "")
-        + f" trim [{entries}] end {end}"
-    )
-
-
-def show_message(message: Message) -> str:
-    kind, view, clock, mark, *rest = message
-    name = NAMES[kind]
-    if name == "PROPOSE":
-        text = show_content(rest[0])
-    elif name == "VOTE":
-        text = " ".join(show_key(k) for k in rest[0])
-    elif name == "ANSWER":
-        text = f"{show_key(rest[0])} {rest[1].decode()}"
-    elif name == "REJECT":
-        text = f"{show_key(rest[0])} {rest[1]}"
-    elif name == "NOTED":
-        text = f"{show_key(rest[0])} {rest[1]} {rest[2]}"
-    elif name == "SUSPECT":
-        text = f"down {show_mask(rest[0])} remove {show_mask(rest[1])}"
-    elif name in ("PREPARE", "ACCEPTED"):
-        text = show_ballot(rest[0])
-    elif name == "PROMISE":
-        ballot, stable, accepted, value, held = rest
-        entries = " ".join(f"{show_key(h[0])}:{OWN[h[2]]}" for h in held)
-        text = f"{show_ballot(ballot)} stable {stable} accepted {show_ballot(accepted)}"
-        text += f" {show_value(value)}" if value else ""
-        text += f" [{entries}]"
-    elif name == "ACCEPT":
-        text = f"{show_ballot(rest[0])} {show_value(rest[1])}"
-    elif name == "INSTALL":
-        text = show_value(rest[0])
-    elif name == "EXPELLED":
-        text = rest[0]
-    elif name == "SNAPSHOT":
-        text = f"{''.join(letter(m) for m in rest[0])} index {rest[1]}"
-    elif name == "DECISION":
-        text = f"{rest[0]} {show_key(rest[1][0])}:{OUTCOMES[rest[1][1]]}"
-    elif name in ("LEASE_ASK", "LEASE"):
-        text = f"{rest[0]} for {rest[1]} ms"
-    elif name == "LEASES":
-        text = f"of {show_mask(rest[0])}"
-    elif name == "READY":
-        text = f"reaches {''.join(letter(m) for m in rest[0])}"
-    else:
-        text = ""
-    return f"{name} v{view} c{clock} m{mark} {text}".rstrip()
-
-
-def show_output(output: Output) -> str:
-    if isinstance(output, Decided):
-        d = output.decision
-        said = [f"{letter(m)}={answer.decode()}" for m, answer in d.answers]
-        said += [f"{letter(m)}: {reason}" for m, reason in d.reasons]
-        return (
-            f"decided {d.index} {show_content(d.content)} by {letter(d.proposer)} "
-            f"{OUTCOMES[d.outcome]}"
-            + (f" ({', '.join(said)})" if said else "")
-            + (f" ticket {output.ticket}" if output.ticket is not None else "")
-        )
-    if isinstance(output, Abandoned):
-        again = output.resubmitted_as
-        return f"abandoned ticket {output.ticket}" + (
-            f" resubmitted as {again.view}/{again.clock}" if again else ""
-        )
-    if isinstance(output, Installed):
-        view = output.view
-        return f"installed view {view.number} {''.join(letter(m) for m in view.members)}"
-    if isinstance(output, Suspended):
-        return "suspended" if output.flag else "resumed"
-    if isinstance(output, SnapshotReceived):
-        return f"snapshot of {output.index}: {output.data.decode()}"
-    if isinstance(output, LeaseAsked):
-        return f"asks for lease {output.number}"
-    if isinstance(output, LeaseGranted):
-        return f"lease {output.number} granted"
-    if isinstance(output, Readable):
-        by = f" by lease {output.lease}" if output.lease else ""
-        return f"readable ticket {output.ticket}{by}"
-    if isinstance(output, Expelled):
-        return f"expelled ({output.reason})"
-    if isinstance(output, Lost):
-        return f"lost ({output.reason})"
-    if isinstance(output, Accused):
-        return f"accused {letter(output.member)} of {output.what}"
-    assert isinstance(output, Ended)
-    return "ended"
 
 
 # -- files -------------------------------------------------------------------------------------

@@ -12,12 +12,16 @@ import anyio
 import pytest
 from anyio.to_thread import run_sync
 
+from consensus import NodeConfig
 from tests.support.endpoints import End, exactly, open_ends, open_pair
 from tests.support.nodes import PATIENCE_S
 from tests.support.relay import relay_to
 from transport.channel import Channel, ChannelBroken
 from transport.core.config import TransportConfig
 from transport.core.events import BulkPlane, PathMoved, PresenceDown, PresenceUp
+from transport.endpoint import config_here
+from utp_native import SUITE_AEGIS256, SUITE_XCHACHA20
+from utp_native.native import has_aes
 
 pytestmark = pytest.mark.anyio
 QUICK = TransportConfig(
@@ -46,6 +50,40 @@ async def test_the_responder_opens_a_channel_before_it_is_confirmed() -> None:
         channel = await other.endpoint.open_channel(one.key)
         await channel.send(b"hello")
         assert await exactly(await one.accept(), 5) == b"hello"
+
+
+async def test_the_first_bulk_of_the_initiator_comes_behind_what_confirms_the_presence() -> None:
+    """Otherwise the responder does not know its plane yet, and it is sent again a second later."""
+    async with open_ends(2) as (one, other):
+        one.peers.connect(other.key, [other.endpoint.address], one.endpoint.clock())
+        one.endpoint.touch()
+        sealed = []
+        channels = one.endpoint._channels
+        open_one = channels.open
+
+        def spy(peer: bytes) -> Channel:
+            presence = one.peers._table.relations[peer].current
+            sealed.append(presence is not None and presence.sealed > 0)
+            return open_one(peer)
+
+        channels.open = spy  # type: ignore[method-assign]
+        await one.happened(PresenceUp)
+        channel = await one.endpoint.open_channel(other.key)
+        await channel.send(b"hello")
+        assert await exactly(await other.accept(), 5) == b"hello"
+        assert sealed == [True]
+
+
+async def test_nodes_seal_with_what_the_hardware_is_good_at() -> None:
+    assert NodeConfig().machine.transport == config_here()
+    async with open_ends(2, config_here()) as (one, other):
+        events = seen(one)
+        await one.meet(other)
+        mine, theirs = await one.channel(other)
+        await mine.send(bytes(100_000))
+        assert await exactly(theirs, 100_000) == bytes(100_000)
+        suites = {event.plane.suite for event in events if isinstance(event, BulkPlane)}
+        assert suites == {SUITE_AEGIS256 if has_aes() else SUITE_XCHACHA20}
 
 
 async def test_an_open_channel_keeps_the_presence_and_a_closed_one_does_not() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.support.endpoints import open_ends, open_pair
@@ -113,6 +114,24 @@ async def test_events_that_cause_events_do_not_hold_the_loop() -> None:
         machine.events.append("first")
         endpoint.flush()
         assert handled <= ROUNDS_PER_FLUSH
+
+
+async def test_what_is_to_leave_together_waits_for_the_turns_end() -> None:
+    """The first thing asked for is carried out at once, unless it is to leave with the others."""
+    machine = Echo()
+    endpoint = Endpoint(
+        machine, b"", bind("127.0.0.1:0"), on_event=lambda event: None, on_channel=no_channel
+    )
+    with endpoint.opened():
+        for together in (False, True):
+            for number in range(3):
+                machine.out.append(Transmit(b"%d" % number, ("127.0.0.1", 9)))
+                endpoint.touch(together=together)
+            assert len(machine.out) == (3 if together else 2)
+            with anyio.fail_after(PATIENCE_S):
+                for _ in range(10):  # On trio the end of a turn is another turn.
+                    await anyio.lowlevel.checkpoint()
+            assert not machine.out
 
 
 async def test_entries_and_presences_over_real_sockets() -> None:

@@ -2,25 +2,38 @@
 
     python -m tests.utp_native.fuzz --seconds 3600
 
-builds with AddressSanitizer, UBSan and assertions and runs itself under them; every session is a
-function of its seed, which is printed when something breaks: `--seed N` runs that one again. Bare
-planes let altered packets through to libutp; sealed ones try the opening of datagrams.
+builds with AddressSanitizer, UBSan and assertions and runs itself under them. Every session is a
+function of its seed: that of one that breaks something is kept, and later runs begin with those
+that are; `--seed N` runs that one again. Bare planes let altered packets through to libutp; sealed
+ones try the opening of datagrams.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+from tests.utp_native import sanitized
 from tests.utp_native.helpers import A, B, key_pair, seeded
-from utp_native import SUITE_AEGIS256, SUITE_XCHACHA20, Address, ChannelClosed, Pump, PumpConfig
+from utp_native import (
+    SUITE_AEGIS256,
+    SUITE_XCHACHA20,
+    Address,
+    ChannelClosed,
+    Pump,
+    PumpConfig,
+    source,
+)
 
 STEPS = 300
+FOUND = Path(__file__).resolve().parents[2] / "fuzz" / "found" / "native"
+CURRENT = source.cache_directory().parent / "fuzz-native.current"
 CONFIG = PumpConfig(
     send_buffer=64 * 1024, receive_buffer=64 * 1024, receive_budget=256 * 1024, incoming_max=8
 )
@@ -117,6 +130,8 @@ class Session:
                 case 1 if choose.random() < 0.2:
                     channels.remove(channel)
                     pump.close_channel(channel, abort=choose.random() < 0.3)
+                case 2 if not self.bare:
+                    pump.move_plane(self.planes[side], choose.choice((A, B)))
                 case 2:
                     pump.channel_figures(channel)
                 case 3 | 4 | 5 | 6:
@@ -127,11 +142,11 @@ class Session:
             pass
 
     def exchange(self) -> None:
-        for source, target in ((A, B), (B, A)):
-            batch = [datagram.data for datagram in self.pumps[source].collect()]
+        for sender, target in ((A, B), (B, A)):
+            batch = [datagram.data for datagram in self.pumps[sender].collect()]
             delivered = []
             for data in batch:
-                self.seen.append((source, data))
+                self.seen.append((sender, data))
                 fate = self.choose.random()
                 if fate < self.damage:
                     delivered.append(mutated(data, self.choose))
@@ -142,7 +157,7 @@ class Session:
                 delivered.append(mutated(old, self.choose) if self.damage else old)
             if self.choose.random() < 0.2:
                 self.choose.shuffle(delivered)
-            self.pumps[target].inject([(data, source) for data in delivered], self.now)
+            self.pumps[target].inject([(data, sender) for data in delivered], self.now)
         del self.seen[:-200]
 
     def check(self, pump: Pump) -> None:
@@ -152,25 +167,21 @@ class Session:
         assert counters["channels"] <= 64 + 16
 
 
-def _under_sanitizers(arguments: Sequence[str]) -> int:
-    from utp_native import build
+def found() -> list[int]:
+    """Seeds of sessions that broke something once."""
+    return sorted(int(path.stem, 16) for path in FOUND.glob("*.seed"))
 
-    built = build.build_variant(sanitize=True)
-    libraries = [
-        subprocess.run(
-            ["gcc", f"-print-file-name={name}"], check=True, capture_output=True, text=True
-        ).stdout.strip()
-        for name in ("libasan.so", "libstdc++.so")
-    ]
-    environment = {
-        **os.environ,
-        "UTP_NATIVE_MODULE": str(built),
-        "LD_PRELOAD": " ".join(libraries),
-        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
-        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-    }
-    command = [sys.executable, "-m", "tests.utp_native.fuzz", *arguments]
-    return subprocess.run(command, env=environment, check=False).returncode
+
+def _under_sanitizers(arguments: Sequence[str]) -> int:
+    CURRENT.parent.mkdir(parents=True, exist_ok=True)
+    CURRENT.unlink(missing_ok=True)
+    status = sanitized.run(["-m", "tests.utp_native.fuzz", *arguments])
+    if status and CURRENT.exists():
+        seed = int(CURRENT.read_text(encoding="ascii"))
+        FOUND.mkdir(parents=True, exist_ok=True)
+        CURRENT.rename(FOUND / f"{seed:x}.seed")
+        print(f"\nsession --seed {seed} is kept in {FOUND}", file=sys.stderr)
+    return status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -185,13 +196,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Session(options.seed).run()
         return 0
     end = time.monotonic() + options.seconds
-    seed = first = int.from_bytes(os.urandom(6), "big")
-    while time.monotonic() < end:
+    sessions = 0
+    first = int.from_bytes(os.urandom(6), "big")
+    for seed in itertools.chain(found(), itertools.count(first)):
+        if time.monotonic() >= end:
+            break
         # Said beforehand: a sanitizer ends the process where it stands.
-        print(f"\rsession --seed {seed}", end="", file=sys.stderr, flush=True)
+        CURRENT.write_text(str(seed), encoding="ascii")
         Session(seed).run()
-        seed += 1
-    print(f"\n{seed - first} sessions of {STEPS} steps, nothing found", file=sys.stderr)
+        sessions += 1
+    CURRENT.unlink(missing_ok=True)
+    print(f"{sessions} sessions of {STEPS} steps, nothing found", file=sys.stderr)
     return 0
 
 

@@ -162,6 +162,21 @@ def test_a_call_is_bounded() -> None:
         assert [len(b.pump.receive(now, 16)) for _ in range(4)] == [16, 16, 8, 0]
 
 
+def test_a_call_is_bounded_for_bulk() -> None:
+    with sockets() as (s, t):
+        config = PumpConfig(offload=False)
+        a, b = End(s, config), End(t, config)
+        channel, _ = connect(a, b, SUITE_AEGIS256)
+        b.turn()
+        before = b.pump.counters()["bulk_opened"]
+        a.pump.write(channel, bytes(8000))  # eight datagrams, less than the first window
+        opened = []
+        for _ in range(4):
+            b.pump.receive(time.monotonic(), 16, 3)
+            opened.append(b.pump.counters()["bulk_opened"] - before)
+        assert opened == [3, 6, 8, 8]
+
+
 def test_a_socket_of_both_families() -> None:
     with (
         socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as both,

@@ -33,7 +33,7 @@ def take_frames_untrusted(
     """Act on the frames from `offset` on. `address` is None if a relay has brought them."""
     end = len(payload)
     lane = presence.lane
-    challenged = False
+    challenged = movable = False
     try:
         while offset < end:
             kind = payload[offset]
@@ -59,6 +59,10 @@ def take_frames_untrusted(
             elif kind == frames.TICKET:
                 ticket = payload[value:stop]
                 table.take_ticket_untrusted(relation.peer, presence.handshake_hash, ticket, now)
+            elif kind == frames.MOVABLE:
+                if not movable:
+                    movable = True  # a hash each: one for a datagram is enough
+                    moving.expect(table, presence)
             elif kind == frames.CHALLENGE:
                 if not challenged and address is not None:
                     challenged = True
@@ -139,8 +143,6 @@ def _control(
                 presence.renew_at = now
             if presence is relation.current:
                 table.events.append(PathMoved(relation.peer, presence.address))
-    elif kind == frames.MOVABLE:
-        moving.expect(table, presence)
     elif kind == frames.MESSAGE_ACK:
         mailbox.receive_ack_untrusted(table, relation, presence, value, now)
     elif kind == frames.CLOSE:

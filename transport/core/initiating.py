@@ -283,10 +283,8 @@ def _established(
     if relation.liveness.heard(now):
         table.events.append(Heard(relation.peer, established.incarnation))
     promote(table, relation, presence, now)
-    if relation.current is presence:
-        # With the very next flush, not by a timer: bulk that the user sends at once would be
-        # refused if it came before anything that confirms the presence.
-        presence.probe(now)
+    # By its timer, which is due at once, the presence probes, so that the responder sees its keys
+    # used; what the user sends or closes in answer to the reply leaves before and does as well.
     handling.take_frames_untrusted(
         table, relation, presence, established.reply, offset, address, now
     )

@@ -53,6 +53,15 @@ class Introductions:
         """
         self._table.learn_transient(self._decoded(peer, record, now))
 
+    def learned(self, now: float) -> list[tuple[bytes, bytes]]:
+        """Peers, and their records as `learn_untrusted` takes them: what the next attempts would
+        use. There is nothing secret in them; kept over a restart they save its round trip."""
+        return [
+            (peer, known.signed + known.clock(now).to_bytes(4, "big"))
+            for peer, known in self._table.known.items()
+            if known.is_usable(now)
+        ]
+
     # -- tickets
 
     def give_ticket(self, peer: bytes, now: float) -> None:

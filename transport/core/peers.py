@@ -356,8 +356,7 @@ class Peers:
             self._close(relation, Reason.FORGOTTEN, self._now)
 
     def names(self, peer: bytes) -> tuple[bytes, bytes]:
-        """What both sides call this node and the peer: not what they go by here, where one of them
-        has told no name."""
+        """What both sides call this node and the peer, also where one has told no name."""
         return self._table.names(peer)
 
     def clock(self, now: float) -> float:

@@ -262,6 +262,9 @@ class Relation:
         """One datagram, to where the peer is reached or by way of a relay."""
         table = self.table
         transmit = presence.seal(payload)
+        path = presence.path
+        if path.unsettled and not path.takes(transmit.address, len(transmit.data)):
+            return
         detour = self.detour
         if detour is None or not detour.cut or not relaying.through(table, self, transmit.data):
             table.out.append(transmit)
@@ -288,6 +291,7 @@ class Relation:
             self.send(presence, frames.close(min(reason, 255)))
             if presence is self.current:
                 presence.closed_reason = reason
+                presence.told_at = now
                 self.retire(presence, now)
             else:
                 self.discard(presence)

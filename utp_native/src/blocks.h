@@ -9,6 +9,10 @@
 #include <cstring>
 #include <new>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace quorate {
 
 class Blocks {
@@ -23,6 +27,7 @@ class Blocks {
     // Throws std::bad_alloc. All of one pool are of one size.
     void *take(size_t size) {
         if (free_) return pop();
+        size_ = size;
         void *block = std::malloc(size);
         if (!block) throw std::bad_alloc();
         made_++;
@@ -30,12 +35,9 @@ class Blocks {
     }
 
     void give(void *block) {
-#ifdef __SANITIZE_ADDRESS__
-        std::free(block);  // what is used after it was given back is to be found
-#else
         std::memcpy(block, &free_, sizeof free_);
         free_ = block;
-#endif
+        guard(block, true);
     }
 
     uint32_t made() const { return made_; }
@@ -43,11 +45,25 @@ class Blocks {
   private:
     void *pop() {
         void *block = free_;
+        guard(block, false);
         std::memcpy(&free_, block, sizeof free_);
         return block;
     }
 
+    // Whoever uses a block after it was given back is found by AddressSanitizer, as without a pool.
+    void guard(const void *block, bool closed) const {
+#ifdef __SANITIZE_ADDRESS__
+        if (closed)
+            __asan_poison_memory_region(block, size_);
+        else
+            __asan_unpoison_memory_region(block, size_);
+#else
+        (void)block, (void)closed;
+#endif
+    }
+
     void *free_ = nullptr;
+    size_t size_ = 0;
     uint32_t made_ = 0;
 };
 

@@ -6,11 +6,13 @@ import pytest
 
 from tests.support.handshake import flip
 from tests.support.pair import Net, Side, World, answering, kind_of, presence_of
-from transport.core import frames
+from transport.core import frames, moving
 from transport.core.constants import AMPLIFICATION_MAX
 from transport.core.errors import LocalError, UnknownPeer
 from transport.core.events import BulkPlane, PathMoved, PresenceDown, PresenceUp
+from transport.core.presence import Presence
 from transport.core.spares import SPARES
+from transport.core.table import Table
 from transport.core.types import Address
 
 OLD_ADDRESS, NEW_ADDRESS = ("10.0.0.1", 4000), ("203.0.113.5", 777)
@@ -244,3 +246,19 @@ def test_a_secret_does_not_show() -> None:
     (origin,) = a.peers._table.moved.values()
     assert origin.secret.hex() not in repr(a.peers._table.moved)
     assert repr(origin.secret) not in repr(a.peers._table.moved)
+
+
+def test_one_word_of_it_in_a_datagram_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, a, b = roaming()
+    expected: list[int] = []
+    expect = moving.expect
+
+    def counted(table: Table, presence: Presence) -> None:
+        expected.append(1)
+        expect(table, presence)
+
+    monkeypatch.setattr(moving, "expect", counted)
+    datagram = presence_of(a, b).sealer.seal(bytes((frames.MOVABLE,)) * 1000)
+    b.peers.receive_datagrams([(datagram, a.address)], world.now)
+    assert len(expected) == 1
+    assert len(b.peers._table.spares) == SPARES

@@ -1,0 +1,32 @@
+"""The text scripts are histories too: the checkers hear them, and what is asked for is there."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.rescripted import violation_of
+from tests.support.script import TESTDATA
+
+UNORDERED = {"pair", "pair_silence", "silent"}
+"""Views of two of `ask`, whose outcomes have no order."""
+
+STORIES = (
+    "joins", "veto", "joiner_dies", "kick_silent", "one_way", "one_way_heals", "relayed",
+    "cut_link", "split", "split_strict", "proposer_dies_no_vote", "proposer_dies_first_vote",
+    "proposer_dies_second_vote", "proposer_dies_last_vote", "coordinator_dies_prepare",
+    "coordinator_dies_promised", "coordinator_dies_accept", "coordinator_dies_chosen",
+    "coordinator_dies_install", "mutual_kicks", "comes_back", "restart", "restart_quick",
+    "view_of_two", "view_of_two_senior_dies", "seven_of_sixteen",
+)  # fmt: skip
+"""What groups must be seen to come through, each told by a script."""
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in TESTDATA.glob("*.txt")))
+def test_no_script_violates_an_invariant(name: str):
+    if name in UNORDERED:
+        pytest.skip("no order to check")
+    assert violation_of((TESTDATA / f"{name}.txt").read_text(), rests=False) is None
+
+
+def test_the_stories_are_there():
+    assert not [name for name in STORIES if not (TESTDATA / f"{name}.txt").exists()]
