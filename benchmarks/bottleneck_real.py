@@ -122,11 +122,12 @@ class Run:
         return statistics.median(wait for at, wait in self._queue if start <= at <= end)
 
     def back_after_s(self, start: float, wanted_bps: float) -> float:
-        """Seconds from `start` until one second has `wanted_bps`, or infinity."""
+        """Seconds from `start` until one second has `wanted_bps`; as long as was looked, if none
+        has."""
         for at, *_ in self._seen:
             if start <= at <= self._seen[-1][0] - 1 and self.rate(1, at, at + 1.05) >= wanted_bps:
                 return at - start
-        return float("inf")
+        return AFTER_S
 
 
 def measure(rate_bps: float, round_trip_s: float, buffer_s: float) -> dict[str, float]:

@@ -43,6 +43,15 @@ class Table:
         self.add(system, members, "latency p99", "ms", 1e3 * percentile(taken, 0.99))
         self.add(system, members, "one at a time: CPU of all", "us", 1e6 * spent / len(taken))
 
+    def rate(
+        self, system: str, members: int, window: int, count: int, took: float, spent: float
+    ) -> None:
+        """So many decisions in so many seconds, and all members' processor time."""
+        metric = f"{window} in flight"
+        self.add(system, members, metric, "1/s", count / took)
+        if count:  # None at all in a turn: the machine was elsewhere.
+            self.add(system, members, f"{metric}: CPU of all", "us", 1e6 * spent / count)
+
     def forget(self, members: int) -> None:
         """What came so far of groups of this size."""
         self._rows = {key: values for key, values in self._rows.items() if key[1] != members}
@@ -80,9 +89,7 @@ def _load(
     told = [each.hear() for each in proposers]
     count = sum(done for done, _ in told)
     spent = sum(each.do("cpu") for each in members) - before
-    metric = f"{window} in flight"
-    table.add(system, len(members), metric, "1/s", count / max(took for _, took in told))
-    table.add(system, len(members), f"{metric}: CPU of all", "us", 1e6 * spent / count)
+    table.rate(system, len(members), window, count, max(took for _, took in told), spent)
 
 
 @contextmanager
@@ -137,10 +144,8 @@ def etcd(table: Table, number: int, windows: Sequence[int]) -> Iterator[Turn]:
             for window in windows:
                 before = spent_s()
                 count, took = leader.throughput(seconds, PAYLOAD, window)
-                metric = f"{window} in flight"
-                spent = 1e6 * (spent_s() - before) / count
-                table.add("etcd, at its leader", number, metric, "1/s", count / took)
-                table.add("etcd, at its leader", number, f"{metric}: CPU of all", "us", spent)
+                spent = spent_s() - before
+                table.rate("etcd, at its leader", number, window, count, took, spent)
 
         yield turn
 

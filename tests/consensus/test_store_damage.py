@@ -110,6 +110,23 @@ async def test_flipped_bits_and_cut_off_ends_never_pass(
     assert became["refused" if which == "n.quorate" else "earlier"] > (FLIPS + CUTS) / 5, became
 
 
+async def test_no_key_is_altered_unnoticed(made: Path, tmp_path: Path) -> None:
+    """A row whose key does not belong where it is hides those before it from SQLite's search."""
+    good = (made.parent / "live" / "n.quorate").read_bytes()
+    async with Node.open(made / "n.quorate") as node:
+        (group,) = await node.resume()
+        key = group.id
+    places = [at for at in range(len(good)) if good.startswith(key, at)]
+    refused = 0
+    for at in places:
+        for bit in (1, 128):
+            data = bytearray(good)
+            data[at] ^= bit
+            how = await tried(made.parent / "live", tmp_path / "try", "n.quorate", bytes(data))
+            refused += how == "refused"  # Some are left over where nothing looks.
+    assert refused > 2 * len(BODIES)
+
+
 async def test_a_file_cut_off_to_nothing_is_no_new_node(made: Path) -> None:
     for end in ("-wal", "-shm"):
         (made / f"n.quorate{end}").unlink(missing_ok=True)
@@ -137,6 +154,7 @@ async def closed(path: Path, *statements: str) -> None:
         ("UPDATE decisions SET place = place + 100", "row of decisions was altered|not all there"),
         ("DELETE FROM log WHERE seq = (SELECT max(seq) FROM log)", "not all there"),
         ("DELETE FROM log WHERE seq = (SELECT max(seq) - 1 FROM log)", "record .* is missing"),
+        ("UPDATE decisions SET group_id = zeroblob(32) WHERE place = 1", "a row of no group"),
         ("DELETE FROM checkpoints", "is missing"),
         ("UPDATE checkpoints SET data = CAST(substr(data, 1, 99) AS BLOB)", "checkpoint is damag"),
         ("PRAGMA user_version = 1", "another version"),

@@ -81,7 +81,7 @@ async def test_a_blob_that_only_a_liar_has_is_a_reason_to_reject(tmp_path: Path)
         groups = await gather_group(nodes)
         ref = await groups[0].share(file_of(tmp_path / "report", SIZE))
         with anyio.fail_after(PATIENCE_S):
-            decision = await groups[0].propose("work", "report", blobs=[ref], deadline_s=10.0)
+            decision = await groups[0].propose("work", "report", blobs=[ref], deadline_s=4.0)
         assert decision.outcome is Outcome.REJECTED
         assert decision.reasons
         for voter, reason in decision.reasons.items():

@@ -143,6 +143,31 @@ def test_what_went_to_the_old_address_is_sent_to_the_new_one_at_once() -> None:
     assert link.a.collect() == []  # once
 
 
+def test_channels_that_are_over_do_not_stand_in_the_way_of_others() -> None:
+    bound = 2
+    link = Link(config_b=PumpConfig(incoming_max=bound), delay_s=0.0005)
+
+    def short() -> None:
+        a, b = link.connect()
+        for pump, channel in ((link.a, a), (link.b, b)):
+            pump.finish(channel)
+        link.run_for(0.01)
+        link.a.close_channel(a)
+        link.b.close_channel(b)
+
+    started = link.now
+    for _ in range(16 * bound):
+        short()
+    assert link.now - started < 2, "all of them still answer repeated last packets"
+    assert link.b.counters()["channels"] == 16 * bound
+    assert link.b.counters()["refused_channels"] == 0
+    link.a.open_channel(link.plane_a)
+    link.run_for(0.01)
+    assert link.b.counters()["refused_channels"] == 1, "and they are bounded too"
+    link.run_for(4)
+    assert link.b.counters()["channels"] == 1, "the SYN was repeated when they had gone"
+
+
 def test_reading_into_a_buffer_and_in_pieces() -> None:
     link = Link()
     a, b = link.connect()

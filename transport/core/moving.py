@@ -32,7 +32,7 @@ from transport.core.wire import is_handshake
 if TYPE_CHECKING:
     from transport.core.relation import Relation
 
-__all__ = ["expect", "move", "receive_untrusted", "withdraw"]
+__all__ = ["expect", "forget_ended", "move", "receive_untrusted", "withdraw"]
 
 _IDS_LABEL = b"quorate spare ids"
 _KEY_LABEL = b"quorate spare key"
@@ -110,6 +110,14 @@ def move(table: Table, relation: Relation, now: float) -> None:
     relation.rtt.reset()
     meeting.promote(table, relation, spare, now)
     relation.lane.sender.resume(now)
+
+
+def forget_ended(table: Table) -> None:
+    """Of peers whose presence has ended nothing is left that could answer under its ids."""
+    for relation in [each for each in table.relations.values() if each.current is None]:
+        for presence in relation.former:
+            relation.discard(presence)
+        relation.drop_if_unused()
 
 
 def receive_untrusted(table: Table, data: bytes, address: Address, now: float) -> Relation | None:

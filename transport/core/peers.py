@@ -295,18 +295,18 @@ class Peers:
 
     def move(self, peer: bytes, now: float) -> None:
         """This node has, or is about to have, another address, and nobody is to see who it was
-        before: go on under other connection ids and keys, from before anything leaves there.
-
-        Needs `roams`. Raises `UnknownPeer` without a presence, `LocalError` if it is not confirmed,
-        or if the peer was not heard since two moves.
+        before: go on under other connection ids and keys, from before anything leaves there. Needs
+        `roams`. Raises `UnknownPeer` without a presence, `LocalError` if it is not confirmed, or if
+        the peer was not heard since two moves.
         """
         self._now = now
         table = self._table
+        if not table.config.roams:
+            raise LocalError("this node does not roam: its peers know no other connection ids")
+        moving.forget_ended(table)
         relation = table.relations.get(peer)
         if relation is None:
             raise UnknownPeer("there is no presence with this peer")
-        if not table.config.roams:
-            raise LocalError("this node does not roam: its peers know no other connection ids")
         moving.move(table, relation, now)
         table.mark(relation)
 

@@ -20,7 +20,10 @@ class Blocks {
     Blocks() = default;
     Blocks(const Blocks &) = delete;
     Blocks &operator=(const Blocks &) = delete;
-    ~Blocks() {
+    ~Blocks() { clear(); }
+
+    // Gives back what nobody has taken.
+    void clear() {
         while (free_) std::free(pop());
     }
 

@@ -219,6 +219,7 @@ void Channel::settle_end() {
     const uint64_t now = host_.now_ms();
     if (sent && eof_ && !closed_) {
         closed_ = true;
+        utp_socket_sent_all(socket_);
         leave_ms_ = now + kTimeWaitMs;
         if (!released_) host_.event(*this, kClosed);
     }

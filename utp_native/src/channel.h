@@ -71,6 +71,7 @@ class Channel {
     int32_t reason = kNone;
     bool listed = false;          // in the pump's list of channels with events
     bool touched = false;         // to be settled before the call returns
+    bool leaving = false;         // counted as such by its plane
     uint64_t queued_ms = UINT64_MAX;  // its earliest entry in the pump's heap of timers
 
     void connect();
@@ -90,6 +91,8 @@ class Channel {
     bool released() const { return released_; }
     bool failed() const { return failed_; }
     bool finishing() const { return finishing_; }
+    // Nobody refers to it any more, and it only answers repeated last packets.
+    bool over() const { return released_ && closed_; }
     // Nobody refers to it any more and nothing is left to do: it may be deleted.
     bool dead() const { return released_ && !socket_; }
     bool answers() const { return socket_ != nullptr; }

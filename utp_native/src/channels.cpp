@@ -217,7 +217,7 @@ Channel *Pump::add_channel(Plane &plane, uint32_t number, bool incoming) {
 void Pump::delete_channel(Channel *channel) {
     Plane &plane = *planes_[channel->plane];
     plane.channels.erase(channel->number);
-    (channel->incoming ? plane.incoming : plane.outgoing)--;
+    (channel->leaving ? plane.leaving : channel->incoming ? plane.incoming : plane.outgoing)--;
     const uint32_t index = channel->index;
     if (channel->touched)
         touched_.erase(std::remove(touched_.begin(), touched_.end(), channel), touched_.end());
@@ -353,10 +353,17 @@ void Pump::settle() {
         Channel *channel = touched_[i];
         channel->touched = false;
         channel->settle();
-        if (channel->dead())
+        if (channel->dead()) {
             delete_channel(channel);
-        else
-            arm(*channel);
+            continue;
+        }
+        if (channel->incoming && !channel->leaving && channel->over()) {
+            Plane &plane = *planes_[channel->plane];
+            channel->leaving = true;
+            plane.incoming--;
+            plane.leaving++;
+        }
+        arm(*channel);
     }
     touched_.clear();
 }

@@ -15,6 +15,9 @@ namespace quorate {
 // Channel numbers of the peer that were used are not used again, within this window.
 constexpr uint32_t kNumberWindow = 1024;
 constexpr uint32_t kEpochs = 2;
+// Incoming channels that are over and only answer repeated last packets do not stand in the way of
+// new ones, up to so many times the bound on those: a thousand of two seconds by default.
+constexpr uint32_t kLeavingTimes = 16;
 constexpr uint32_t kNumberSize = 4;  // of a channel, before its µTP packet
 
 inline uint64_t cid_key(const uint8_t *cid) {
@@ -44,6 +47,7 @@ struct Plane {
     ReplayWindow<kNumberWindow> numbers;  // of incoming channels, halved
     std::unordered_map<uint32_t, Channel *> channels;
     uint32_t incoming = 0, outgoing = 0;
+    uint32_t leaving = 0;               // of the incoming ones, no longer counted among them
     uint64_t bytes_sealed = 0, opened = 0, bytes_opened = 0;
     double heard_at = -1;
 };

@@ -197,7 +197,8 @@ void Pump::packet_for_nobody(Plane &plane, uint32_t number, const uint8_t *packe
 }
 
 void Pump::accept(Plane &plane, uint32_t number, const uint8_t *packet, size_t size) {
-    if (plane.incoming >= config_.incoming_max) {
+    if (plane.incoming >= config_.incoming_max ||
+        plane.leaving >= kLeavingTimes * config_.incoming_max) {
         // No answer: the peer repeats its SYN, and by then there may be room.
         counters_.refused_channels++;
         return;

@@ -91,6 +91,8 @@ bool utp_socket_fin_acked(UTPSocket *s);
 // Tells the peer that the connection is over; the socket is destroyed with the context.
 void utp_socket_send_reset(UTPSocket *s);
 void utp_socket_path_changed(UTPSocket *s);
+// Everything was sent and acknowledged: the memory of packets is not needed any more.
+void utp_socket_sent_all(UTPSocket *s);
 size_t utp_socket_reordered(UTPSocket *s);
 uint64_t utp_socket_window_advertised(UTPSocket *s);
 

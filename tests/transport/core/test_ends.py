@@ -16,6 +16,7 @@ from transport.core.errors import LaneFull, LocalError, UnknownPeer
 from transport.core.events import (
     BulkPlane,
     LaneRelieved,
+    PathMoved,
     PresenceDown,
     PresenceUp,
     Reason,
@@ -270,6 +271,23 @@ def test_bulk_counts_toward_the_age_and_the_limit_of_keys_and_against_idling() -
     assert not a.of(PresenceDown)
     world.run(70.0)
     assert {event.reason for event in a.of(PresenceDown)} == {Reason.IDLE}
+
+
+def test_bulk_from_elsewhere_has_both_addresses_asked_and_moves_nothing_by_itself() -> None:
+    world = World()
+    a, b = world.add("a"), world.add("b")
+    world.up(a, b)
+    b.peers.poll_transmits()
+    elsewhere, size = ("198.51.100.9", 9), 60
+    b.peers.bulk_heard(b"?" * 32, elsewhere, size, world.now)
+    b.peers.bulk_heard(a.key, elsewhere, size, world.now)
+    asked: dict[object, int] = {}
+    for data, address in b.peers.poll_transmits():
+        asked[address] = asked.get(address, 0) + len(data)
+    assert set(asked) == {elsewhere, a.address}
+    assert asked[elsewhere] <= 3 * size
+    world.run(20.0)
+    assert not b.of(PathMoved)
 
 
 def test_keys_that_cannot_be_renewed_are_given_up_at_three_times_the_limit(

@@ -262,3 +262,17 @@ def test_one_word_of_it_in_a_datagram_is_enough(monkeypatch: pytest.MonkeyPatch)
     b.peers.receive_datagrams([(datagram, a.address)], world.now)
     assert len(expected) == 1
     assert len(b.peers._table.spares) == SPARES
+
+
+def test_presences_that_have_ended_answer_nobody_any_more() -> None:
+    world, a, b = roaming()
+    c = world.add("c")
+    world.up(a, c)
+    late = presence_of(c, a).sealer.seal(frames.ping(1))
+    a.peers.close(c.key, 1, world.now)
+    world.drain(a)
+    go(world, a, b)
+    sent = len(a.sent)
+    world.inject(c.address, NEW_ADDRESS, late)
+    world.run(0.5)
+    assert all(each.address != c.address for each in a.sent[sent:])
