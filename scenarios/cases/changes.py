@@ -35,6 +35,14 @@ CHANGES = (
         states_max=100_000,
     ),
     Case(
+        "sponsor-kicked",
+        "n = 2: a member is kicked while it takes somebody in",
+        ("A", "B"),
+        plans={"A": (sponsor("J"),), "B": (kick("A"),)},
+        joiners={"J": "A"},
+        states_max=10_000,
+    ),
+    Case(
         "kick-during-join",
         "n = 3: the junior member is kicked while somebody joins",
         ABC,

@@ -265,13 +265,17 @@ def test_packets_have_one_size() -> None:
     lost: list[bytes] = []
 
     def drop(source: tuple[str, int], data: bytes) -> bool:
-        # A search for the path's MTU takes the loss of its first probe for a limit of size.
+        # A search for the path's MTU takes the loss of a probe that is alone for a limit of size.
         if source == A and len(data) > 600 and not lost:
             lost.append(data)
             return True
         return False
 
     link.drop = drop
+    link.a.write(a, bytes(1000))
+    link.run(lambda: link.b.read(b, 1000))
+    assert lost
+    link.log.clear()
     link.run(Transfer(link, (link.a, a), (link.b, b), bytes(2 * MIB)).go)
     sizes = {len(data) for source, data in link.log if source == A and len(data) > 600}
     assert max(sizes) == FULL
