@@ -52,6 +52,7 @@ from transport.core.events import (
     LinkHealed,
     PresenceDown,
     PresenceUp,
+    Reason,
     Silent,
 )
 from transport.core.keys import Identity
@@ -154,8 +155,8 @@ class Junction:
                 self._link(Member(peer, incarnation), up=True)
             case PresenceUp():
                 self._presence_up(event)
-            case PresenceDown(peer, incarnation):
-                self._presence_down(peer, incarnation, now)
+            case PresenceDown(peer, incarnation, reason):
+                self._presence_down(peer, incarnation, reason, now)
             case ConnectFailed(peer):
                 self._connect_failed(peer, now)
             case LaneRelieved(peer):
@@ -213,10 +214,13 @@ class Junction:
                 slot.group.reached(candidate, candidate.incarnation == life)
                 self._dirty[slot] = None
 
-    def _presence_down(self, peer: bytes, life: int, now: float) -> None:
+    def _presence_down(self, peer: bytes, life: int, reason: int, now: float) -> None:
         if self.contacts.lives.get(peer) != life:
             return
-        self._link(Member(peer, life), up=False)
+        # Who has just started anew is there: to a durable group that is a pause, and no silence.
+        # What is lost to the others, the next `PresenceUp` tells.
+        if reason != Reason.RESTARTED:
+            self._link(Member(peer, life), up=False)
         if self._interest.needs(peer):
             self._retry(peer, now)
         else:
@@ -231,7 +235,7 @@ class Junction:
                 slot.group.reached(candidate, False)
                 self._dirty[slot] = None
             for member in slot.members:
-                if slot.durable and member.key == peer and not self.contacts.is_up(member):
+                if member.key == peer and not self.contacts.is_up(member):
                     slot.group.link(member, False)  # It may come back; until then it is silent.
                     self._dirty[slot] = None
         if self._interest.needs(peer):

@@ -8,7 +8,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Protocol, cast
 
 import anyio
@@ -26,6 +26,8 @@ from utp_native.native import has_aes
 DATAGRAMS_PER_WAKE = 64
 LOOK_S = 0.2
 """How often what the channels have moved is told to the machine."""
+_OWN = frozenset((BulkPlane, PathMoved, BulkClosed, PresenceUp, PresenceDown))
+"""Events that say something to the endpoint."""
 ROUNDS_PER_FLUSH = 64  # a handler that answers every event with an action must not hold the loop
 
 
@@ -116,8 +118,10 @@ class Endpoint:
     ) -> None:
         self._machine = machine
         self._sock = sock
+        self._sendto = sock.sendto
         self._on_event = on_event
         self._loop = loop.current()
+        self._time = self._loop.time
         self._pump = Pump(sock.fileno(), random=random, now=self._loop.time())
         self._channels = ChannelTable(
             own_key, self._pump, self.touch, self._bulk_touched, self._keep, on_channel
@@ -168,7 +172,7 @@ class Endpoint:
         else goes wrong while a datagram or a timeout is dealt with: an event loop would only log
         it, and the node would go on without this datagram, deaf to what it missed."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._loop.run, self._sock.fileno(), self._guarded_readable)
+            tasks.start_soon(self._loop.run, self._sock.fileno(), self._readable)
             self.flush()
             await self._failed.wait()
             tasks.cancel_scope.cancel()
@@ -180,12 +184,6 @@ class Endpoint:
             self._failure = failure
             self._failed.set()
 
-    def _guarded_readable(self) -> None:
-        try:
-            self._readable()
-        except Exception as failure:
-            self._fail(failure)
-
     def _guarded_timeout(self) -> None:
         try:
             self._timeout()
@@ -195,20 +193,20 @@ class Endpoint:
     def touch(self, *, together: bool = False) -> None:
         """Something was asked of the machine: carry it out.
 
-        The first in a turn of the loop is carried out at once, since a caller waits for it, unless
-        it is to leave `together` with the others; those follow at the end of the turn, so that
-        they share their datagrams.
+        The first since the socket or a timeout woke the endpoint is carried out at once, since a
+        caller waits for it, unless it is to leave `together` with the others; those follow at the
+        end of the loop's turn, so that they share their datagrams.
         """
         if self._flushing or self._closed:
             return
         first = not self._in_turn
-        if first:
-            self._in_turn = True
-            self._loop.call_soon(self._end_turn)
+        self._in_turn = True
         if first and not together:
+            # No callback ends this turn: one alone would cost the loop a round of its own.
             self._guarded_flush()
-        else:
+        elif not self._flush_due:
             self._flush_due = True
+            self._loop.call_soon(self._end_turn)
 
     def check_open(self) -> None:
         """Raise EndpointClosed once the endpoint is closed."""
@@ -248,9 +246,14 @@ class Endpoint:
     def _readable(self) -> None:
         if self._closed:
             return
-        self._receive()
-        self._take_bulk()
-        self._carry_out_if_told()
+        self._in_turn = False
+        try:
+            self._receive()
+            if not self._told:
+                self._take_bulk()
+            self._carry_out_if_told()
+        except Exception as failure:
+            self._fail(failure)
 
     def _carry_out_if_told(self) -> None:
         """After bulk alone the machine has nothing to say."""
@@ -260,7 +263,10 @@ class Endpoint:
             self._arm(self._pump.next_timeout())
 
     def _take_bulk(self) -> None:
-        """What the pump has to say of channels, and of where peers are."""
+        """What the pump has to say of channels, and of where peers are: nothing without either a
+        channel or bulk that came."""
+        if not (self._channels.used or self._pump.eventful):
+            return
         self._channels.dispatch()
         if self._pump.eventful:
             for peer, address, size in self._channels.heard_elsewhere():
@@ -274,13 +280,13 @@ class Endpoint:
             self._carry_out_if_told()
 
     def _receive(self) -> None:
-        batch = self._pump.receive(self._loop.time(), DATAGRAMS_PER_WAKE)
+        batch = self._pump.receive(self._time(), DATAGRAMS_PER_WAKE)
         if batch:
             # The clock once more: a lease granted in answer counts from when the question came,
             # and this process may have been stopped before it looked into the socket.
             self._batch = batch
             self._told = True
-            self._machine.receive_datagrams(batch, self._loop.time())
+            self._machine.receive_datagrams(batch, self._time())
 
     def _keep(self, peer: bytes, wanted: bool) -> None:
         self._told = True
@@ -302,6 +308,7 @@ class Endpoint:
         self._armed = None
         if self._closed:
             return
+        self._in_turn = False
         # First what came before the time did: whoever was stopped itself would otherwise take
         # its peers for silent, with their answers waiting in its socket.
         self._receive()
@@ -329,12 +336,19 @@ class Endpoint:
             for _ in range(ROUNDS_PER_FLUSH):
                 events = machine.poll_events()
                 for event in events:
-                    self._handle(event)
+                    if type(event) in _OWN:
+                        self._handle(event)
+                    else:
+                        self._on_event(event)
                 # After the events: an answer given at once then shares its datagram with the
                 # acknowledgement of what it answers.
                 transmits = machine.poll_transmits()
                 if len(transmits) == 1:
-                    self._send_one(transmits[0])
+                    # One alone costs a third this way of what a batch of one costs the pump.
+                    try:  # noqa: SIM105 - a context manager for each datagram shows
+                        self._sendto(*transmits[0])
+                    except OSError:
+                        pass  # a datagram may be lost: refused, or the socket is full
                 elif transmits:
                     self._pump.send(transmits)
                 if not events:
@@ -349,14 +363,11 @@ class Endpoint:
         finally:
             self._batch = ()
             self._flushing = False
-        self._arm(machine.next_timeout())
-        self._arm(self._pump.next_timeout())
-        self._arm(self._look_at)
-
-    def _send_one(self, transmit: Transmit) -> None:
-        """One datagram alone costs a third this way of what a batch of one costs the pump."""
-        with suppress(OSError):  # A datagram may be lost: refused, or the socket is full.
-            self._sock.sendto(transmit.data, transmit.address)
+        armed = self._armed
+        for when in (machine.next_timeout(), self._pump.next_timeout(), self._look_at):
+            if when is not None and (armed is None or when < armed):
+                self._arm(when)
+                armed = when
 
     def _handle(self, event: object) -> None:
         kind = type(event)
@@ -375,7 +386,7 @@ class Endpoint:
         else:
             if kind is PresenceUp:
                 self._channels.expect(cast(PresenceUp, event).peer, True)
-            elif kind is PresenceDown:
+            else:
                 self._channels.expect(cast(PresenceDown, event).peer, False)
             self._on_event(event)
 

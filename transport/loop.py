@@ -62,9 +62,7 @@ class AsyncioLoop:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-
-    def time(self) -> float:
-        return self._loop.time()
+        self.time = self._loop.time
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         self._loop.call_soon(callback)
@@ -94,11 +92,9 @@ class TrioLoop:
 
         self._trio = trio
         self._token = trio.lowlevel.current_trio_token()
+        self.time: Callable[[], float] = trio.current_time
         self._scope = trio.CancelScope()
         self._callback: Callable[[], None] = _nothing
-
-    def time(self) -> float:
-        return float(self._trio.current_time())
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         self._token.run_sync_soon(callback)

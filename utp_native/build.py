@@ -51,6 +51,7 @@ _OURS = (
     "ledbat.cpp",
     "bare.cpp",
     "noise.cpp",
+    "sealed.cpp",
 )
 
 
@@ -65,7 +66,7 @@ class _Target(NamedTuple):
 
 _NATIVE = _Target(
     "utp_native._native",
-    (_SOURCES / "abi.h", _SOURCES / "noise.h"),
+    (_SOURCES / "abi.h", _SOURCES / "noise.h", _SOURCES / "sealed.h"),
     tuple(_SOURCES / n for n in _OURS),
 )
 _SIMULATED = tuple(_SIMULATION / n for n in ("bottleneck.cpp", "cubic.cpp"))

@@ -81,7 +81,8 @@ class Pump:
     """
 
     __slots__ = (
-        "_batch", "_events", "_from_raw", "_paths", "_pump", "_scratch", "_to_raw", "config",
+        "_batch", "_due", "_events", "_from_raw", "_paths", "_pump", "_scratch", "_stirred",
+        "_to_raw", "config", "eventful",
     )  # fmt: skip
 
     def __init__(
@@ -115,10 +116,15 @@ class Pump:
         self._events = ffi.new("qp_event[]", _EVENTS_PER_POLL)
         self._to_raw: dict[Address, bytes] = {}
         self._from_raw: dict[bytes, Address] = {}
+        self._due: float | None = None
+        self._stirred = True  # something may have changed `_due` since it was asked for
+        self.eventful = False
+        """Whether `receive` or `inject` left something for `poll_events` or `poll_paths`."""
 
     def close(self) -> None:
         """Free everything natively held. Every later call raises `NativeError`."""
         pump, self._pump = self._pump, None
+        self._stirred = True
         if pump is not None:
             ffi.release(pump)
 
@@ -144,6 +150,10 @@ class Pump:
             if result == -errno.ENOTSOCK:
                 _fail(result)
             raise OSError(-result, os.strerror(-result))
+        batch = self._batch
+        if result != batch.count:  # bulk came, which is all that changes what is due
+            self._stirred = True
+            self.eventful = bool(batch.events)
         return self._taken()
 
     def inject(
@@ -151,9 +161,8 @@ class Pump:
     ) -> list[tuple[bytes, Address]]:
         """Take datagrams as if they had been received; returns what is not bulk."""
         data, index = self._packed(batch)
-        result = lib.qp_inject(self._native(), now, data, index, len(batch), self._batch)
-        if result < 0:
-            _fail(result)
+        self._checked(lib.qp_inject(self._native(), now, data, index, len(batch), self._batch))
+        self.eventful = bool(self._batch.events)
         return self._taken()
 
     def send(self, transmits: Sequence[tuple[bytes, Address]]) -> int:
@@ -177,21 +186,21 @@ class Pump:
             _fail(result)
         return [Transmit(data, address) for data, address in self._taken()]
 
-    @property
-    def eventful(self) -> bool:
-        """Whether `receive` or `inject` left something for `poll_events` or `poll_paths`."""
-        return bool(self._batch.events)
-
     def handle_timeout(self, now: float) -> None:
         """Do what is due. Raises `OSError` if the socket is broken."""
         result = lib.qp_handle_timeout(self._native(), now)
+        self._stirred = True
         if result < 0:
             raise OSError(-result, os.strerror(-result))
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None. It changes with every call."""
-        at: float = lib.qp_next_timeout(self._native())
-        return None if at < 0 else at
+        if self._stirred:
+            pump = self._native()
+            self._stirred = False  # first: another thread may stir meanwhile
+            at: float = lib.qp_next_timeout(pump)
+            self._due = None if at < 0 else at
+        return self._due
 
     # --- planes ---------------------------------------------------------------------------------
 
@@ -337,19 +346,23 @@ class Pump:
 
     # --- the border -----------------------------------------------------------------------------
 
-    @staticmethod
-    def _checked(result: int) -> int:
+    def _checked(self, result: int) -> int:
+        self._stirred = True
         if result < 0:
             _fail(result)
         return result
 
     def _taken(self) -> list[tuple[bytes, Address]]:
         batch = self._batch
-        if not batch.count:
+        count = batch.count
+        if not count:
             return []
         data = ffi.buffer(batch.data, batch.data_size)[:]
-        index = ffi.buffer(batch.index, batch.count * _INDEX.size)
+        index = ffi.buffer(batch.index, count * _INDEX.size)
         known = self._from_raw
+        if count == 1:
+            _, _, raw = _INDEX.unpack(index)
+            return [(data, known.get(raw) or self._address(raw))]
         taken = []
         for offset, size, raw in _INDEX.iter_unpack(index):
             address = known.get(raw) or self._address(raw)

@@ -77,16 +77,18 @@ class World:
         name: str,
         config: TransportConfig | None = None,
         identity: Identity | None = None,
+        life: int | None = None,
         **tuning: Any,
     ) -> Side:
-        """A node of that name; a second one of the same name takes its place (a restart)."""
+        """A node of that name; a second one of the same name takes its place (a restart), in
+        another life unless it is told in which."""
         config = config or TransportConfig(**tuning)
         draw = self.random.randbytes
         old = self.names.get(name)
         if identity is None:
             identity = old.identity if old else Identity.generate(draw)
         address = old.address if old else (f"10.0.0.{len(self.names) + 1}", 4000)
-        incarnation = self.random.getrandbits(64)
+        incarnation = self.random.getrandbits(64) if life is None else life
         side = Side(name, Peers(identity, config, draw, self.now, incarnation), identity, address)
         self.sides[address] = self.names[name] = side
         return side

@@ -134,6 +134,35 @@ async def test_what_is_to_leave_together_waits_for_the_turns_end() -> None:
             assert not machine.out
 
 
+async def test_what_is_asked_for_after_a_wake_up_leaves_at_once() -> None:
+    """The socket ends a turn: no callback does, which would cost the loop a round of its own."""
+    machine = Echo()
+    endpoint = Endpoint(
+        machine, b"", bind("127.0.0.1:0"), on_event=lambda event: None, on_channel=no_channel
+    )
+
+    def leaves_at_once() -> bool:
+        machine.out.append(Transmit(b"asked", ("127.0.0.1", 9)))
+        endpoint.touch()
+        return not machine.out
+
+    async with anyio.create_task_group() as tasks:
+        with bind("127.0.0.1:0") as peer, endpoint.opened(), anyio.fail_after(PATIENCE_S):
+            tasks.start_soon(endpoint.run)
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(3):
+                assert leaves_at_once()
+                peer.sendto(b"stop", endpoint.address)
+                while endpoint._in_turn:
+                    await anyio.lowlevel.checkpoint()
+            assert leaves_at_once()
+            assert not leaves_at_once()
+            while machine.out:
+                await anyio.lowlevel.checkpoint()
+            assert leaves_at_once()
+            tasks.cancel_scope.cancel()
+
+
 async def test_entries_and_presences_over_real_sockets() -> None:
     async with open_pair() as (one, other):
         for number in range(300):

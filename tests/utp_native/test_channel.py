@@ -21,6 +21,7 @@ from utp_native import (
     TooMany,
     UnknownHandle,
 )
+from utp_native.native import lib
 
 BAD_NETWORKS = [
     {"loss": 0.02},
@@ -351,3 +352,19 @@ def test_a_reader_whose_peer_only_thinks_is_left_alone() -> None:
     link.run(lambda: EventKind.CLOSED in kinds(link.events[link.a], a))
     assert not link.of(link.a, EventKind.FAILED)
     assert not link.of(link.b, EventKind.FAILED)
+
+
+def test_what_is_due_is_asked_for_again_whenever_it_may_have_changed() -> None:
+    """`Pump.next_timeout` remembers the answer; here it is compared with the native one."""
+    link = Link(seed=5, loss=0.05)
+    a, b = link.connect()
+    transfer = Transfer(link, (link.a, a), (link.b, b), random_bytes(200_000))
+    compared = 0
+    while not transfer.go():
+        for pump in (link.a, link.b):
+            at, native = pump.next_timeout(), lib.qp_next_timeout(pump._pump)
+            overdue = at is not None and at <= link.now and native <= link.now
+            assert overdue or (-1.0 if at is None else at) == native
+            compared += at is not None and not overdue
+        assert link.step()
+    assert compared > 100

@@ -12,7 +12,7 @@ from tests.utp_native.helpers import A, B, Link, key_pair, seeded
 from tests.utp_native.raw import STATE, SYN, RawPeer, parse
 from transport.core import constants, counter
 from transport.core.errors import WireError
-from transport.core.seal import Opener, Sealer
+from transport.core.seal_portable import Opener, Sealer
 from utp_native import SUITE_AEGIS256, SUITE_XCHACHA20, EventKind, Pump
 from utp_native.native import lib
 

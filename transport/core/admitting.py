@@ -16,10 +16,12 @@ from transport.core.events import (
 from transport.core.halves import Evidence
 from transport.core.lane import Lane
 from transport.core.meeting import (
+    announced_id,
     begin_anew,
     bind,
     is_other_life,
     lane_open_untrusted,
+    next_lane,
     promote,
     report_up,
     settle,
@@ -66,17 +68,21 @@ def admit(table: Table, relation: Relation, admitted: Admitted, now: float) -> N
     except WireError:
         return
     initiating.met(table, relation)
-    other_life = is_other_life(relation, admitted.incarnation, lane_id)
     lane, held = relation.lane, b""
-    if other_life and (relation.current is not None or relation.unconfirmed):
-        # Which of the two lives is the later one shows when a datagram opens.
-        lane, held = relation.new_lane(), admitted.first_data
-        lane.peer_id = lane_id
-    elif other_life:
-        begin_anew(table, relation, relation.new_lane(), now)
-        lane = relation.lane
-    stale = known not in (0, relation.lane.id)
-    if not held and not stale:
+    theirs = announced_id(lane, lane_id, known)
+    if is_other_life(relation, admitted.incarnation, theirs):
+        lane = next_lane(relation)
+        theirs = announced_id(lane, lane_id, known)
+        if relation.current is not None or relation.unconfirmed:
+            # Which of the two lives is the later one shows when a datagram opens.
+            held = admitted.first_data
+            lane.peer_id = theirs
+        else:
+            begin_anew(table, relation, lane, now)
+    stale = theirs != lane_id
+    if stale and not held:
+        lane.peer_id = theirs
+    elif not held:
         bind(table, relation, admitted.incarnation, lane_id)
         if admitted.address_validated:
             relation.evidence = max(relation.evidence, Evidence.ADDRESS)

@@ -17,11 +17,13 @@ from transport.core.events import (
     Reason,
 )
 from transport.core.initiator import Initiator
+from transport.core.lane import Lane
 from transport.core.meeting import (
     begin_anew,
     bind,
     is_other_life,
     lane_open_untrusted,
+    next_lane,
     promote,
 )
 from transport.core.opening import MeetingAttempt
@@ -247,6 +249,14 @@ def _first_data(relation: Relation, now: float) -> bytes:
     return opening + (lane.packet_frame(now, FIRST_DATA_SIZE_MAX - len(opening)) or b"")
 
 
+def _lane_with(relation: Relation, peer_id: int) -> Lane:
+    """The lane for another life of the peer's: the one its own P3 has brought about, if any."""
+    for presence in relation.unconfirmed:
+        if presence.lane is not relation.lane and presence.lane.peer_id == peer_id:
+            return presence.lane
+    return next_lane(relation)
+
+
 def _established(
     table: Table,
     relation: Relation,
@@ -263,7 +273,7 @@ def _established(
     if attempt.initiator.handle:
         table.masks[relation.peer] = Mask(established.peer, attempt.initiator.handle)
     if is_other_life(relation, established.incarnation, lane_id):
-        begin_anew(table, relation, relation.new_lane(), now)
+        begin_anew(table, relation, _lane_with(relation, lane_id), now)
     bind(table, relation, established.incarnation, lane_id)
     presence = Presence(
         established,

@@ -94,8 +94,6 @@ class Lane:
     def packet_frame(self, now: float, room: int) -> bytes | None:
         """The next packet that may go now, at most `room` bytes of frame, with the freshest ack."""
         sender = self.sender
-        if not sender.queue.entries and not sender.lost:
-            return None
         sent = sender.next_packet(room - HEADER_SIZE_MAX)
         if sent is None:
             return None

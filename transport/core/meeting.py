@@ -6,6 +6,7 @@ speak of the same life of the lane before any packet of it counts.
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from transport.core import frames, mailbox
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
     from transport.core.relation import Relation
 
 __all__ = [
+    "announced_id",
     "begin_anew",
     "bind",
     "is_other_life",
     "lane_open_untrusted",
+    "next_lane",
     "promote",
     "report_up",
     "revive",
@@ -39,6 +42,7 @@ __all__ = [
     "tell_bulk",
 ]
 
+_PERSON = b"quorate lane"
 _CROSSING_S = 5.0
 """Two handshakes, one from each side, that end within this time have crossed."""
 
@@ -51,6 +55,24 @@ def lane_open_untrusted(data: bytes) -> tuple[int, int, int]:
     if lane_id == 0:
         raise WireError("no life of a lane has the number 0")
     return lane_id, known, offset
+
+
+def successor(lane_id: int) -> int:
+    """The id of the lane that follows when the life of this one is over. It is not drawn, so that a
+    peer that has heard of the one knows the other without being told."""
+    digest = blake2b(lane_id.to_bytes(8, "big"), digest_size=8, person=_PERSON).digest()
+    return int.from_bytes(digest, "big") or 1
+
+
+def next_lane(relation: Relation) -> Lane:
+    """The one to begin anew with."""
+    return Lane(relation.table.config, relation.rtt, successor(relation.lane.id))
+
+
+def announced_id(lane: Lane, lane_id: int, known: int) -> int:
+    """The peer's lane id, once it has heard of this lane. Its P3 said `lane_id`, and `known` of
+    this side's: if that life is over, the peer begins anew when it learns so."""
+    return lane_id if known in (0, lane.id) else successor(lane_id)
 
 
 def is_other_life(relation: Relation, incarnation: int, lane_id: int) -> bool:

@@ -98,19 +98,23 @@ class Mask {
     ~Mask() { wipe(); }
     void wipe() { erase(state_, sizeof state_); }
 
-    void set_key(const uint8_t *key) {
-        uint64_t block[4];
-        for (int i = 0; i < 4; i++) block[i] = blake2b::load(key + 8 * i);
-        for (int i = 0; i < 8; i++) state_[i] = blake2b::kIv[i];
-        state_[0] ^= 0x01010000 | kKeySize << 8 | kSize;
-        blake2b::compress<4>(state_, block, kBlock, false);
-        erase(block, sizeof block);
-    }
+    void set_key(const uint8_t *key) { absorb(state_, key); }
 
     // The mask of a datagram whose last 16 bytes are `sample`.
-    void make(uint8_t *mask, const uint8_t *sample) const {
+    void make(uint8_t *mask, const uint8_t *sample) const { make(state_, mask, sample); }
+
+    // The same for a state of eight words that is kept elsewhere.
+    static void absorb(uint64_t *state, const uint8_t *key) {
+        uint64_t block[4];
+        for (int i = 0; i < 4; i++) block[i] = blake2b::load(key + 8 * i);
+        for (int i = 0; i < 8; i++) state[i] = blake2b::kIv[i];
+        state[0] ^= 0x01010000 | kKeySize << 8 | kSize;
+        blake2b::compress<4>(state, block, kBlock, false);
+        erase(block, sizeof block);
+    }
+    static void make(const uint64_t *state, uint8_t *mask, const uint8_t *sample) {
         uint64_t h[8];
-        std::memcpy(h, state_, sizeof h);
+        std::memcpy(h, state, sizeof h);
         const uint64_t message[2] = {blake2b::load(sample), blake2b::load(sample + 8)};
         blake2b::compress<2>(h, message, kBlock + kSize, true);
         blake2b::store(mask, h[0]);

@@ -57,6 +57,45 @@ def test_a_replaced_presence_carries_the_lane_on() -> None:
         assert len(side.of(BulkPlane)) == 2
 
 
+def test_who_has_begun_anew_is_known_to_have_when_it_begins_anew_once_more() -> None:
+    """B's P3 speaks of a life of A's that is over; then B itself starts again as the same life."""
+    world = World()
+    a, b = world.add("a"), world.add("b")
+    world.up(a, b)
+    again = world.add("a")
+    b.peers.connect(again.key, [again.address], world.now, anew=True)
+    world.run(2.0)
+    assert b.of(PresenceUp)[-1].restarted
+    lanes = [side.peers._table.relations[key].lane for side, key in ((again, b.key), (b, a.key))]
+    assert lanes[0].peer_id == lanes[1].id, "B has not told its new id, and A knows it"
+    assert lanes[1].peer_id == lanes[0].id
+    life = b.peers._table.incarnation
+    later = world.add("b", life=life)
+    later.peers.connect(again.key, [again.address], world.now)
+    world.run(2.0)
+    ups = again.of(PresenceUp)
+    assert [(up.incarnation, up.restarted) for up in ups] == [(life, False), (life, True)]
+
+
+def test_both_may_speak_of_lives_that_are_over() -> None:
+    world = World()
+    a, b = world.add("a"), world.add("b")
+    world.up(a, b)
+    for side, other in ((a, b), (b, a)):  # Each has lost its lane, and has another.
+        relation = side.peers._table.relations[other.key]
+        relation.lane = relation.new_lane()
+        relation.lane.peer_id = 1
+    a.peers.connect(b.key, [b.address], world.now, anew=True)
+    b.peers.connect(a.key, [a.address], world.now, anew=True)
+    world.run(3.0)
+    lanes = [side.peers._table.relations[key].lane for side, key in ((a, b.key), (b, a.key))]
+    assert (lanes[0].peer_id, lanes[1].peer_id) == (lanes[1].id, lanes[0].id)
+    a.peers.send(b.key, 1, b"there", world.now)
+    b.peers.send(a.key, 1, b"back", world.now)
+    world.run(1.0)
+    assert [entry for _, _, entry in (*b.entries, *a.entries)] == [b"there", b"back"]
+
+
 def test_a_lane_that_is_kept_outlives_a_long_silence() -> None:
     world = World()
     a, b = world.add("a"), world.add("b")

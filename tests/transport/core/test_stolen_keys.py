@@ -38,7 +38,7 @@ from transport.core.exchange import (
 )
 from transport.core.keys import KeyPair
 from transport.core.rekey import Rekeying, answer_rekeying_untrusted
-from transport.core.seal import Opener
+from transport.core.seal_native import Opener, Sealer
 from transport.core.wire import HEADER_SIZE, KX_AT, NN_AT_ACCEPT, NN_SIZE
 
 
@@ -66,7 +66,24 @@ def secrets_in(*roots: object, without: object = None) -> set[bytes]:
             found.add(bytes(thing))
         elif isinstance(thing, ffi.CData) and ffi.typeof(thing).kind == "array":
             found.add(bytes(ffi.buffer(thing))[:32])
+        elif isinstance(thing, Sealer | Opener):
+            found |= native_values(thing)
     return found
+
+
+def native_values(*directions: Any) -> set[bytes]:
+    """What a direction natively has in place of its two keys."""
+    found = set()
+    for each in directions:
+        found |= {bytes(ffi.buffer(part))[:32] for part in (each._native.key, each._native.mask)}
+    return found
+
+
+def values(keys: EpochKeys) -> set[bytes]:
+    """All that would open or seal something of an epoch, in each form that is held."""
+    sealer = Sealer(bytes(8), SUITE_XCHACHA20, keys.message_send, keys.message_send_header)
+    opener = Opener(bytes(8), SUITE_XCHACHA20, keys.message_receive, keys.message_receive_header)
+    return epoch_values(keys) | native_values(sealer, opener)
 
 
 class Recording:
@@ -267,10 +284,10 @@ def test_a_running_presence(monkeypatch: pytest.MonkeyPatch) -> None:
     world.run(25.0)
     held = secrets_in(a.peers, b.peers)
     for side in (True, False):
-        current = epoch_values(epochs[side][-1])
-        assert current & held, "the control: those in use are found"
+        current = values(epochs[side][-1])
+        assert len(current & held) == 4, "the control: those in use are found"
         for old in epochs[side][:-1]:
-            assert not epoch_values(old) & held
+            assert not values(old) & held
 
 
 def test_handshake_secrets_do_not_stay_behind(monkeypatch: pytest.MonkeyPatch) -> None:
