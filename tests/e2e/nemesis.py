@@ -103,7 +103,10 @@ class Nemesis:
                 await self._heal()
                 before = time.monotonic()
                 await self._all_in(REST_S)
-                await self._rest()
+                while not await self._rest():
+                    # Somebody was on its way out when all of them stood: once more, with all in.
+                    left_s = REST_S - (time.monotonic() - before)
+                    await self._all_in(left_s)
                 self.report.rest_s = round(time.monotonic() - before, 2)
             finally:
                 for child in self._fleet.past:
@@ -279,8 +282,8 @@ class Nemesis:
         ]
         raise Failure(f"not everybody is in one view after {within_s:.0f} s: {rows}")
 
-    async def _rest(self) -> None:
-        """Nothing stays open, and the group still decides."""
+    async def _rest(self) -> bool:
+        """Nothing stays open, and the group still decides. False if a member was replaced."""
         children = [child for child in self._fleet.lives if child is not None]
         try:
             for child in children:
@@ -293,12 +296,15 @@ class Nemesis:
                     raise Failure(f"the last proposal was {outcome}")
             self.states = [await child.do("state") for child in children]
         except Refused as error:
+            if any(child.ended is not None or child.killed for child in children):
+                return False
             raise Failure(f"a member does not come to rest: {error}") from error
         for member, child in enumerate(children):
             self._look_at(member, child)
         for child in self._fleet.past:
             if child.died is not None or child.errors:
                 raise Failure(f"a process died ({child.died}) or complained: {child.errors}")
+        return True
 
 
 def check_logs(paths: Iterable[Path], report: Report) -> None:
