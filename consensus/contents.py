@@ -73,7 +73,8 @@ def check_timeout(timeout_s: float | None) -> None:
 
 def check_seconds(name: str, value: float, most: float) -> None:
     """Raise GroupError for what is no positive number of at most `most` seconds."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    plain = type(value) is float or type(value) is int
+    if not plain and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise GroupError(f"{name} is a number of seconds, not {_a(value)}")
     if not 0 < value <= most:
         raise GroupError(f"{name} is above 0 and at most {most:.0f} seconds, not {value}")

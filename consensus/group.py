@@ -399,9 +399,9 @@ def describe(
         index,
         view,
         content.kind,
-        _value(content.body),
+        value(content.body),
         proposal.proposer.key,
-        {member.key: _value(answer) for member, answer in answers} if answers else {},
+        {member.key: value(answer) for member, answer in answers} if answers else {},
         {member.key: reason for member, reason in reasons} if reasons else {},
         tuple(BlobRef(root, size) for root, size in content.blobs) if content.blobs else (),
         None if content.subject is None else content.subject.key,
@@ -409,7 +409,8 @@ def describe(
     )
 
 
-def _value(data: bytes) -> Any:
+def value(data: bytes) -> Any:
+    """What a member said, as a user sees it."""
     try:
         return unpack_untrusted(data)
     except ValueRefused:

@@ -33,11 +33,19 @@ class Interest:
         """A group awaits something from other members than it did before."""
         # In an order that does not depend on hashes: simulated histories must repeat.
         for member in sorted(after - before):
-            count = self._awaited[member.key] = self._awaited.get(member.key, 0) + 1
-            if count == 1:
-                self._peers.watch(member.key, True, now)
+            self.await_peer(member.key, now)
         for member in sorted(before - after):
-            count = self._awaited[member.key] = self._awaited[member.key] - 1
-            if count == 0:
-                del self._awaited[member.key]
-                self._peers.watch(member.key, False, now)
+            self.await_no_longer(member.key, now)
+
+    def await_peer(self, peer: bytes, now: float) -> None:
+        """One group more awaits something from the peer."""
+        count = self._awaited[peer] = self._awaited.get(peer, 0) + 1
+        if count == 1:
+            self._peers.watch(peer, True, now)
+
+    def await_no_longer(self, peer: bytes, now: float) -> None:
+        """One group less does."""
+        count = self._awaited[peer] = self._awaited[peer] - 1
+        if count == 0:
+            del self._awaited[peer]
+            self._peers.watch(peer, False, now)

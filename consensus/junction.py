@@ -96,6 +96,10 @@ class Junction:
         self._dirty: dict[Slot, None] = {}
         """Groups that were given something since their outputs were carried out. That is put off
         to the next poll, so that what was asked for together travels together."""
+        self._stirred: dict[Slot, None] = {}
+        """Groups that may await something from others than before."""
+        self._relaxed: dict[Slot, None] = {}
+        """Groups that seem to await less than their peers are watched for."""
         self._now = now
         self._events: list[object] = []
         self._timers = Timers[tuple[Slot | None, Timer | bytes | Ticket]]()
@@ -250,6 +254,8 @@ class Junction:
             pair.lost_because = reason
             pair.group.lost(pair.other or Member(peer, 0))
             self._dirty[pair] = None
+            # The next one may begin, and is to be watched in its presence, before this is polled.
+            self._await(pair, frozenset(), self._now)
 
     def _retry(self, peer: bytes, now: float) -> None:
         self._timers.arm((None, peer), now, RECONNECT_S)
@@ -281,6 +287,8 @@ class Junction:
             elif type(output) is Decided:
                 if output[1] is not None:
                     timers.disarm((slot, output[1]))
+                elif slot.peer is not None:
+                    continue  # Only who asked is told.
                 tell(_new(event, (whose, output)))
             elif type(output) is LeaseAsked:
                 slot.lease.asked(output.number, now)
@@ -294,9 +302,7 @@ class Junction:
                 self._carry_out_rare(slot, output, now)
         if sends:
             self._send(slot, sends, now)
-        awaited = slot.group.awaited
-        if awaited != slot.awaited:
-            self._await(slot, awaited, now)
+        self._stirred[slot] = None
 
     def _carry_out_rare(self, slot: Slot, output: Output, now: float) -> None:
         """What may change to whom messages go; those before it are on their way."""
@@ -370,13 +376,40 @@ class Junction:
         found.pop(peer, None)
         return list(found)[:RELAYS_MAX]
 
+    def _look_who_is_awaited(self, now: float) -> None:
+        """Before datagrams leave, and not with every input: what a plain handler is asked is
+        answered by then. That less is awaited can wait until a probe would be due: mostly the same
+        is awaited again before."""
+        stirred, self._stirred = self._stirred, {}
+        for slot in stirred:
+            awaited = slot.group.awaited
+            if awaited == slot.awaited:
+                continue
+            if awaited < slot.awaited:
+                self._relaxed[slot] = None
+            else:
+                self._await(slot, awaited, now)
+
+    def _relax(self, now: float) -> None:
+        """What was awaited has come, and nothing since."""
+        relaxed, self._relaxed = self._relaxed, {}
+        for slot in relaxed:
+            awaited = slot.group.awaited
+            if awaited != slot.awaited:
+                self._await(slot, awaited, now)
+
     def _await(self, slot: Slot, awaited: frozenset[Member], now: float) -> None:
-        if slot.peer is not None and awaited:
-            awaited = frozenset((Member(slot.peer, 0),))
-        self._interest.await_instead(slot.awaited, awaited, now)
+        if slot.peer is None:
+            self._interest.await_instead(slot.awaited, awaited, now)
+        elif awaited and not slot.awaited:
+            self._interest.await_peer(slot.peer, now)
+        elif slot.awaited and not awaited:
+            self._interest.await_no_longer(slot.peer, now)
         slot.awaited = awaited
 
     def _retire(self, slot: Slot, now: float) -> None:
         self._install(slot, ())
+        self._stirred.pop(slot, None)
+        self._relaxed.pop(slot, None)
         self._await(slot, frozenset(), now)
         self._timers.disarm_all(lambda timer: timer[0] is slot)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 from transport.loop import Waiter
 
@@ -17,7 +17,8 @@ class _Waiting(Generic[R]):
     def __init__(self, waiter: Waiter) -> None:
         self.waiter = waiter
         self.settled = False
-        self.result: R | None = None
+        self.result: R
+        """Set before the waiter is, unless there is an error."""
         self.error: Exception | None = None
 
 
@@ -47,11 +48,7 @@ class Pending(Generic[K, R]):
             del self._waiting[key]
         if waiting.error is not None:
             raise waiting.error
-        return cast(R, waiting.result)  # It is set before the waiter is.
-
-    def wants(self, key: K) -> bool:
-        """Whether somebody waits for it."""
-        return key in self._waiting
+        return waiting.result
 
     def settle(self, key: K, result: R) -> None:
         """The result is known. The first one counts."""

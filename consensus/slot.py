@@ -1,5 +1,6 @@
 """A group with what its shell keeps for it, and what it tells the application."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from consensus.core.durable import DurableGroup
@@ -9,7 +10,7 @@ from consensus.core.kinds import VOUCH
 from consensus.core.messages import Assembler, decode_entry_untrusted
 from consensus.core.notary import Notary
 from consensus.core.outputs import Output
-from consensus.core.types import Candidate, Member, Message, Ticket
+from consensus.core.types import Candidate, Member, Ticket
 from consensus.leasing import LeaseClock, ReadReady
 
 _PART = b"\xc1"
@@ -33,7 +34,8 @@ class GroupEvent(NamedTuple):
 
 
 class PairEvent(NamedTuple):
-    """What the view of two with `peer` has to say to the application."""
+    """What the view of two with `peer` has to say to the application. Of outcomes, those of what
+    this node asked: whoever answered keeps no sequence of them."""
 
     peer: bytes
     output: Output | TimedOut | ReadReady
@@ -44,7 +46,7 @@ class Slot:
 
     __slots__ = (
         "assemblers", "awaited", "candidates", "durable", "group", "joining", "lease",
-        "lost_because", "members", "notary", "number", "other", "peer",
+        "lost_because", "members", "notary", "number", "other", "peer", "poll",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +69,10 @@ class Slot:
             self.group = group
         if self.durable is not None:
             self.group = self.durable.as_group()
+        self.poll: Callable[[], list[Output]] = self.group.poll
+        """What the group asks for, with what its notary adds."""
+        if notary is not None and self.durable is None:
+            self.poll = self._poll_accompanied
         self.number = number
         self.peer = peer
         self.other = other
@@ -99,23 +105,17 @@ class Slot:
             self.group.accuse(sender, str(error))
             return
         for message in messages:
-            self._take(sender, message)
+            if message[0] < VOUCH or self.durable is not None:
+                self.group.receive(sender, message)
+            elif self.notary is not None:
+                self.notary.receive(sender, message)
 
     def _knows(self, sender: Member) -> bool:
         return sender in self.members or sender in self.group.view.members
 
-    def _take(self, sender: Member, message: Message) -> None:
-        if message[0] < VOUCH or self.durable is not None:
-            self.group.receive(sender, message)
-        elif self.notary is not None:
-            self.notary.receive(sender, message)
-
-    def poll(self) -> list[Output]:
-        """What the group asks for, with what its notary adds."""
-        outputs = self.group.poll()
-        if self.notary is None or self.durable is not None:
-            return outputs
-        return self.notary.accompany(outputs)
+    def _poll_accompanied(self) -> list[Output]:
+        assert self.notary is not None
+        return self.notary.accompany(self.group.poll())
 
     def lane_began(self, member: Member) -> bool:
         """The lane to this life of a member began anew. Whether that is no matter to the group."""

@@ -4,7 +4,7 @@ What may stand in a body: None, bool, int of 64 bits, float, str, bytes, and lis
 these; a dict's keys are no lists and dicts. Tuples come back as lists.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import msgpack
 
@@ -27,7 +27,7 @@ def pack(value: Any) -> bytes:
     if value is None:
         return b""
     try:
-        data = cast(bytes, _pack(value))
+        data: bytes = _pack(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueRefused(f"cannot be put into a message: {error}") from error
     if type(value) not in _PLAIN:

@@ -47,7 +47,7 @@ class Voting:
         """A peer asks this node alone."""
 
         def answer(proposal: ProposalId, vote: Vote) -> None:
-            self._node._machine_do(lambda m, now: m.answer_peer(peer, proposal, vote, now))
+            self._node._asking.answer(peer, proposal, vote)
 
         if asked.content.blobs:
             # Anybody may ask; only members make this node fetch what they name.
@@ -178,11 +178,9 @@ def _no(reason: str) -> Vote:
 
 
 def _vote(result: object) -> Vote:
-    match result:
-        case Accept(None):
-            return _YES
-        case Accept(answer, packed):
-            return Vote(True, pack_answer(answer) if packed is None else packed)
-        case Reject(reason):
-            return _no(reason)
+    if isinstance(result, Accept):
+        packed = pack_answer(result.answer) if result.packed is None else result.packed
+        return Vote(True, packed) if packed else _YES
+    if isinstance(result, Reject):
+        return _no(result.reason)
     raise TypeError(f"{type(result).__name__} instead of accept() or reject()")

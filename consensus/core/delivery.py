@@ -67,13 +67,14 @@ class Delivery(GroupBase):
         if not self.config.ordered:
             self._finish(ballot)
             self._forget(ballot.key)
-            self._marks_moved = True
+            if self._backlog:
+                self._marks_moved = True  # There is room in the window.
 
     def _deliver(self) -> None:
         changed = self._departure
         order = self._order
         queue = order.queue
-        while (ballot := self._next_deliverable()) is not None:
+        while queue and (ballot := self._next_deliverable()) is not None:
             if queue[0] == ballot.key:
                 heappop(queue)
             else:
@@ -102,9 +103,14 @@ class Delivery(GroupBase):
         if ballot.armed is not None:
             out.append(Disarm(ballot.armed))
             ballot.armed = None
-        if ballot.answers is None and ballot.reasons is None:
+        answers = ballot.answers
+        if ballot.reasons is None and (answers is None or ballot.outcome is COMMITTED):
             proposal = ballot.id or self._proposal_id(key)
-            decision = _new(Decision, (proposal, ballot.index, content, ballot.outcome, (), ()))
+            said: tuple[tuple[Member, bytes], ...] = ()
+            if answers:
+                members = self._view[1]
+                said = tuple([(members[rank], answers[rank]) for rank in sorted(answers)])
+            decision = _new(Decision, (proposal, ballot.index, content, ballot.outcome, said, ()))
         else:
             decision = self._decision(ballot.index, self._entry(ballot))
         out.append(_new(Decided, (decision, ballot.ticket)))

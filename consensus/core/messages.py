@@ -10,7 +10,7 @@ together.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgpack
 
@@ -148,7 +148,8 @@ def decode_untrusted(data: bytes) -> Message:
 def _value_untrusted(data: bytes) -> object:
     try:
         # Lengths in the data cannot make the decoder allocate more than the data's own size.
-        return cast(object, _unpack(data, use_list=False, raw=False, strict_map_key=True))
+        value: object = _unpack(data, use_list=False, raw=False, strict_map_key=True)
+        return value
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
         raise MessageError("not msgpack") from error
 
@@ -175,6 +176,16 @@ def _message_untrusted(message: object) -> Message:
                     raise MessageError("bad key")
             return message
         raise MessageError("bad keys")
+    if kind == kinds.ANSWER and len(message) == 6:
+        key, answer = message[4], message[5]
+        if (
+            type(key) is not int
+            or not 0 <= key < _KEY_END
+            or type(answer) is not bytes
+            or len(answer) > ANSWER_SIZE_MAX
+        ):
+            raise MessageError("bad answer")
+        return message
     if kind == kinds.PROPOSE and len(message) == 5:
         return kind, view, clock, mark, _content(message[4])
     fields = _FIELDS.get(kind)
@@ -336,7 +347,6 @@ decision_untrusted = _fields(
 
 _FIELDS: dict[int, tuple[Check, ...]] = {
     kinds.PROPOSE: (_content,),
-    kinds.ANSWER: (_key, _bytes(ANSWER_SIZE_MAX)),
     kinds.REJECT: (_key, _reason),
     kinds.NOTED: (_key, _rank, _reason),
     kinds.MARK: (),

@@ -159,6 +159,8 @@ class Silence(Ordinary):
         and those somebody else does not hear."""
         if self._phase != Phase.MEMBER:
             return frozenset(m for m in (self._sponsor,) if m is not None and not self._phase)
+        if not self.config.changes:  # Nothing but votes.
+            return frozenset(self._others) if self._ballots else _NOBODY
         mask = 0
         synod = self._synod
         if synod.wedged:
@@ -173,8 +175,6 @@ class Silence(Ordinary):
             for rank, heard in enumerate(self._order.heard):
                 if heard < clock:
                     mask |= 1 << rank
-        elif self._ballots and not self.config.ordered:
-            mask = self._full
         if self._leases.granters:
             mask |= self._full & ~self._leases.granters
         for cut in self._matrix.down:

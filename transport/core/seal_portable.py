@@ -1,8 +1,7 @@
-"""Sealed datagrams, a primitive at a time: where the extension is not built, and what the native
-ones (`seal_native`) are held to.
+"""Sealed datagrams, a primitive at a time: where the extension is not built.
 
-Direct calls on PyNaCl's own libsodium take a quarter of the time of `nacl.bindings`, which checks
-types and copies twice.
+The tests hold `seal_native` to it. Direct calls on PyNaCl's own libsodium take a quarter of the
+time of `nacl.bindings`, which checks types and copies twice.
 """
 
 from __future__ import annotations
