@@ -22,7 +22,7 @@ from transport.core.types import Address, Transmit
 pytestmark = pytest.mark.anyio
 KEPT = 400
 THROWN_AT_ONCE = 40
-ROUNDS = 60
+ROUNDS = 120
 
 
 class Thrower:
