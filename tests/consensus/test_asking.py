@@ -105,10 +105,11 @@ async def test_questions_asked_while_one_is_open_share_a_datagram(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with open_nodes(2) as (asker, asked):
-        over = anyio.Event()
+        begun, over = anyio.Event(), anyio.Event()
 
         @asked.on("wait")
         async def wait(proposal: Proposal) -> Accept:
+            begun.set()
             await over.wait()
             return accept(proposal.body)
 
@@ -129,7 +130,7 @@ async def test_questions_asked_while_one_is_open_share_a_datagram(
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask, "wait", 1)
-            await anyio.lowlevel.checkpoint()
+            await begun.wait()
             monkeypatch.setattr(asker._machine, "poll_transmits", counting)
             for number in (2, 3, 4):
                 tasks.start_soon(ask, "echo", number)
