@@ -244,6 +244,13 @@ class GroupBase:
             ballot.content is not None and not ballot.noted & self._bit and not self._synod.wedged
         )
 
+    def _must_tell_note(self, ballot: Ballot) -> bool:
+        """What was noted is told unless one has accepted before and the rejects seen already
+        suffice: the others wait until every lane has shown the proposal's clock."""
+        return not ballot.accepted & self._bit or self._view.is_quorum(
+            self._full & ~ballot.rejected
+        )
+
     def _commit_ready(self, ballot: Ballot) -> bool:
         """Committed when everybody in the view accepted, the target of a kick included."""
         return ballot.accepted == self._full and ballot.content is not None

@@ -174,14 +174,14 @@ class Ordinary(Delivery):
                 self._settle(ballot, REJECTED)
 
     def _learn_reject(self, ballot: Ballot) -> None:
-        """Store a reject somebody else voted and say so, unless the votes already suffice."""
+        """Store a reject somebody else voted, and say so if need be."""
         if self._may_note(ballot):
             ballot.noted |= self._bit
             ballot.waits = 0
             if ballot.armed is not None:
                 self._out.append(Disarm(ballot.armed))
                 ballot.armed = None
-            if self._view.is_quorum(self._full & ~ballot.rejected):
+            if self._must_tell_note(ballot):
                 rank, reason = min(ballot.reasons.items()) if ballot.reasons else (0, "")
                 self._broadcast((NOTED, self._number, *self._head(), ballot.key, rank, reason))
         if not ballot.outcome and ballot.content is not None and self._may_report_reject(ballot):

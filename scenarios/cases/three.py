@@ -69,6 +69,14 @@ THREE = (
         states_max=40_000_000,
     ),
     Case(
+        "four-rejects",
+        "n = 4: one proposal, two reject it, which may overtake it, the third votes either way",
+        ABCD,
+        plans={"B": (propose("x"),)},
+        votes={("A", "x"): (REJECT,), ("C", "x"): EITHER, ("D", "x"): (REJECT,)},
+        states_max=50_000,
+    ),
+    Case(
         "four-cut",
         "n = 4: one proposal, and one link is cut for good",
         ABCD,

@@ -1,4 +1,4 @@
-"""Eighteen engines, each broken in one rule, which the checkers must catch.
+"""Nineteen engines, each broken in one rule, which the checkers must catch.
 
 Every one is the shipped `Group` with one small method overridden. Two of them break what lies
 around a group (its memory, its lanes); they do it through a timer of their own that the explorer
@@ -201,6 +201,13 @@ class NotesWhenWedged(Group):
         return ballot.content is not None and not ballot.noted & self._bit
 
 
+class NotesUntold(Group):
+    """A member keeps a note to itself once the rejects it has seen suffice."""
+
+    def _must_tell_note(self, ballot: Ballot) -> bool:
+        return self._view.is_quorum(self._full & ~ballot.rejected)
+
+
 class NotesLeftOutOfTrim(Group):
     """A trim counts rejects that promisers voted, and not those they noted."""
 
@@ -268,6 +275,7 @@ BROKEN: dict[str, type[Group]] = {
     "lanes that reorder": LanesReorder,
     "a joiner counted before it is ready": JoinerCountedEarly,
     "notes after wedging": NotesWhenWedged,
+    "a note that is kept to oneself": NotesUntold,
     "a trim that ignores notes": NotesLeftOutOfTrim,
     "INSTALL on a single ACCEPTED": InstallOnOneAccepted,
     "clocks reset while marks are kept": ClocksReset,
