@@ -46,10 +46,7 @@ class Lane:
     after a rest: of a lane on which nothing is under way, only its numbers have to stay.
     """
 
-    __slots__ = ("_config", "_numbers", "id", "met", "peer_id", "receiver", "rtt", "sender")
-
-    sender: LaneSender
-    receiver: LaneReceiver
+    __slots__ = ("_config", "_halves", "_numbers", "id", "met", "peer_id", "rtt")
 
     def __init__(self, config: TransportConfig, rtt: RoundTrip, lane_id: int) -> None:
         self.id = lane_id
@@ -60,36 +57,51 @@ class Lane:
         """Both sides know each other's id: a presence that carries the lane was confirmed."""
         self.rtt = rtt
         self._config = config
-        self._numbers: tuple[int, int] | None = (0, -1)
+        self._numbers = (0, -1)
         """At rest: the next packet to send and, once anything was received, to receive."""
+        self._halves: tuple[LaneSender, LaneReceiver] | None = None
 
-    def __getattr__(self, name: str) -> LaneSender | LaneReceiver:
-        """Either half, when it is not there: ends the rest."""
-        if self._numbers is None or name not in ("sender", "receiver"):
-            raise AttributeError(name)
+    def _wake(self) -> tuple[LaneSender, LaneReceiver]:
         sent, expected = self._numbers
         config = self._config
-        self._numbers = None
-        self.sender = LaneSender(config, self.rtt, sent)
-        self.receiver = LaneReceiver(config.ack_delay_s, config.lane_window_max, expected)
-        return self.sender if name == "sender" else self.receiver
+        sender = LaneSender(config, self.rtt, sent)
+        receiver = LaneReceiver(config.ack_delay_s, config.lane_window_max, expected)
+        self._halves = halves = sender, receiver
+        return halves
+
+    @property
+    def sender(self) -> LaneSender:
+        """What goes out. Asking for it ends the rest."""
+        return (self._halves or self._wake())[0]
+
+    @property
+    def receiver(self) -> LaneReceiver:
+        """What comes in. Asking for it ends the rest."""
+        return (self._halves or self._wake())[1]
+
+    def adopt(self, receiver: LaneReceiver) -> None:
+        """Go on with a receiving half that was kept."""
+        self._halves = self.sender, receiver
 
     @property
     def resting(self) -> bool:
         """Nothing is under way, and the halves are not there."""
-        return self._numbers is not None
+        return self._halves is None
 
     @property
     def quiet(self) -> bool:
         """Nothing is queued and nothing under a timer is unacknowledged."""
-        return self._numbers is not None or self.sender.quiet
+        return self._halves is None or self._halves[0].quiet
 
     def rest(self) -> None:
         """Give the halves back, if nothing depends on them."""
-        if self._numbers is None and self.sender.idle and self.receiver.idle:
-            expected = self.receiver.expected if self.receiver.started else -1
-            self._numbers = (self.sender.next_number, expected)
-            del self.sender, self.receiver
+        if self._halves is None:
+            return
+        sender, receiver = self._halves
+        if sender.idle and receiver.idle:
+            expected = receiver.expected if receiver.started else -1
+            self._numbers = (sender.next_number, expected)
+            self._halves = None
 
     def packet_frame(self, now: float, room: int) -> bytes | None:
         """The next packet that may go now, at most `room` bytes of frame, with the freshest ack."""
@@ -193,7 +205,7 @@ class Lane:
 
     def next_timeout(self) -> float | None:
         """When an acknowledgement is due or the retransmission timer fires."""
-        if self._numbers is not None:
+        if self._halves is None:
             return None
         ack_at = self.receiver.ack_at
         deadline = self.sender.next_timeout()
@@ -203,7 +215,7 @@ class Lane:
 
     def handle_timeout(self, now: float) -> None:
         """Let the retransmission timer fire if it is due."""
-        if self._numbers is not None:
+        if self._halves is None:
             return
         deadline = self.sender.next_timeout()
         if deadline is not None and deadline <= now:

@@ -107,7 +107,7 @@ def bind(table: Table, relation: Relation, incarnation: int, lane_id: int) -> No
     if lane.peer_id == 0 and not lane.receiver.started:
         half = table.halves.take(relation.peer)
         if half is not None and half[:2] == (incarnation, lane_id):
-            lane.receiver = half.receiver
+            lane.adopt(half.receiver)
     lane.peer_id = lane_id
 
 

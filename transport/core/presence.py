@@ -44,6 +44,9 @@ class _Rest(NamedTuple):
     window: int
 
 
+_Awake = tuple[Path, Sealer, Opener]
+
+
 class Root(NamedTuple):
     """The handshake with static keys that an epoch goes back to."""
 
@@ -76,6 +79,7 @@ class Presence:
     """
 
     __slots__ = (
+        "_awake",
         "_pinged",
         "_pings",
         "_resting",
@@ -96,8 +100,6 @@ class Presence:
         "lane",
         "made_at",
         "message_cid",
-        "opener",
-        "path",
         "probe_at",
         "probe_tries",
         "relation",
@@ -108,15 +110,10 @@ class Presence:
         "renewed",
         "renewing_at",
         "responder_key",
-        "sealer",
         "suite",
         "told_at",
         "watched",
     )
-
-    path: Path
-    sealer: Sealer
-    opener: Opener
 
     def __init__(
         self,
@@ -163,6 +160,7 @@ class Presence:
         self.message_cid = message_cid
         self.made_at = now
         self.lane = lane
+        self._awake: _Awake | None = None
         self._resting: _Rest | None = _Rest(address, 0, -1, -1, 0)
         self.bulk_datagrams = 0
         """Sealed by the bulk path; counts toward the limit of the keys."""
@@ -207,29 +205,45 @@ class Presence:
     def __repr__(self) -> str:
         return f"Presence({self.relation.peer.hex()[:16]}, confirmed={self.confirmed})"
 
-    def __getattr__(self, name: str) -> Path | Sealer | Opener:
-        """What seals, opens and knows the way, when it is not there: ends the rest."""
+    def _wake(self) -> _Awake:
         resting = self._resting
-        if resting is None or name not in ("path", "sealer", "opener"):
-            raise AttributeError(name)
-        self._resting = None
+        assert resting is not None
         table = self.relation.table
         parts = _SECRETS.unpack(self._secrets)
-        self.path = Path(resting.address, table.random, table.config.path_hold_s)
-        self.sealer = Sealer(parts[10], self.suite, parts[0], parts[1])
-        self.sealer.resume(resting.sealed, resting.acknowledged)
-        self.opener = Opener(self.message_cid, self.suite, parts[2], parts[3])
-        self.opener.resume(resting.opened, resting.window)
-        found: Path | Sealer | Opener = object.__getattribute__(self, name)
-        return found
+        path = Path(resting.address, table.random, table.config.path_hold_s)
+        sealer = Sealer(parts[10], self.suite, parts[0], parts[1])
+        sealer.resume(resting.sealed, resting.acknowledged)
+        opener = Opener(self.message_cid, self.suite, parts[2], parts[3])
+        opener.resume(resting.opened, resting.window)
+        self._resting = None
+        self._awake = awake = path, sealer, opener
+        return awake
+
+    @property
+    def path(self) -> Path:
+        """The way to the peer. Asking for it, as for the next two, ends the rest."""
+        return (self._awake or self._wake())[0]
+
+    @property
+    def sealer(self) -> Sealer:
+        """What seals datagrams of messages."""
+        return (self._awake or self._wake())[1]
+
+    @property
+    def opener(self) -> Opener:
+        """What opens them."""
+        return (self._awake or self._wake())[2]
 
     def rest(self, now: float) -> None:
         """Nothing passes for a while: keep what cannot be made again."""
-        if self._resting is None and self.path.idle(now) and not self.control:
-            self._resting = _Rest(self.path.address, *self.sealer.state, *self.opener.state)
-            self.sealer.erase()
-            self.opener.erase()
-            del self.path, self.sealer, self.opener
+        if self._awake is None or self.control:
+            return
+        path, sealer, opener = self._awake
+        if path.idle(now):
+            self._resting = _Rest(path.address, *sealer.state, *opener.state)
+            self._awake = None
+            sealer.erase()
+            opener.erase()
 
     @property
     def resting(self) -> bool:
