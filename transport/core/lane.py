@@ -46,7 +46,7 @@ class Lane:
     after a rest: of a lane on which nothing is under way, only its numbers have to stay.
     """
 
-    __slots__ = ("_config", "_halves", "_numbers", "id", "met", "peer_id", "rtt")
+    __slots__ = ("_config", "_expected", "_halves", "_next", "id", "met", "peer_id", "rtt")
 
     def __init__(self, config: TransportConfig, rtt: RoundTrip, lane_id: int) -> None:
         self.id = lane_id
@@ -57,15 +57,14 @@ class Lane:
         """Both sides know each other's id: a presence that carries the lane was confirmed."""
         self.rtt = rtt
         self._config = config
-        self._numbers = (0, -1)
-        """At rest: the next packet to send and, once anything was received, to receive."""
+        # At rest: the next packet to send and, once anything was received, to receive.
+        self._next, self._expected = 0, -1
         self._halves: tuple[LaneSender, LaneReceiver] | None = None
 
     def _wake(self) -> tuple[LaneSender, LaneReceiver]:
-        sent, expected = self._numbers
         config = self._config
-        sender = LaneSender(config, self.rtt, sent)
-        receiver = LaneReceiver(config.ack_delay_s, config.lane_window_max, expected)
+        sender = LaneSender(config, self.rtt, self._next)
+        receiver = LaneReceiver(config.ack_delay_s, config.lane_window_max, self._expected)
         self._halves = halves = sender, receiver
         return halves
 
@@ -99,8 +98,8 @@ class Lane:
             return
         sender, receiver = self._halves
         if sender.idle and receiver.idle:
-            expected = receiver.expected if receiver.started else -1
-            self._numbers = (sender.next_number, expected)
+            self._next = sender.next_number
+            self._expected = receiver.expected if receiver.started else -1
             self._halves = None
 
     def packet_frame(self, now: float, room: int) -> bytes | None:

@@ -34,16 +34,6 @@ _MOVABLE = bytes((frames.MOVABLE,))
 _PINGS_MAX = 16  # probes whose time is remembered
 
 
-class _Rest(NamedTuple):
-    """What path, sealer and opener are made of again."""
-
-    address: Address
-    sealed: int
-    acknowledged: int
-    opened: int
-    window: int
-
-
 _Awake = tuple[Path, Sealer, Opener]
 
 
@@ -79,12 +69,16 @@ class Presence:
     """
 
     __slots__ = (
+        "_acknowledged",
+        "_address",
         "_awake",
+        "_opened",
         "_pinged",
         "_pings",
-        "_resting",
         "_said",
+        "_sealed",
         "_secrets",
+        "_window",
         "bulk_at",
         "bulk_datagrams",
         "bulk_told",
@@ -161,7 +155,10 @@ class Presence:
         self.made_at = now
         self.lane = lane
         self._awake: _Awake | None = None
-        self._resting: _Rest | None = _Rest(address, 0, -1, -1, 0)
+        # What path, sealer and opener are made of again, while they are not there.
+        self._address = address
+        self._sealed, self._acknowledged = 0, -1
+        self._opened, self._window = -1, 0
         self.bulk_datagrams = 0
         """Sealed by the bulk path; counts toward the limit of the keys."""
         self.bulk_at = now
@@ -206,16 +203,13 @@ class Presence:
         return f"Presence({self.relation.peer.hex()[:16]}, confirmed={self.confirmed})"
 
     def _wake(self) -> _Awake:
-        resting = self._resting
-        assert resting is not None
         table = self.relation.table
         parts = _SECRETS.unpack(self._secrets)
-        path = Path(resting.address, table.random, table.config.path_hold_s)
+        path = Path(self._address, table.random, table.config.path_hold_s)
         sealer = Sealer(parts[10], self.suite, parts[0], parts[1])
-        sealer.resume(resting.sealed, resting.acknowledged)
+        sealer.resume(self._sealed, self._acknowledged)
         opener = Opener(self.message_cid, self.suite, parts[2], parts[3])
-        opener.resume(resting.opened, resting.window)
-        self._resting = None
+        opener.resume(self._opened, self._window)
         self._awake = awake = path, sealer, opener
         return awake
 
@@ -240,7 +234,9 @@ class Presence:
             return
         path, sealer, opener = self._awake
         if path.idle(now):
-            self._resting = _Rest(path.address, *sealer.state, *opener.state)
+            self._address = path.address
+            self._sealed, self._acknowledged = sealer.state
+            self._opened, self._window = opener.state
             self._awake = None
             sealer.erase()
             opener.erase()
@@ -248,17 +244,17 @@ class Presence:
     @property
     def resting(self) -> bool:
         """It waits to be used again, in a few hundred bytes."""
-        return self._resting is not None
+        return self._awake is None
 
     @property
     def address(self) -> Address:
         """Where the peer is reached."""
-        return self.path.address if self._resting is None else self._resting.address
+        return self._address if self._awake is None else self._awake[0].address
 
     @property
     def sealed(self) -> int:
         """Datagrams sealed, of messages and of bulk."""
-        here = self.sealer.next_counter if self._resting is None else self._resting.sealed
+        here = self._sealed if self._awake is None else self._awake[1].next_counter
         return here + self.bulk_datagrams
 
     @property
