@@ -14,7 +14,13 @@ from operator import attrgetter
 from typing import Any, ClassVar
 
 from .ballot import Ballot
-from .config import WINDOW_BYTES, GroupConfig
+from .config import (
+    DEPARTURES_BYTES,
+    DEPARTURES_MAX,
+    HOLD_FACTOR,
+    WINDOW_BYTES,
+    GroupConfig,
+)
 from .leases import Leases, Read
 from .membership import Sponsorship
 from .order import Order
@@ -75,7 +81,8 @@ class GroupBase:
     _PARTS: ClassVar[tuple[str, ...]] = ("_order", "_matrix", "_synod", "_leases")
     _APART: ClassVar[frozenset[str]] = frozenset(
         (*_LISTS, *_DICTS, *_PARTS, "_backlog", "_ballots", "_sponsored", "_stopped", "config",
-         "_reads", "_full", "_bit", "_number", "_window", "_window_bytes", "_mark_every")
+         "_reads", "_full", "_bit", "_number", "_window", "_window_bytes", "_mark_every",
+         "_held_max", "_held_bytes_max", "_early_max")
     )  # fmt: skip
     """What the state does not hold as it is, or that follows from the rest."""
 
@@ -150,7 +157,13 @@ class GroupBase:
         self._window = max(1, self.config.window_total // share)
         self._window_bytes = WINDOW_BYTES // share
         self._mark_every = max(1, self._window // 4)
+        # What one proposer may make this member hold, and how many votes may be here too early.
+        self._held_max = HOLD_FACTOR * (self._window + DEPARTURES_MAX)
+        self._held_bytes_max = HOLD_FACTOR * (self._window_bytes + DEPARTURES_BYTES)
+        self._early_max = 2 * (self.config.window_total + size * DEPARTURES_MAX)
         self._sent_mark = index
+        self._unmarked_bytes = 0
+        """Of contents delivered here since all others were sent the mark."""
         self._marks_moved = False
         self._committed_changes: list[tuple[int, str, Member, str, int]] = []
         """(key, kind, subject, reason, index) of the membership decisions committed in this view,
@@ -187,6 +200,7 @@ class GroupBase:
 
     def _broadcast(self, message: Message) -> None:
         self._sent_mark = message[3]
+        self._unmarked_bytes = 0
         append = self._out.append
         for member in self._others:
             append(_new(Send, (member, message)))

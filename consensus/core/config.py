@@ -27,6 +27,12 @@ WINDOW_TOTAL_MAX = 256
 """Proposals all members of a view together may have in flight; each has an equal share."""
 WINDOW_BYTES = 2 * 1024 * 1024
 """Bytes of contents all members together may have in flight; each has an equal share."""
+CONTENT_OVERHEAD = 64
+"""Bytes a content costs beside its body, for the window's account."""
+DEPARTURES_MAX = 4
+"""So many leaves and kicks of one proposer find room beyond its full window: what fills it may be
+waiting for nothing but them."""
+DEPARTURES_BYTES = DEPARTURES_MAX * (REASON_SIZE_MAX + CONTENT_OVERHEAD)
 HOLD_FACTOR = 4
 """How many windows of one proposer another member may have to hold: its open proposals, those
 delivered that it does not know everyone to have delivered, and what lanes that lag behind each
@@ -55,6 +61,8 @@ BACKOFF_ROUNDS = 6
 
 assert WINDOW_TOTAL_MAX // VIEW_SIZE_MAX >= 1
 assert WINDOW_BYTES // VIEW_SIZE_MAX >= BODY_SIZE_MAX + BLOBS_MAX * 40 + WHERE_SIZE_MAX
+# A window with no room for one more body is full of more than a quarter: of that, marks are sent.
+assert WINDOW_BYTES // VIEW_SIZE_MAX * 3 // 4 >= BODY_SIZE_MAX + CONTENT_OVERHEAD
 
 
 @dataclass(frozen=True)

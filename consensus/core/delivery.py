@@ -6,12 +6,14 @@ from heapq import heappop
 
 from .ballot import Ballot
 from .base import RANK_MASK, GroupBase, Phase
+from .config import CONTENT_OVERHEAD, DEPARTURES_BYTES, DEPARTURES_MAX
 from .kinds import DECISION, MARK, VOTE
 from .outputs import Abandoned, Decided, Disarm, Output
 from .trim import entry_decision
 from .types import (
     JOIN,
     KICK,
+    LEAVE,
     Content,
     Decision,
     Entry,
@@ -20,8 +22,7 @@ from .types import (
     Ticket,
 )
 
-CONTENT_OVERHEAD = 64
-"""Bytes a content costs beside its body, for the window's account."""
+DEPARTURES = (LEAVE, KICK)
 
 COMMITTED = Outcome.COMMITTED
 
@@ -36,11 +37,23 @@ class Delivery(GroupBase):
 
     def _may_propose(self, content: Content) -> bool:
         rank = self._rank
+        window, window_bytes = self._window, self._window_bytes
+        if content.kind in DEPARTURES:
+            window += DEPARTURES_MAX
+            window_bytes += DEPARTURES_BYTES
         return (
             not self._synod.wedged
-            and self._open[rank] < self._window
-            and self._open_bytes[rank] + len(content.body) + CONTENT_OVERHEAD <= self._window_bytes
+            and self._open[rank] < window
+            and self._open_bytes[rank] + len(content.body) + CONTENT_OVERHEAD <= window_bytes
         )
+
+    def _wait(self, ticket: Ticket, content: Content, resubmit: bool) -> None:
+        """Keep a proposal until there is room for it."""
+        waiting = ticket, content, resubmit
+        if content.kind in DEPARTURES:
+            self._backlog.appendleft(waiting)
+        else:
+            self._backlog.append(waiting)
 
     def _hold(self, ballot: Ballot, rank: int) -> None:
         self._ballots[ballot.key] = ballot
@@ -97,6 +110,7 @@ class Delivery(GroupBase):
             ballot.index = order.index
             order.last_key = key
             order.log.append(key)
+            self._unmarked_bytes += len(content[1]) + CONTENT_OVERHEAD
             self._marks_moved = True
         ballot.waits = 0
         out = self._out
@@ -161,7 +175,10 @@ class Delivery(GroupBase):
         if self._accepts:
             self._flush()
         if (
-            self._order.index - self._sent_mark >= self._mark_every
+            (
+                self._order.index - self._sent_mark >= self._mark_every
+                or self._unmarked_bytes * 4 >= self._window_bytes
+            )
             and self._phase == Phase.MEMBER
             and self.config.ordered
         ):

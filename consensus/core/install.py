@@ -139,7 +139,7 @@ class Installing(ViewChange):
             key = self._propose_now(ticket, content, True)
             self._out.append(Abandoned(ticket, self._proposal_id(key)))
         else:
-            self._backlog.append((ticket, content, True))
+            self._wait(ticket, content, True)
 
     def _restart_lanes(self) -> None:
         """Lanes that stopped at a message of the view now installed go on."""

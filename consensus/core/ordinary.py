@@ -13,12 +13,12 @@ from .config import (
     BACKLOG_MAX,
     BLOBS_MAX,
     BODY_SIZE_MAX,
+    CONTENT_OVERHEAD,
     DEADLINE_MS_MAX,
-    HOLD_FACTOR,
     KIND_SIZE_MAX,
     REASON_SIZE_MAX,
 )
-from .delivery import CONTENT_OVERHEAD, Delivery
+from .delivery import DEPARTURES, Delivery
 from .errors import GroupBusy, GroupClosed, GroupError, GroupSuspended
 from .kinds import ANSWER, NOTED, PROPOSE, REJECT
 from .outputs import Arm, Disarm, VoteWanted
@@ -104,8 +104,9 @@ class Ordinary(Delivery):
         if ticket is None:
             ticket = self._next_ticket
             self._next_ticket = ticket + 1
-        if self._backlog or not self._may_propose(content):
-            self._backlog.append((ticket, content, resubmit))
+        behind = self._backlog and content.kind not in DEPARTURES
+        if behind or not self._may_propose(content):
+            self._wait(ticket, content, resubmit)
         else:
             self._propose_now(ticket, content, resubmit)
         return ticket
@@ -226,10 +227,8 @@ class Ordinary(Delivery):
         content: Content = message[4]
         key: int = message[2] << RANK_BITS | rank
         size = len(content[1]) + CONTENT_OVERHEAD
-        if (
-            self._open[rank] >= HOLD_FACTOR * self._window
-            or self._open_bytes[rank] + size > HOLD_FACTOR * self._window_bytes
-        ):
+        held_bytes = self._open_bytes[rank] + size
+        if self._open[rank] >= self._held_max or held_bytes > self._held_bytes_max:
             self._accuse(self._view.members[rank], "window exceeded")
             return
         ballot = self._ballots.get(key)
@@ -271,7 +270,7 @@ class Ordinary(Delivery):
             if (
                 proposer >= len(self._open)
                 or key >> RANK_BITS <= self._order.heard[proposer]
-                or self._early >= 2 * self.config.window_total
+                or self._early >= self._early_max
             ):
                 self._accuse(self._view.members[rank], "vote on no proposal")
                 return None

@@ -10,6 +10,7 @@ from consensus.core.config import (
     BACKLOG_MAX,
     BODY_SIZE_MAX,
     CLOCK_STEP_MAX,
+    DEPARTURES_MAX,
     HOLD_FACTOR,
     STOPPED_MAX,
     WINDOW_BYTES,
@@ -196,12 +197,13 @@ def test_somebody_elses_window(body):
         if accused := accusations(group):
             break
     assert accused == [(B, "window exceeded")]
-    assert clock <= HOLD_FACTOR * group.config.window_total // 3 + 1
+    share = group.config.window_total // 3
+    assert clock <= HOLD_FACTOR * (share + DEPARTURES_MAX) + 1
 
 
 def test_votes_that_come_before_proposals():
     group = group_of()
-    count = 2 * group.config.window_total
+    count = 2 * (group.config.window_total + 3 * DEPARTURES_MAX)
     keys = tuple(key(clock, 2) for clock in range(1, count + 1))
     group.receive(B, (kinds.VOTE, 1, count + 5, 0, keys))
     assert accusations(group) == []
@@ -347,7 +349,8 @@ def test_state_covers_every_attribute():
     """What `state` leaves out is either a part it asks for or follows from the rest."""
     group = group_of()
     derived = {"config", "_others", "_rank_of", "_full", "_bit", "_number", "_window",
-               "_window_bytes", "_mark_every"}  # fmt: skip
+               "_window_bytes", "_mark_every", "_held_max", "_held_bytes_max",
+               "_early_max"}  # fmt: skip
     own = {"_out", "_accepts", "_committed_changes", "_ready", "_feeds", "_backlog", "_ballots",
            "_sponsored", "_stopped", "_order", "_matrix", "_synod", "_open",
            "_open_bytes", "_leases", "_reads"}  # fmt: skip
