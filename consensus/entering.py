@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -14,10 +14,11 @@ from consensus.core.errors import GroupError
 from consensus.core.founding import NONCE_SIZE, Founding, group_id
 from consensus.core.notary import Notary
 from consensus.core.token import Invitation, TokenError, parse_untrusted
+from consensus.decision import Rejected
 from consensus.durable import DurableGroups, Stored
 from consensus.files import NodeFiles
 from consensus.group import Group, describe
-from consensus.invitations import ENQUIRE, JOIN, config_untrusted
+from consensus.invitations import BUSY, ENQUIRE, JOIN, config_untrusted
 from consensus.machine import Machine, group_number
 from consensus.replica import Replica, Replicas
 from consensus.values import pack
@@ -26,6 +27,9 @@ from transport.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from consensus.node import Node
+
+BUSY_RETRY_S = 0.25
+"""After so long a joiner asks a busy sponsor again: about what it takes to let somebody in."""
 
 
 class Entering:
@@ -91,9 +95,7 @@ class Entering:
         sponsor = invitation.sponsor
         self._node.know(sponsor, invitation.addresses)
         question = {"token": token, "addresses": [list(a) for a in self._node._advertised()]}
-        answer = await self._node._ask_framework(
-            sponsor, ENQUIRE, pack(question), timeout_s, timeout_s
-        )
+        answer = await self._ask_until_free(sponsor, ENQUIRE, question, timeout_s)
         config = config_untrusted(answer)
         if config.asks_for_snapshots != (replica is not None):
             says = "keeps a state" if config.asks_for_snapshots else "keeps no state"
@@ -103,7 +105,7 @@ class Entering:
         )
         admitted = False
         try:
-            await self._node._ask_framework(sponsor, JOIN, pack(question), timeout_s, timeout_s)
+            await self._ask_until_free(sponsor, JOIN, question, timeout_s, group.installed)
             await group.installed.wait()
             if group.ended is not None:
                 if replica is not None:
@@ -114,6 +116,29 @@ class Entering:
             if not admitted:
                 self.drop(group, "the join was given up")
         return group
+
+    async def _ask_until_free(
+        self,
+        sponsor: bytes,
+        kind: str,
+        question: dict[str, Any],
+        timeout_s: float,
+        over: anyio.Event | None = None,
+    ) -> Any:
+        """The sponsor's answer once it is not busy with others, or None when it is `over` before.
+        The caller's patience is the bound."""
+        over = over or anyio.Event()
+        while True:
+            try:
+                return await self._node._ask_framework(
+                    sponsor, kind, pack(question), timeout_s, timeout_s
+                )
+            except Rejected as no:
+                if not no.reason.startswith(BUSY):
+                    raise
+            with anyio.move_on_after(BUSY_RETRY_S):
+                await over.wait()
+                return None
 
     async def resume(self, replicas: Replicas) -> tuple[Group, ...]:
         """As `Node.resume`."""

@@ -1,13 +1,16 @@
 """Invitations a node has given out, and the two questions a joiner asks its sponsor.
 
 A joiner first enquires, which tells it the rules it has to agree to, and then asks to join, which
-is answered when the group has decided. Both are ordinary `ask`s.
+is answered when the group has decided. Both are ordinary `ask`s. While too many others are joining
+by the same sponsor both are answered with BUSY: the joiner asks again.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +20,8 @@ from anyio import to_thread
 from consensus.addresses import is_address
 from consensus.contents import check_key, check_seconds
 from consensus.core.config import GroupConfig
-from consensus.core.errors import ConsensusError, GroupError
+from consensus.core.errors import ConsensusError, GroupBusy, GroupError
+from consensus.core.joining import JOINERS_MAX
 from consensus.core.token import (
     ADDRESSES_MAX,
     INVITATION_ID_SIZE,
@@ -27,17 +31,21 @@ from consensus.core.token import (
     parse_untrusted,
 )
 from consensus.core.types import Outcome
-from consensus.decision import Accept, Proposal, Reject, accept, reject
+from consensus.decision import Accept, GroupEnded, Proposal, Reject, ViewChanged, accept, reject
 from consensus.machine import group_number
-from consensus.store import InvitationRecord
+from consensus.store import InvitationRecord, StoreError
 from transport.core.keys import verify
 
 if TYPE_CHECKING:
     from consensus.files import NodeFiles
     from consensus.group import Group
+    from consensus.history import GroupEventKind
     from consensus.node import Node
 
+log = logging.getLogger("quorate")
 ENQUIRE, JOIN = "quorate.enquire", "quorate.join"
+BUSY = "busy: "
+"""How the sponsor's no begins when it is worth to ask again: nothing was decided, or spent."""
 INVITATIONS_MAX = 10_000
 EXPIRES_IN_MAX_S = 100 * 366 * 86_400.0
 """The longest that an invitation may be good for: more than anybody remembers it."""
@@ -56,7 +64,7 @@ class _Issued:
     uses: int
     """Admissions it is still good for."""
     taken_by: set[bytes] = field(default_factory=set)
-    """Who took a use whose outcome is not known yet. Such a use is his alone: he may try again
+    """Who took a use and is neither in nor refused yet. Such a use is his alone: he may try again
     with it, and nobody else gets in by it, since he may have got in already."""
 
     @property
@@ -79,6 +87,8 @@ class Invitations:
         self._files = files
         self._issued: dict[bytes, _Issued] = {}
         self._keeping = anyio.Lock()
+        self._under_way: set[tuple[bytes, bytes]] = set()
+        """Group and joiner of the joins that may still succeed."""
 
     def issue(self, group: Group, key: bytes | None, expires_in_s: float, uses: int) -> str:
         """A new invitation as text. Raises GroupError, StoreError."""
@@ -128,9 +138,11 @@ class Invitations:
     def recall(self, group: Group, records: Iterable[InvitationRecord]) -> None:
         """A durable group goes on: these were given out for it."""
         for record in records:
-            self._issued[record.id] = _Issued(
+            issued = self._issued[record.id] = _Issued(
                 record.id, group, record.expires_at, record.uses, set(record.taken_by)
             )
+            for joiner in record.taken_by:
+                self._node._spawn(self._follow_recalled, issued, joiner)
 
     def forget(self, group: Group) -> None:
         """This node is in the group no longer. Its file forgets the invitations with the group."""
@@ -185,7 +197,8 @@ class Invitations:
             issued = self._find(proposal)
         except TokenError as error:
             return reject(str(error))
-        return accept(rules(issued.group.config))
+        busy = self._busy(issued.group, proposal.proposer)
+        return busy or accept(rules(issued.group.config))
 
     async def join(self, proposal: Proposal) -> Accept | Reject:
         """Handler: have the group decide on the joiner."""
@@ -193,26 +206,95 @@ class Invitations:
             issued = self._find(proposal)
         except TokenError as error:
             return reject(str(error))
-        joiner = proposal.proposer
-        if joiner not in issued.taken_by:
-            issued.uses -= 1
-            issued.taken_by.add(joiner)
-            await self._keep(issued)
+        joiner, group = proposal.proposer, issued.group
+        busy = self._busy(group, joiner)
+        if busy is not None:
+            return busy
+        self._under_way.add((group.id, joiner))
+        follow = True
+        seen, events = group.view.number, group.events(from_now=True)
         try:
-            outcome, reasons = await self._node._sponsor(
-                issued.group, joiner, _addresses(proposal.body)
-            )
-        except GroupError as error:  # Not proposed, or abandoned: nobody came in by it.
+            if joiner not in issued.taken_by:
+                issued.uses -= 1
+                issued.taken_by.add(joiner)
+                await self._keep(issued)
+            outcome, reasons = await self._node._sponsor(group, joiner, _addresses(proposal.body))
+            if outcome is Outcome.COMMITTED:
+                return accept()
+            follow = False
             await self._give_back(issued, joiner)
-            return reject(str(error))
+            return reject("the group said no: " + ("; ".join(reasons) or outcome.name.lower()))
+        except GroupError as error:  # Not proposed, or abandoned: nobody came in by it.
+            follow = False
+            await self._give_back(issued, joiner)
+            busy_again = BUSY if isinstance(error, GroupBusy) else ""
+            return reject(f"{busy_again}{error}")
         except (ConsensusError, TimeoutError) as error:
             return reject(str(error))
-        if outcome is Outcome.COMMITTED:
-            issued.taken_by.discard(joiner)
-            await self._keep(issued)
-            return accept()
-        await self._give_back(issued, joiner)
-        return reject("the group said no: " + ("; ".join(reasons) or outcome.name.lower()))
+        finally:
+            # Who is let in is not in yet, and who waits no longer may still be let in.
+            if follow:
+                self._node._spawn(self._follow, issued, joiner, seen, events)
+            else:
+                self._under_way.discard((group.id, joiner))
+
+    def _busy(self, group: Group, joiner: bytes) -> Reject | None:
+        """Why it has to be tried again later, if so."""
+        if (group.id, joiner) in self._under_way:
+            return reject(f"{BUSY}an earlier join of yours is not over, try again")
+        others = sum(1 for each, _ in self._under_way if each == group.id)
+        if others >= JOINERS_MAX:
+            return reject(f"{BUSY}{others} others are joining, try again")
+        return None
+
+    async def _follow(
+        self, issued: _Issued, joiner: bytes, seen: int, events: AsyncIterator[GroupEventKind]
+    ) -> None:
+        """See what becomes of a join, from the view `seen` on: the use it took is spent when the
+        joiner is in, and given back when the engine has given it up. If this member is out first,
+        it will never be known."""
+        group = issued.group
+        try:
+            number, joiners = self._sponsoring(group)
+            while number != seen or joiner in joiners:
+                event = await anext(events)
+                if isinstance(event, GroupEnded):
+                    return
+                if isinstance(event, ViewChanged):
+                    seen = event.view.number
+                    if joiner in event.joined:
+                        await self._spend(issued, joiner)
+                        return
+                # The engine may be ahead of what it is known to have done.
+                number, joiners = self._sponsoring(group)
+            await self._give_back(issued, joiner)
+        except StoreError as error:
+            log.warning("what became of an invitation to %s is not kept: %s", group.name, error)
+        except (GroupError, StopAsyncIteration):
+            pass  # The group is over here, or more happened than is kept: the use stays his.
+        finally:
+            self._under_way.discard((group.id, joiner))
+
+    def _sponsoring(self, group: Group) -> tuple[int, frozenset[bytes]]:
+        number = group_number(group.id)
+        return self._node._machine_look(lambda m, _: m.sponsoring(number))
+
+    async def _follow_recalled(self, issued: _Issued, joiner: bytes) -> None:
+        """What was under way when the process ended and goes on now, or was over already."""
+        group = issued.group
+        await group.installed.wait()
+        if group.ended is not None or (group.id, joiner) in self._under_way:
+            return
+        if joiner in group.view.members:
+            with suppress(StoreError):  # Next time, then.
+                await self._spend(issued, joiner)
+        elif joiner in self._sponsoring(group)[1]:
+            self._under_way.add((group.id, joiner))
+            await self._follow(issued, joiner, group.view.number, group.events(from_now=True))
+
+    async def _spend(self, issued: _Issued, joiner: bytes) -> None:
+        issued.taken_by.discard(joiner)
+        await self._keep(issued)
 
     async def _give_back(self, issued: _Issued, joiner: bytes) -> None:
         if joiner in issued.taken_by:

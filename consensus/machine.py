@@ -180,6 +180,12 @@ class Machine(Junction):
         ticket = slot.group.sponsor(member, encode_addresses(addresses))
         return self._acted(slot, ticket, now, timeout_s)
 
+    def sponsoring(self, number: int) -> tuple[int, frozenset[bytes]]:
+        """The number of the view a group is in, and whose joins by this node may still succeed.
+        Raises GroupError."""
+        group = self._slot(number).group
+        return group.view.number, frozenset(member.key for member in group.sponsoring)
+
     def propose(
         self, number: int, content: Content, now: float, timeout_s: float | None = None
     ) -> Ticket:

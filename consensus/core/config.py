@@ -47,7 +47,8 @@ STOPPED_MAX = 4 * WINDOW_TOTAL_MAX
 """Messages of a newer view kept for one sender: its window, its votes on everyone else's
 windows, and a few of the next change."""
 JOIN_ATTEMPTS_MAX = 3
-"""How often a sponsor proposes one joiner before it gives up."""
+"""How often a sponsor proposes one joiner before it gives up; times when another joiner was let in
+instead do not count."""
 DELAY_MAX_S = 3600.0
 """The longest of a member's own delays."""
 LEASE_MS_MAX = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .ballot import WAITS_APPLICATION, WAITS_REACH, Ballot
 from .base import RANK_MASK, Phase
 from .config import JOIN_ATTEMPTS_MAX, REASON_SIZE_MAX, SNAPSHOT_SIZE_MAX, WHERE_SIZE_MAX
-from .errors import GroupClosed, GroupError, GroupSuspended
+from .errors import GroupBusy, GroupClosed, GroupError, GroupSuspended
 from .install import Installing
 from .kinds import EXPELLED, READY, SNAPSHOT
 from .membership import Sponsorship, reason_text
@@ -37,6 +37,7 @@ from .view import VIEW_SIZE_MAX, View
 JOINERS_MAX = 4
 """Joiners one member sponsors at a time."""
 NO_SNAPSHOT = "the sponsor has no snapshot of the state to give"
+LAPSED, FULL = "the join lapsed", "the group is full"
 
 
 class Joining(Installing):
@@ -55,12 +56,15 @@ class Joining(Installing):
     ) -> Ticket:
         """Propose that `joiner` be let in. `where` (its addresses) is for the other members'
         shells, `note` for their applications. The outcome of the join comes with the ticket, the
-        joiner itself with `Installed`. Raises what `propose` raises."""
+        joiner itself with `Installed`. Raises what `propose` raises, and `GroupBusy` while
+        JOINERS_MAX others are joining by this member."""
         self._check_member()
         if joiner in self._view.members or joiner in self._sponsored:
             raise GroupError("already a member, or about to be")
-        if len(self._view.members) >= VIEW_SIZE_MAX or len(self._sponsored) >= JOINERS_MAX:
-            raise GroupError("the group is full")
+        if len(self._view.members) >= VIEW_SIZE_MAX:
+            raise GroupError(FULL)
+        if len(self._sponsored) >= JOINERS_MAX:
+            raise GroupBusy(f"{len(self._sponsored)} others are joining, try again")
         if len(where) > WHERE_SIZE_MAX:
             raise GroupError(f"addresses have at most {WHERE_SIZE_MAX} bytes")
         content = Content(JOIN, note, (), deadline_ms, joiner, where)
@@ -68,6 +72,11 @@ class Joining(Installing):
         ticket = self._next_ticket
         self._sponsored[joiner] = Sponsorship(content, ticket, 1)
         return self._propose_soon(content, resubmit=False)
+
+    @property
+    def sponsoring(self) -> tuple[Member, ...]:
+        """Those whose joins by this member may still succeed."""
+        return tuple(sorted(self._sponsored))
 
     def kick(self, member: Member, reason: str = "") -> Ticket:
         """Propose that `member` be removed. It has no veto; the others have."""
@@ -96,15 +105,17 @@ class Joining(Installing):
             if ok:
                 self._reach(member)
             return
+        # Several sponsors may have proposed it, and the shell answers once for all of them. A vote
+        # may bring the next view, which has other ballots.
         for key in sorted(self._ballots):
-            ballot = self._ballots[key]
+            ballot = self._ballots.get(key)
             if (
-                ballot.waits & WAITS_REACH
+                ballot is not None
+                and ballot.waits & WAITS_REACH
                 and ballot.content is not None
                 and ballot.content.subject == member
             ):
                 self._answered(ballot, WAITS_REACH, Vote(ok, reason="" if ok else UNREACHABLE))
-                return
 
     def snapshot(self, joiner: Member, index: int, data: bytes | None) -> None:
         """The application's state after the decision of this index, for a `SnapshotWanted`; None
@@ -257,7 +268,11 @@ class Joining(Installing):
             self._tell(joiner, (EXPELLED, self._number, *self._head(), reason))
 
     def _sponsor_again(self) -> None:
-        """In the new view: joins that were not installed have lapsed and are proposed again."""
+        """In the new view: joins that were not installed have lapsed and are proposed again. A
+        change admits one joiner, so those that it passed over have not failed in anything: such a
+        lapse is no attempt. It cannot go on for ever, as each time somebody else is in."""
+        passed_over = self._record is not None and self._record[1][1] is not None
+        full = len(self._view.members) >= VIEW_SIZE_MAX
         waiting = {ticket for ticket, _, _ in self._backlog}
         for joiner in sorted(self._sponsored):
             sponsorship = self._sponsored[joiner]
@@ -267,20 +282,23 @@ class Joining(Installing):
             if joiner in self._view.members:
                 del self._sponsored[joiner]
             elif (
-                sponsorship.attempts >= JOIN_ATTEMPTS_MAX
+                (sponsorship.attempts >= JOIN_ATTEMPTS_MAX and not passed_over)
                 or joiner in self._down
                 or joiner in self._gone
-                or len(self._view.members) >= VIEW_SIZE_MAX
+                or full
             ):
                 if not sponsorship.settled:
                     self._out.append(Abandoned(sponsorship.ticket, None))
-                self._give_up(joiner, "the join lapsed")
+                self._give_up(joiner, FULL if full else LAPSED)
             else:
-                sponsorship.attempts += 1
+                sponsorship.attempts += not passed_over
                 # Under the ticket that somebody still waits with, or else under a new one.
-                ticket = None if sponsorship.settled else sponsorship.ticket
-                content = sponsorship.content
-                sponsorship.ticket = self._propose_soon(content, resubmit=False, ticket=ticket)
+                # It is noted first: alone in a view, what is proposed is committed at once.
+                if sponsorship.settled:
+                    sponsorship.ticket = self._next_ticket
+                    self._next_ticket += 1
+                content, ticket = sponsorship.content, sponsorship.ticket
+                self._propose_soon(content, resubmit=False, ticket=ticket)
 
     def _give_up(self, joiner: Member, reason: str) -> None:
         del self._sponsored[joiner]

@@ -20,6 +20,7 @@ class Sponsorship:
         self.content = content
         self.ticket = ticket
         self.attempts = attempts
+        """How often it was proposed, but for the times another joiner was let in instead."""
         self.settled = settled
         """Whoever asked for it has been told an outcome."""
 

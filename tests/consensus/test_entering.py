@@ -1,11 +1,15 @@
 """Coming into a group: invitations and joins, on real sockets and both backends."""
 
+from functools import partial
+
 import anyio
 import pytest
 
 from consensus import GroupError, LocalError, Node, Rejected, TokenError
 from consensus.core.token import parse_untrusted
-from tests.support.nodes import open_nodes
+from consensus.invitations import ENQUIRE, JOIN
+from consensus.values import pack
+from tests.support.nodes import PATIENCE_S, open_nodes, until
 from transport.core.keys import verify
 
 pytestmark = pytest.mark.anyio
@@ -97,3 +101,41 @@ async def test_where_a_node_that_listens_everywhere_is_reached() -> None:
         with pytest.raises(LocalError):
             async with Node.open(None, listen=wrong):
                 pass
+
+
+async def test_many_who_join_at_once_all_get_in() -> None:
+    """By one sponsor, who takes in four at a time, with an invitation each that is good once."""
+    async with open_nodes(8) as (founder, *others):
+        group = await founder.found("board")
+        issued = founder._invitations._issued
+        tokens = [group.invite(node.key) for node in others]
+        with anyio.fail_after(PATIENCE_S):
+            async with anyio.create_task_group() as tasks:
+                for node, token in zip(others, tokens, strict=True):
+                    tasks.start_soon(partial(node.join, token, timeout_s=PATIENCE_S))
+            await until(lambda: not issued)  # The sponsor hears of the last one a moment later.
+        assert set(group.view.members) == {founder.key, *(node.key for node in others)}
+        with pytest.raises(GroupError, match="already"):
+            await others[0].join(tokens[0])
+
+
+async def test_a_busy_sponsor_says_so() -> None:
+    """To who does not wait, and to nobody else's harm: his invitation is as it was."""
+    async with open_nodes(2) as (alice, bob):
+        group = await alice.found("board")
+        token = group.invite()
+        under_way = alice._invitations._under_way
+        under_way.update((group.id, bytes([number]) * 32) for number in range(4))
+        question = pack({"token": token, "addresses": []})
+        for kind in (ENQUIRE, JOIN):
+            with pytest.raises(Rejected, match="busy: 4 others are joining, try again"):
+                await bob._ask_framework(alice.key, kind, question, 5.0, 5.0)
+        with pytest.raises(TimeoutError, match="not in board"):
+            await bob.join(token, timeout_s=0.6)
+        (issued,) = alice._invitations._issued.values()
+        assert (issued.uses, issued.taken_by) == (1, set())
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bob.join, token)
+            await anyio.sleep(0.1)
+            under_way.clear()
+        assert bob.key in group.view.members

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -12,9 +13,11 @@ import pytest
 from consensus import Group, GroupError, Node, Rejected, StoreError, TokenError, accept
 from consensus import invitations as module
 from consensus.core.token import parse_untrusted
-from consensus.store import NodeStore
+from consensus.core.types import Member, Timer
+from consensus.machine import group_number
+from consensus.store import InvitationRecord, NodeStore
 from consensus.values import pack
-from tests.support.nodes import PATIENCE_S, open_nodes
+from tests.support.nodes import PATIENCE_S, open_nodes, until
 from transport.core.keys import verify
 
 pytestmark = pytest.mark.anyio
@@ -195,3 +198,79 @@ async def test_a_token_of_another_group_or_sponsor_opens_nothing() -> None:
             await bob._ask_framework(
                 alice.key, module.ENQUIRE, pack({"token": forged.invite()}), 5.0, 5.0
             )
+
+
+async def test_a_use_is_given_back_when_the_join_lapses_after_its_commit() -> None:
+    """The group said yes, but the joiner was never in: it needs no other invitation."""
+    async with open_nodes(3) as (alice, bob, carol):
+        group = await alice.found("board")
+        await bob.join(group.invite(bob.key))
+        token = group.invite()
+        (issued,) = alice._invitations._issued.values()
+        core = alice._machine._slots[group_number(group.id)].group
+        snapshot = core.snapshot
+
+        def refuse(joiner: Member, index: int, _: bytes | None) -> None:
+            snapshot(joiner, index, None)
+
+        core.snapshot = refuse  # type: ignore[method-assign, assignment]
+        with anyio.fail_after(PATIENCE_S):
+            with pytest.raises(GroupError, match="no snapshot"):
+                await carol.join(token)
+            await until(lambda: not issued.taken_by)
+            assert (issued.uses, alice._invitations._under_way) == (1, set())
+            del core.snapshot
+            await carol.join(token)
+            await until(lambda: not issued.taken_by)
+        assert len(group.view.members) == 3
+        assert alice._invitations._issued == {}
+
+
+async def test_a_use_is_settled_when_nobody_waits_for_it_any_more() -> None:
+    """A joiner gives up while the group thinks about it; what becomes of the join still counts."""
+    async with open_nodes(2) as (alice, bob):
+        group = await alice.found("board")
+        token = group.invite(uses=2)
+        (issued,) = alice._invitations._issued.values()
+        sponsor = alice._sponsor
+
+        async def slow(*arguments: Any) -> Any:
+            await sponsor(*arguments)
+            await anyio.sleep_forever()
+
+        alice._sponsor = slow  # type: ignore[method-assign, assignment]
+        question = pack({"token": token, "addresses": []})
+        with anyio.fail_after(PATIENCE_S):
+            with pytest.raises((Rejected, TimeoutError)):
+                await bob._ask_framework(alice.key, module.JOIN, question, 0.5, 5.0)
+            # Bob has no group to be let into: his node says so, and the join lapses in time.
+            assert (issued.uses, issued.taken_by) == (1, {bob.key})
+            assert alice._invitations._under_way == {(group.id, bob.key)}
+            core = alice._machine._slots[group_number(group.id)].group
+            ((joiner, at),) = core._sponsored.items()
+            alice._machine_do(lambda m, now: core.lost(joiner))
+            alice._machine_do(lambda m, now: core.fire(Timer("join", at.ticket)))
+            await until(lambda: not issued.taken_by)
+        assert (issued.uses, alice._invitations._under_way) == (2, set())
+
+
+async def test_a_use_is_spent_by_a_join_that_outlives_the_sponsors_process(tmp_path: Path) -> None:
+    """What was committed goes on when the group is resumed; then the invitation is used up."""
+    sponsor = Sponsor(tmp_path)
+    async with opened(tmp_path, 1) as (bob,):
+        async with sponsor.open() as (_, group):
+            token = group.invite()
+            await bob.join(token)
+        with NodeStore.open(sponsor.path) as store:
+            parsed = parse_untrusted(token, verify)
+            assert store.invitations(group.id) == []
+            # As if the process had ended before it was written down who is in.
+            store.save_invitation(
+                InvitationRecord(
+                    parsed.invitation_id, group.id, parsed.expires_at, 0, (bob.key,)
+                )
+            )
+        async with sponsor.open() as (node, group):
+            with anyio.fail_after(PATIENCE_S):
+                await until(lambda: not node._invitations._issued)
+    assert sponsor.kept == 0

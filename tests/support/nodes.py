@@ -1,7 +1,9 @@
 """Nodes on loopback for tests."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
 
 from consensus import Group, Node, NodeConfig, accept
 
@@ -21,6 +23,14 @@ async def open_nodes(number: int, config: NodeConfig | None = None) -> AsyncIter
                 if other is not node:
                     node.know(other.key, [other.address])
         yield nodes
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """What nodes do beside everything else comes to this."""
+    while True:
+        if true():
+            return
+        await anyio.sleep(0.01)
 
 
 async def gather_group(nodes: list[Node], name: str = "board") -> list[Group]:
