@@ -44,18 +44,23 @@ class Channel:
         self._closed = False
 
     async def send(self, data: bytes) -> None:
-        """Hand over all of `data`; waits while the send buffer is full.
+        """Hand over all of `data`, a contiguous buffer; waits while the send buffer is full.
 
         Raises ChannelBroken when the peer is gone, LocalError after `aclose`. Cancelled while it
         waits, it has handed over a part that cannot be told.
         """
+        view = memoryview(data)
+        if not view.c_contiguous:
+            raise LocalError("a channel sends contiguous buffers only")
+        # Items of several bytes would be counted as one each. What is empty may have a shape that
+        # cannot be cast.
+        view = view.cast("B") if view.nbytes else memoryview(b"")
         # Before anything is done: a cancelled call that did nothing can be made again.
         await anyio.lowlevel.checkpoint_if_cancelled()
         if self._sending:
             raise LocalError("another task is sending on this channel")
         self._sending = True
         try:
-            view = memoryview(data)
             while len(view):
                 self._check()
                 self._writable = anyio.Event()
@@ -69,9 +74,11 @@ class Channel:
     async def receive(self, max_bytes: int = READ_SIZE_MAX) -> bytes:
         """Between 1 and `max_bytes` bytes; b"" once the peer has finished its direction.
 
-        Raises ChannelBroken when the peer is gone before that, LocalError after `aclose`.
-        Cancelled, it has taken nothing.
+        Raises ChannelBroken when the peer is gone before that, LocalError after `aclose` and for a
+        `max_bytes` below 1. Cancelled, it has taken nothing.
         """
+        if max_bytes < 1:
+            raise LocalError(f"a channel receives at least 1 byte, not {max_bytes}")
         await anyio.lowlevel.checkpoint_if_cancelled()
         if self._receiving:
             raise LocalError("another task is receiving from this channel")

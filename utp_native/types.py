@@ -82,6 +82,7 @@ class Reason(IntEnum):
     TIMED_OUT = 3
     PLANE_REMOVED = 4
     ABORTED = 5
+    """Memory ran out here."""
 
 
 class ChannelEvent(NamedTuple):

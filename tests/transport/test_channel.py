@@ -1,6 +1,7 @@
 """Channels between two endpoints on real sockets, on both backends."""
 
 import os
+from array import array
 from hashlib import blake2b
 
 import anyio
@@ -216,6 +217,30 @@ async def test_a_closed_endpoint_fails_its_channels() -> None:
         await kept.send(b"x")
     with pytest.raises(ChannelBroken, match="endpoint is closed"):
         await kept.receive()
+
+
+async def test_buffers_of_larger_items_arrive_whole() -> None:
+    async with open_pair() as (one, other):
+        mine, theirs = await one.channel(other)
+        numbers = array("I", range(100_000))
+        table = memoryview(bytes(range(24))).cast("B", (4, 6))
+        await mine.send(numbers)  # type: ignore[arg-type]
+        await mine.send(table)  # type: ignore[arg-type]
+        await mine.send(bytearray())  # type: ignore[arg-type]
+        await mine.send_eof()
+        assert await everything(theirs) == numbers.tobytes() + bytes(range(24))
+
+
+async def test_what_cannot_be_sent_or_received_is_refused() -> None:
+    async with open_pair() as (one, other):
+        mine, theirs = await one.channel(other)
+        with pytest.raises(LocalError, match="contiguous"):
+            await mine.send(memoryview(bytes(10))[::2])  # type: ignore[arg-type]
+        await mine.send(b"there")
+        for size in (0, -1):
+            with pytest.raises(LocalError, match="at least 1 byte"):
+                await theirs.receive(size)
+        assert await exactly(theirs, 5) == b"there"
 
 
 async def test_no_channel_without_a_presence() -> None:

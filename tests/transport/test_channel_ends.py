@@ -27,6 +27,8 @@ pytestmark = pytest.mark.anyio
 QUICK = TransportConfig(
     slow_probe_s=0.2, suspicion_s=0.3, silence_max_s=0.5, idle_timeout_s=3600.0
 )
+BUSY_S = 15.0
+"""How late a busy machine may be. Half of what the bound is by default."""
 
 
 def seen(end: End) -> list[object]:
@@ -114,10 +116,13 @@ async def test_a_peer_that_is_killed_breaks_the_channel(waits_for: str) -> None:
                 channel = await end.endpoint.open_channel(peer)
                 await channel.send(b"x")
                 assert await run_sync(child.stdout.readline) == "accepted\n"
+                killed = end.endpoint.clock()
                 child.send_signal(signal.SIGKILL)
                 wait = channel.receive if waits_for == "receive" else partial(flood, channel)
                 with anyio.fail_after(PATIENCE_S), pytest.raises(ChannelBroken, match="presence"):
                     await wait()
+                bound_s = QUICK.slow_probe_s + QUICK.suspicion_s + QUICK.silence_max_s
+                assert end.endpoint.clock() - killed < bound_s + BUSY_S
                 with pytest.raises(ChannelBroken):
                     await channel.receive()
                 await channel.aclose()

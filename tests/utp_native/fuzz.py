@@ -5,7 +5,8 @@
 builds with AddressSanitizer, UBSan and assertions and runs itself under them. Every session is a
 function of its seed: that of one that breaks something is kept, and later runs begin with those
 that are; `--seed N` runs that one again. Bare planes let altered packets through to libutp; sealed
-ones try the opening of datagrams.
+ones try the opening of datagrams; a hostile peer that holds the keys seals what it has altered.
+Planes get new keys, move, go and come again meanwhile.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tests.utp_native import sanitized
 from tests.utp_native.helpers import A, B, key_pair, seeded
+from tests.utp_native.hostile import PACKET_MAX, Hostile
 from utp_native import (
     SUITE_AEGIS256,
     SUITE_XCHACHA20,
     Address,
     ChannelClosed,
+    EventKind,
     Pump,
     PumpConfig,
     source,
@@ -37,6 +41,12 @@ CURRENT = source.cache_directory().parent / "fuzz-native.current"
 CONFIG = PumpConfig(
     send_buffer=64 * 1024, receive_buffer=64 * 1024, receive_budget=256 * 1024, incoming_max=8
 )
+BATCH = 256 * 2048
+"""Bytes that come with one batch: as much may exceed the budget, and a packet for each channel."""
+SPARE = 128 * 32768
+"""Bytes of pieces that a pump keeps for the next channel."""
+HALF_USED = 2 * 2 * 32768
+"""Bytes of a channel's two queues that hold nothing: pieces being read or filled."""
 INTERESTING = (0, 1, 2, 3, 4, 0x7F, 0x80, 0xFE, 0xFF)
 FIELDS = ((0, 1), (1, 1), (2, 2), (4, 4), (8, 4), (12, 4), (16, 2), (18, 2))
 """Offset and size of each field of a µTP header (BEP 29)."""
@@ -81,22 +91,22 @@ class Session:
     def __init__(self, seed: int) -> None:
         self.choose = choose = random.Random(seed)
         self.now = choose.choice((1.0, 4293.0, 1e6))  # the second is near 2^32 microseconds
+        self.kind = choose.choice(("bare", "bare", "sealed", "hostile"))
+        # The packets of a hostile peer are sealed afterwards, so they have to be shorter.
+        plain = replace(CONFIG, sealed_size_max=PACKET_MAX) if self.kind == "hostile" else CONFIG
         self.pumps = {
-            A: Pump(None, random=seeded((seed, "a")), now=self.now, config=CONFIG),
+            A: Pump(None, random=seeded((seed, "a")), now=self.now, config=plain),
             B: Pump(None, random=seeded((seed, "b")), now=self.now, config=CONFIG),
         }
-        self.bare = choose.random() < 0.8
-        if self.bare:
-            self.planes = {
-                A: self.pumps[A].add_bare_plane(B),
-                B: self.pumps[B].add_bare_plane(A),
-            }
-        else:
-            keys = key_pair(choose.choice((SUITE_XCHACHA20, SUITE_AEGIS256)))
-            self.planes = {A: self.pumps[A].add_plane(keys[0]), B: self.pumps[B].add_plane(keys[1])}
+        self.suite = choose.choice((SUITE_XCHACHA20, SUITE_AEGIS256))
+        self.damage = choose.choice((0.0, 0.02, 0.3))
+        self.epoch = 0
+        self.hostile: Hostile | None = None
+        self.planes: dict[Address, int] = {}
+        for side in (A, B):
+            self.add_plane(side)
         self.channels: dict[Address, list[int]] = {A: [], B: []}
         self.seen: list[tuple[Address, bytes]] = []
-        self.damage = choose.choice((0.0, 0.02, 0.3))
 
     def run(self) -> None:
         """The whole session. Raises what is a defect."""
@@ -108,12 +118,46 @@ class Session:
             for side, pump in self.pumps.items():
                 pump.handle_timeout(self.now)
                 for event in pump.poll_events():
-                    if event.channel not in self.channels[side]:
+                    # One that went with its plane tells that it failed, and is no handle any more.
+                    known = event.channel in self.channels[side]
+                    if not known and event.kind is not EventKind.FAILED:
                         self.channels[side].append(event.channel)
                 pump.poll_paths()
                 self.check(pump)
         for pump in self.pumps.values():
             pump.close()
+
+    def speaks_plainly(self, side: Address) -> bool:
+        """Whether nothing is sealed by this side's pump."""
+        return self.kind == "bare" or (self.kind == "hostile" and side == A)
+
+    def add_plane(self, side: Address) -> None:
+        """A plane with the keys of this epoch."""
+        pump, other = self.pumps[side], B if side == A else A
+        keys = key_pair(self.suite, epoch=str(self.epoch))
+        if self.speaks_plainly(side):
+            self.planes[side] = pump.add_bare_plane(other)
+        else:
+            self.planes[side] = pump.add_plane(keys[side == B])
+        if self.kind == "hostile" and side == A:
+            self.hostile = Hostile(keys[0], self.choose, lambda data: mutated(data, self.choose))
+
+    def rekey(self, but: Address | None = None) -> None:
+        """New keys for both sides, or for one where the other has them from the beginning."""
+        choose = self.choose
+        if but is None:
+            self.epoch += 1
+        keys = key_pair(self.suite, epoch=str(self.epoch))
+        for side, pump in self.pumps.items():
+            if self.hostile is not None and side == A:
+                self.hostile.rekey(keys[0])
+            elif side != but:
+                pump.rekey_plane(
+                    self.planes[side],
+                    keys[side == B],
+                    send_now=choose.random() < 0.5,
+                    retire_s=choose.choice((0, 1, 30)),
+                )
 
     def act(self, side: Address) -> None:
         pump, choose = self.pumps[side], self.choose
@@ -130,10 +174,18 @@ class Session:
                 case 1 if choose.random() < 0.2:
                     channels.remove(channel)
                     pump.close_channel(channel, abort=choose.random() < 0.3)
-                case 2 if not self.bare:
-                    pump.move_plane(self.planes[side], choose.choice((A, B)))
-                case 2:
+                case 2 if self.speaks_plainly(side):
                     pump.channel_figures(channel)
+                case 2 if choose.random() < 0.3:
+                    self.rekey()
+                case 2 if choose.random() < 0.1:
+                    pump.remove_plane(self.planes[side])
+                    channels.clear()
+                    self.epoch += 1
+                    self.add_plane(side)
+                    self.rekey(but=side)
+                case 2:
+                    pump.move_plane(self.planes[side], choose.choice((A, B)))
                 case 3 | 4 | 5 | 6:
                     pump.read(channel, choose.choice((1, 1000, 100_000)))
                 case _:
@@ -144,6 +196,11 @@ class Session:
     def exchange(self) -> None:
         for sender, target in ((A, B), (B, A)):
             batch = [datagram.data for datagram in self.pumps[sender].collect()]
+            if self.hostile is not None:
+                if sender == A:
+                    batch = self.hostile.sealed(batch, self.damage)
+                else:
+                    batch = self.hostile.opened(batch)
             delivered = []
             for data in batch:
                 self.seen.append((sender, data))
@@ -162,9 +219,14 @@ class Session:
 
     def check(self, pump: Pump) -> None:
         counters = pump.counters()
-        # One batch and one packet for each channel may exceed the budget.
-        assert counters["buffered_max"] <= CONFIG.receive_budget + 256 * 2048
-        assert counters["channels"] <= 64 + 16
+        channels = counters["channels"]
+        # Those of closed channels count too: nothing but the bound keeps a peer from filling them.
+        assert counters["buffered_max"] <= CONFIG.receive_budget + BATCH
+        assert counters["buffered"] <= channels * CONFIG.receive_buffer
+        waiting = channels * CONFIG.send_buffer
+        assert counters["held"] <= counters["buffered"] + waiting + channels * HALF_USED + SPARE
+        # Open, and over but still answering: those the peer opened, and those opened here.
+        assert channels <= 17 * CONFIG.incoming_max + 64
 
 
 def found() -> list[int]:

@@ -236,11 +236,26 @@ def test_a_peer_that_vanishes_is_noticed(connected: bool) -> None:
     if not connected:
         channel = link.a.open_channel(link.plane_a)
     link.a.write(channel, bytes(100_000))
+    vanished = link.now
     link.run(lambda: EventKind.FAILED in kinds(link.events[link.a], channel))
     assert link.events[link.a][-1].reason is Reason.TIMED_OUT
+    # A SYN is repeated four times, two, four and eight seconds apart in the end.
+    assert (30 if connected else 15) <= link.now - vanished <= 35
     link.a.close_channel(channel)
     assert link.a.counters()["channels"] == 0
     assert link.a.next_timeout() is None
+
+
+def test_a_peer_that_vanishes_is_noticed_by_its_reader() -> None:
+    link = Link()
+    _, b = link.connect()
+    link.run_for(1)
+    link.drop = lambda source, data: True
+    vanished = link.now
+    link.run(lambda: EventKind.FAILED in kinds(link.events[link.b], b))
+    assert link.events[link.b][-1].reason is Reason.TIMED_OUT
+    # Counted from its last packet, which came a second before.
+    assert 25 <= link.now - vanished <= 35
 
 
 def test_a_silence_of_twenty_seconds_is_survived() -> None:

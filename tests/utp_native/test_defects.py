@@ -258,6 +258,46 @@ def test_what_is_missing_has_room() -> None:
     assert len(peer.pump.read(channel, MIB)) > 16 * 1000
 
 
+def test_a_closed_channel_keeps_nothing() -> None:
+    # It lingers until the peer has acknowledged its end; what comes meanwhile is for nobody.
+    config = PumpConfig(receive_buffer=32 * 1120)
+    peer = RawPeer(config=config)
+    channel = peer.connect()
+    peer.pump.close_channel(channel)
+    (end,) = [p for p in peer.take() if p.type == FIN]
+    peer.seq += 1
+    missing = peer.seq
+    for _ in range(40):
+        peer.give(*(peer.data(bytes(1000)) for _ in range(400)))
+    counters = peer.pump.counters()
+    assert counters["channels"] == 1
+    assert counters["buffered_max"] == counters["held"] == 0
+    # What comes in order is acknowledged, so that a peer that means well gets to its own end.
+    for seq in (missing, missing + 1):
+        answers = peer.give(peer.datagram(DATA, seq=seq, ack=peer.ack, payload=bytes(1000)))
+        assert answers[-1].ack == seq
+    peer.give(peer.datagram(FIN, seq=missing + 2, ack=end.seq))
+    peer.wait(3)
+    assert peer.pump.counters()["channels"] == 0
+
+
+def test_acknowledgements_without_progress_keep_a_channel() -> None:
+    # A peer that is there but takes nothing is not given up; once it is silent, it is, in 30 s.
+    peer = RawPeer()
+    channel = peer.connect()
+    peer.give(peer.datagram(STATE, seq=peer.seq + 1, ack=peer.ack))
+    peer.pump.write(channel, bytes(5000))
+    peer.take()
+    for _ in range(100):
+        peer.wait(1)
+        peer.give(peer.datagram(STATE, seq=peer.seq + 1, ack=peer.ack))
+    assert not failures(peer.events)
+    peer.wait(29)
+    assert not failures(peer.events)
+    peer.wait(9)  # at the next retransmission, and these are at most 8 s apart
+    assert failures(peer.events) == [Reason.TIMED_OUT]
+
+
 def test_packets_have_one_size() -> None:
     link = Link()
     link.keep_log = True

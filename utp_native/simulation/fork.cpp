@@ -61,12 +61,14 @@ class End : public Party, public ChannelHost {
     uint32_t random() override { return world_.random(); }
     void buffered(int64_t) override {}
     bool budget_left(size_t) const override { return true; }
+    Pieces &pieces() override { return pieces_; }
 
   private:
     World &world_;
     Wire &wire_;
     uint64_t left_, delivered_ = 0;
     const uint64_t wanted_;
+    Pieces pieces_;
     Channel channel_;
 };
 

@@ -87,6 +87,7 @@ typedef struct {
     uint64_t send_messages;
     uint64_t buffered;            /* bytes held for readers, now */
     uint64_t buffered_max;
+    uint64_t held;                /* memory of what waits to be read or written, and spare */
     uint32_t planes;
     uint32_t channels;
     uint32_t segmentation;        /* offload in use */

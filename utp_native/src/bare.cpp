@@ -48,8 +48,8 @@ bool Pump::dispatch_bare(const uint8_t *data, uint32_t size, const Address &from
     plane.opened++;
     plane.heard_at = now_;
     if (found != plane.channels.end() && found->second->answers()) {
-        found->second->receive(data, size);
         touch(*found->second);
+        found->second->receive(data, size);
     } else if (type == kPacketSyn && found == plane.channels.end()) {
         accept(plane, number, data, size);
     } else if (type != kPacketReset) {
@@ -62,7 +62,7 @@ int64_t Pump::open_bare(Plane &plane) {
     for (int draw = 0; draw < kDraws; draw++) {
         if (plane.channels.count(kUndrawn)) return -EIO;
         Channel *channel = add_channel(plane, kUndrawn, false);
-        channel->connect();  // draws the id, and the SYN tells it
+        begin(channel, [&] { channel->connect(); });  // draws the id, and the SYN tells it
         if (channel->number == kUndrawn) {
             delete_channel(channel);
             continue;

@@ -26,6 +26,9 @@ constexpr uint64_t kTimeWaitMs = 2000;
 // A closed channel whose last bytes the peer does not take is given up.
 constexpr uint64_t kLingerMs = 60000;
 
+// Pieces of the send buffer given to libutp at once: as many as it takes (patch 12).
+constexpr size_t kSpans = 4;
+
 // libutp wants an address for each socket. A context has one connection, so any will do.
 sockaddr_in synthetic_address() {
     sockaddr_in address{};
@@ -42,7 +45,7 @@ const sockaddr *const kSockaddr = reinterpret_cast<const sockaddr *>(&kAddress);
 Channel::Channel(ChannelHost &host, const ChannelLimits &limits, uint32_t plane_index,
                  uint32_t channel_number, bool is_incoming)
     : plane(plane_index), number(channel_number), incoming(is_incoming), host_(host),
-      limits_(limits) {
+      limits_(limits), received_(host.pieces()), waiting_(host.pieces()) {
     context_ = utp_init(2);
     if (!context_) throw std::bad_alloc();
     utp_context_set_userdata(context_, this);
@@ -83,7 +86,12 @@ uint64 Channel::on_read(utp_callback_arguments *a) {
     Channel &c = self(a);
     if (c.eof_ || c.released_) return 0;
     // has_room() was asked before; the limit here is what is left of the bound.
-    c.received_.push(a->buf, a->len, c.limits_.receive_buffer);
+    try {
+        c.received_.push(a->buf, a->len, c.limits_.receive_buffer);
+    } catch (const std::bad_alloc &) {
+        c.out_of_memory();  // libutp takes these bytes for delivered, so the stream has a hole now
+        return 0;
+    }
     if (c.wants_readable_) {
         c.wants_readable_ = false;
         c.host_.event(c, kReadable);
@@ -171,6 +179,22 @@ void Channel::path_changed() {
     if (socket_) utp_socket_path_changed(socket_);
 }
 
+// Memory ran out where libutp or the stream is halfway through something.
+void Channel::out_of_memory() {
+    failing_ = true;
+    failing_reason_ = kAborted;
+}
+
+// As utp_writev(). An exception from within leaves it open which bytes libutp has.
+ssize_t Channel::write_packets(utp_iovec *spans, size_t count) {
+    try {
+        return utp_writev(socket_, spans, count);
+    } catch (const std::bad_alloc &) {
+        out_of_memory();
+        return 0;
+    }
+}
+
 void Channel::drain_sends() {
     if (!socket_ || !utp_socket_connected(socket_)) return;
     if (!connected_) {
@@ -178,13 +202,18 @@ void Channel::drain_sends() {
         if (!incoming) host_.event(*this, kConnected);
     }
     utp_socket_flush(socket_, false);
-    while (!waiting_.empty()) {
-        size_t count;
-        uint8_t *front = waiting_.front(&count);
-        const ssize_t taken = utp_write(socket_, front, count);
+    while (!waiting_.empty() && !failing_) {
+        utp_iovec spans[kSpans];
+        const size_t count = waiting_.spans(spans, kSpans);
+        size_t size = 0;
+        for (size_t i = 0; i < count; i++) size += spans[i].iov_len;
+        // No packet ends where a piece does: what is short might be sent so.
+        if (size < waiting_.size()) spans[count - 1].iov_len -= size % packet_payload();
+        const ssize_t taken = write_packets(spans, count);
         if (taken <= 0) break;
         waiting_.drop(static_cast<size_t>(taken));
     }
+    if (failing_) return;
     if (waiting_.empty()) {
         if (finishing_ && !finish_sent_) {
             finish_sent_ = true;
@@ -266,12 +295,13 @@ size_t Channel::write(const uint8_t *data, size_t size) {
     // Straight into packets while the window is open; the rest waits in our buffer.
     if (socket_ && connected_ && waiting_.empty() && utp_socket_connected(socket_)) {
         while (taken < size) {
-            const ssize_t count = utp_write(socket_, const_cast<uint8_t *>(data + taken), size - taken);
+            utp_iovec rest{const_cast<uint8_t *>(data + taken), size - taken};
+            const ssize_t count = write_packets(&rest, 1);
             if (count <= 0) break;
             taken += static_cast<size_t>(count);
         }
     }
-    taken += waiting_.push(data + taken, size - taken, limits_.send_buffer);
+    if (!failing_) taken += waiting_.push(data + taken, size - taken, limits_.send_buffer);
     if (taken < size) wants_writable_ = true;
     return taken;
 }

@@ -6,10 +6,12 @@
 #include <cstdint>
 
 #include "abi.h"
-#include "ring.h"
+#include "queue.h"
 #include "utp_hooks.h"
 
 namespace quorate {
+
+constexpr uint32_t kPacketHeader = 20;
 
 enum EventKind : int32_t {
     kAccepted = 0,
@@ -45,6 +47,7 @@ class ChannelHost {
     virtual uint32_t random() = 0;
     virtual void buffered(int64_t change) = 0;
     virtual bool budget_left(size_t count) const = 0;
+    virtual Pieces &pieces() = 0;  // outlives the channel
 };
 
 struct ChannelLimits {
@@ -117,6 +120,9 @@ class Channel {
 
     uint64_t silent_at() const;
     void destroy_socket();
+    void out_of_memory();
+    ssize_t write_packets(utp_iovec *spans, size_t count);
+    size_t packet_payload() const { return limits_.packet_size_max - kPacketHeader; }
     void drain_sends();
     void settle_end();
     void count_buffered();
@@ -126,7 +132,7 @@ class Channel {
     const ChannelLimits limits_;
     utp_context *context_ = nullptr;
     UTPSocket *socket_ = nullptr;
-    Ring received_, waiting_;
+    Queue received_, waiting_;
     bool connected_ = false;
     bool finishing_ = false;     // the writer is done
     bool finish_sent_ = false;

@@ -201,15 +201,19 @@ Channel *Pump::add_channel(Plane &plane, uint32_t number, bool incoming) {
     } else {
         index = static_cast<uint32_t>(slots_.size());
         slots_.emplace_back();
+        // These then never need memory for a channel that is there already.
+        free_slots_.reserve(slots_.capacity());
+        touched_.reserve(slots_.capacity());
+        listed_.reserve(slots_.capacity());
         free_slots_.push_back(index);
     }
     Slot &slot = slots_[index];
-    slot.channel =
-        std::make_unique<Channel>(*this, limits(plane), plane.index, number, incoming);
+    auto made = std::make_unique<Channel>(*this, limits(plane), plane.index, number, incoming);
+    plane.channels.emplace(number, made.get());
+    slot.channel = std::move(made);
     free_slots_.pop_back();
     slot.channel->index = index;
     slot.channel->generation = slot.generation;
-    plane.channels.emplace(number, slot.channel.get());
     (incoming ? plane.incoming : plane.outgoing)++;
     return slot.channel.get();
 }
@@ -237,7 +241,7 @@ int64_t Pump::open_channel(int64_t handle) {
     while (plane->channels.count(plane->next_number)) plane->next_number += 2;
     Channel *channel = add_channel(*plane, plane->next_number, false);
     plane->next_number += 2;
-    channel->connect();
+    begin(channel, [&] { channel->connect(); });
     touch(*channel);
     settle();
     const int64_t opened = handle_of(channel->index, channel->generation);
@@ -349,23 +353,32 @@ void Pump::touch(Channel &channel) {
 
 void Pump::settle() {
     // Settling a channel touches no other one.
-    for (size_t i = 0; i < touched_.size(); i++) {
-        Channel *channel = touched_[i];
-        channel->touched = false;
-        channel->settle();
-        if (channel->dead()) {
-            delete_channel(channel);
-            continue;
-        }
-        if (channel->incoming && !channel->leaving && channel->over()) {
-            Plane &plane = *planes_[channel->plane];
-            channel->leaving = true;
-            plane.incoming--;
-            plane.leaving++;
-        }
-        arm(*channel);
+    size_t done = 0;
+    try {
+        for (; done < touched_.size(); done++) settle(*touched_[done]);
+    } catch (...) {
+        // The one it happened to and those behind it are settled by the next call. Those before it
+        // may be gone already.
+        touched_.erase(touched_.begin(), touched_.begin() + static_cast<int64_t>(done));
+        throw;
     }
     touched_.clear();
+}
+
+void Pump::settle(Channel &channel) {
+    channel.settle();
+    if (channel.dead()) {
+        channel.touched = false;
+        return delete_channel(&channel);
+    }
+    if (channel.incoming && !channel.leaving && channel.over()) {
+        Plane &plane = *planes_[channel.plane];
+        channel.leaving = true;
+        plane.incoming--;
+        plane.leaving++;
+    }
+    arm(channel);
+    channel.touched = false;
 }
 
 // Keeps the earliest time at which a channel may have something to do in the heap. A time that

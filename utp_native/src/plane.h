@@ -56,7 +56,6 @@ struct Plane {
 constexpr uint32_t kBareSizeMax = 2048;
 
 // Of a µTP packet (BEP 29).
-constexpr uint32_t kPacketHeader = 20;
 constexpr uint8_t kPacketReset = 3, kPacketSyn = 4, kPacketTypes = 5;
 
 // What the table of connection ids leads to.

@@ -178,8 +178,8 @@ void Pump::dispatch_bulk(Plane &plane, uint32_t epoch, uint8_t *data, uint32_t s
     if (found == plane.channels.end()) return packet_for_nobody(plane, number, packet, packet_size);
     Channel &channel = *found->second;
     if (!channel.answers()) return packet_for_nobody(plane, number, packet, packet_size);
-    channel.receive(packet, packet_size);
     touch(channel);
+    channel.receive(packet, packet_size);
 }
 
 // A SYN opens a channel; whatever else goes to a channel that is not there is answered with a
@@ -204,7 +204,7 @@ void Pump::accept(Plane &plane, uint32_t number, const uint8_t *packet, size_t s
         return;
     }
     Channel *channel = add_channel(plane, number, true);
-    channel->receive(packet, size);
+    begin(channel, [&] { channel->receive(packet, size); });
     if (!channel->answers()) return delete_channel(channel);
     if (!plane.bare) plane.numbers.mark(number / 2);
     event(*channel, kAccepted);
@@ -241,7 +241,14 @@ uint8_t *Pump::place(size_t size) {
         counters_.dropped_sends++;
         return nullptr;
     }
-    if (arena_used_ + size > arena_.size()) arena_.resize(arena_.size() * 2);
+    try {
+        if (arena_used_ + size > arena_.size()) arena_.resize(arena_.size() * 2);
+        if (outgoing_.size() == outgoing_.capacity()) outgoing_.reserve(2 * outgoing_.size() + 64);
+    } catch (const std::bad_alloc &) {
+        // libutp is halfway through something; to it this is a datagram that was lost.
+        counters_.dropped_sends++;
+        return nullptr;
+    }
     return arena_.data() + arena_used_;
 }
 
@@ -340,8 +347,8 @@ int64_t Pump::handle_timeout(double now) {
         if (!channel || slot.generation != timer.generation || channel->queued_ms != timer.at)
             continue;
         channel->queued_ms = UINT64_MAX;
-        if (channel->answers() && channel->next_timeout() <= now_ms_) channel->timeout();
         touch(*channel);
+        if (channel->answers() && channel->next_timeout() <= now_ms_) channel->timeout();
     }
     settle();
     const int64_t flushed = flush();
@@ -366,6 +373,7 @@ void Pump::buffered(int64_t change) {
 void Pump::counters(qp_counters *out) const {
     *out = counters_;
     out->buffered = buffered_;
+    out->held = pieces_.held();
     out->planes = static_cast<uint32_t>(planes_.size() - free_planes_.size());
     out->channels = static_cast<uint32_t>(slots_.size() - free_slots_.size());
     if (!socket_) return;

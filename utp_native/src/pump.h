@@ -71,6 +71,7 @@ class Pump final : public ChannelHost {
     bool budget_left(size_t count) const override {
         return buffered_ + count <= config_.receive_budget;
     }
+    Pieces &pieces() override { return pieces_; }
 
     // pump.cpp: datagrams and time
     void enter(double now);
@@ -106,8 +107,18 @@ class Pump final : public ChannelHost {
     }
     Channel *add_channel(Plane &plane, uint32_t number, bool incoming);
     void delete_channel(Channel *channel);
+    // A channel's first act. If it throws nobody has heard of the channel, and it goes.
+    template <typename Act> void begin(Channel *channel, Act act) {
+        try {
+            act();
+        } catch (...) {
+            delete_channel(channel);
+            throw;
+        }
+    }
     void touch(Channel &channel);
     void settle();
+    void settle(Channel &channel);
     void arm(Channel &channel);
     bool install(Plane &plane, uint32_t epoch, const qp_keys &keys);
     static void switch_keys(Plane &plane);
@@ -131,6 +142,7 @@ class Pump final : public ChannelHost {
     std::vector<uint32_t> retiring_;
     std::vector<uint32_t> moved_;  // planes whose path is to be polled
 
+    Pieces pieces_;  // before the channels, which give theirs back
     std::vector<Slot> slots_;
     std::vector<uint32_t> free_slots_;
     std::vector<Channel *> touched_;
