@@ -84,7 +84,8 @@ class Case:
     joiners: Mapping[str, str] = field(default_factory=dict)
     """Who stands ready to join, and by whose invitation."""
     votes: Mapping[tuple[str, str], tuple[Vote, ...]] = field(default_factory=dict)
-    """The votes a member may give on a body; more than one are all explored. Default: accept."""
+    """The votes a member may give on a body; more than one are all explored, and with none its
+    program never answers, so that the `answer` timer is what ends it. Default: accept."""
     prompt: bool = True
     """Programs answer at once; otherwise at any moment."""
     unreachable: frozenset[tuple[str, str]] = frozenset()
@@ -128,6 +129,7 @@ class Case:
         parts = [f"{name}: {', then '.join(map(_told, plan))}" for name, plan in self.plans.items()]
         if any(len(votes) > 1 for votes in self.votes.values()):
             parts.append("any votes")
+        parts += [f"{who} never answers {body}" for (who, body), v in self.votes.items() if not v]
         if self.crashes:
             who = "anybody" if self.may_crash is None else " or ".join(self.may_crash)
             parts.append(f"up to {self.crashes} of {who} crashes at any moment")

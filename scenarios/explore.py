@@ -17,6 +17,7 @@ from consensus.core.group import Group
 from consensus.core.kinds import NAMES
 from consensus.core.types import Content
 from scenarios.actor import Actor, Counterexample, Result
+from scenarios.bounds import check_group
 from scenarios.case import Case, Faults
 from scenarios.checkers import Checkers, Violation
 from scenarios.history import Decided, Event, Installed, Read
@@ -135,7 +136,7 @@ def explore_run(
     actors: list[Actor] = [*shells]
     if case.tells:
         actors.append(outside(scene))
-    space = Space(actors, _checking(scene), rest, reduce=reduce)
+    space = Space(actors, _checking(scene), rest, check_actor=_bounded, reduce=reduce)
     result = space.explore(states_max or case.states_max, until_s=until_s)
     if not result.counterexamples:
         return result, None
@@ -186,6 +187,11 @@ def _checking(scene: Scene) -> Callable[[Sequence[Hashable]], None]:
         checkers.settle()
 
     return check
+
+
+def _bounded(actor: Actor) -> None:
+    if isinstance(actor, Shell):
+        check_group(actor.scene.names[actor.me], actor.group)
 
 
 def _resting(scene: Scene, trace: Trace | None = None) -> Callable[[Sequence[Shell]], None]:

@@ -45,7 +45,7 @@ def opening(case: Case, acts: Iterable[Act] = ()) -> Iterator[str]:
     bodies = [act.whom for act in (*planned, *acts) if act.what == "propose"]
     for member in case.everyone:
         votes = {body: case.votes_of(member, body) for body in dict.fromkeys(bodies)}
-        if not case.prompt or any(len(choice) > 1 for choice in votes.values()):
+        if not case.prompt or any(len(choice) != 1 for choice in votes.values()):
             yield f"manual {member}"
         for body, choice in votes.items():
             if case.prompt and len(choice) == 1:

@@ -351,7 +351,7 @@ class Shell:
         votes = self.scene.case.votes_of(self.scene.names[self.me], proposal.content.body)
         if self.scene.case.prompt and len(votes) == 1:
             self.group.answer(proposal.id, votes[0])
-        else:
+        elif votes:  # With none its program never answers.
             self.pending += ((proposal.id, votes),)
 
     def _decided(self, output: out.Decided) -> None:

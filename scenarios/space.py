@@ -43,6 +43,7 @@ __all__ = ["Actor", "Counterexample", "Result", "Space", "Step", "World"]
 
 Check = Callable[[Sequence[Hashable]], None]
 AtEnd = Callable[[Sequence[Any]], None]
+CheckActor = Callable[[Any], None]
 
 _DELIVERY = 0x80000000
 
@@ -103,7 +104,7 @@ class Space:
     """The reachable worlds of some actors.
 
     `check(logs)` raises Violation; `at_end(actors)` too, asked at states where nothing is
-    possible any more.
+    possible any more, and `check_actor(actor)`, asked once of each state of a member.
     """
 
     def __init__(
@@ -112,15 +113,19 @@ class Space:
         check: Check,
         at_end: AtEnd | None = None,
         *,
+        check_actor: CheckActor | None = None,
         reduce: bool = True,
     ):
         self.initial = World(actors, {})
+        self._check_actor = check_actor
         self._check = check
         self._at_end = at_end
         self._reduce = reduce
         self._known: list[Actor] = []
         self._inputs: list[tuple[Hashable, ...]] = []
         """Of each known state, its own inputs."""
+        self._bad: dict[int, Violation] = {}
+        """Of known states, what is wrong with them by themselves."""
         self._known_ids: dict[Hashable, int] = {}
         self._log_ids: dict[Hashable, int] = {}
         self._messages: list[Hashable] = []
@@ -147,15 +152,15 @@ class Space:
         result = Result()
         numbers = [self._intern(actor, member) for member, actor in enumerate(actors)]
         self._check_memory(lib.worlds_begin(self._worlds, numbers))
-        self._look(actors, result, news=True, end=False)
+        self._look(numbers, result, news=True, end=False)
         capped = False
         while len(result.counterexamples) < violations_max:
             asked = lib.worlds_run(self._worlds)
             if asked == lib.WORLDS_STEP:
                 self._step(told)
             elif asked == lib.WORLDS_LOOK:
-                world = [self._known[number] for number in told.locals[0 : len(actors)]]
-                self._look(world, result, news=bool(told.news), end=bool(told.end))
+                numbers = told.locals[0 : len(actors)]
+                self._look(numbers, result, news=bool(told.news), end=bool(told.end))
             elif asked == lib.WORLDS_CYCLE:
                 violation = Violation("8 liveness", range(len(actors)), "messages without end")
                 result.counterexamples.append(Counterexample(violation, self._path()))
@@ -211,6 +216,9 @@ class Space:
                 continue
             before, world = world, world.after(step)
             taken.append(step)
+            by_itself = self._violation_by(world.actors[step[0]])
+            if by_itself is not None:
+                return Counterexample(by_itself, taken)
             end = self._at_end is not None and not world.possible()
             if end or world.actors[step[0]].mark != before.actors[step[0]].mark:
                 try:
@@ -221,8 +229,11 @@ class Space:
                     return Counterexample(violation, taken)
         return None
 
-    def _look(self, actors: Sequence[Actor], result: Result, *, news: bool, end: bool) -> None:
+    def _look(self, numbers: Sequence[int], result: Result, *, news: bool, end: bool) -> None:
+        actors = [self._known[number] for number in numbers]
         try:
+            for number in self._bad.keys() & numbers:
+                raise self._bad[number]
             if news:
                 self._check([actor.log for actor in actors])
             if end and self._at_end is not None:
@@ -262,7 +273,9 @@ class Space:
         after = self._intern(actor, told.member)
         counts = [len(messages) for messages in by_receiver.values()]
         flat = [message for messages in by_receiver.values() for message in messages]
-        reported, to = actor.mark != before.mark, list(by_receiver)
+        # What is wrong with a state by itself is news, whatever its member says.
+        reported = actor.mark != before.mark or after in self._bad
+        to = list(by_receiver)
         failed = self._lib.worlds_effect(self._worlds, after, reported, len(to), to, counts, flat)
         self._check_memory(failed)
 
@@ -280,14 +293,28 @@ class Space:
         closed = sum(1 << other for other in actor.closed)
         still = sum(1 << other for other in actor.closed | actor.blocked)
         everybody = (1 << len(self.initial.actors)) - 1
+        log = actor.log
+        violation = self._violation_by(actor)
+        if violation is not None:
+            self._bad[known] = violation
+            log = (log, known)  # It is looked at even if others with this log were.
         number: int = self._lib.worlds_local(
             self._worlds, actor.alive, everybody & ~still if actor.alive else 0, closed,
-            len(inputs), self._log_ids.setdefault(actor.log, len(self._log_ids)),
+            len(inputs), self._log_ids.setdefault(log, len(self._log_ids)),
         )  # fmt: skip
         self._check_memory(number != len(self._known))
         self._known.append(actor)
         self._inputs.append(inputs)
         return number
+
+    def _violation_by(self, actor: Actor) -> Violation | None:
+        """What is wrong with a state of a member by itself."""
+        if self._check_actor is not None:
+            try:
+                self._check_actor(actor)
+            except Violation as violation:
+                return violation
+        return None
 
     @staticmethod
     def _check_memory(failed: Any) -> None:

@@ -13,12 +13,14 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal
 
+from consensus.core.base import Phase
 from consensus.core.group import Group
 from consensus.core.types import Timer
+from scenarios.bounds import check_group
 from scenarios.case import Act
 from scenarios.checkers import Checkers
 from scenarios.history import Decided, Expelled, Lost, Proposed, Wedged
-from scenarios.liveness import Standing, check_liveness
+from scenarios.liveness import Standing, check_liveness, left_open
 from scenarios.recorder import Recorder
 from scenarios.shell import Scene, Shell, accepted_next
 
@@ -142,6 +144,7 @@ class Stage:
             for event in shell.events:
                 self._checkers.observe(name, event)
             self._checkers.settle()
+            check_group(name, shell.group)
         shell.events.clear()
         self._after(shell, sends)
 
@@ -211,7 +214,7 @@ def standings(scene: Scene, shells: Sequence[Shell]) -> list[Standing]:
 
 
 def standing(name: Any, recorder: Recorder, group: Group, *, alive: bool) -> Standing:
-    """Where one member stands, from what it reported and what its group has accepted."""
+    """Where one member stands, from what it reported and what its group holds."""
     reports = recorder.reports
     ended: Literal["", "crashed", "left", "expelled", "lost"] = ""
     if any(isinstance(event, Lost) for event in reports):
@@ -234,4 +237,6 @@ def standing(name: Any, recorder: Recorder, group: Group, *, alive: bool) -> Sta
         accepted=accepted_next(group),
         ended=ended,
         joining=not recorder.views,
+        left=left_open(group),
+        lingering=alive and group.phase == Phase.OUT,
     )

@@ -74,6 +74,34 @@ def changes_of(seed: int) -> Schedule:
     return Schedule(seed, case, tuple(sorted(acts)), tuple(sorted(crashes)), (), (), delays, 0.0)
 
 
+def silent_of(seed: int) -> Schedule:
+    """A schedule of narrow windows and of programs that sometimes never answer."""
+    rng = random.Random(f"silent {seed}")
+    members = tuple("ABCDE"[: rng.choice((2, 3, 3, 4, 5))])
+    joiners = {"J": rng.choice(members)} if rng.random() < 0.3 else {}
+    bodies = [f"p{number}" for number in range(rng.randint(2, 12))]
+    acts = [(_instant(rng), rng.choice(members), propose(body)) for body in bodies]
+    if joiners:
+        acts.append((_instant(rng), joiners["J"], sponsor("J")))
+    for _ in range(rng.choice((0, 0, 1, 2))):
+        who, whom = rng.sample(members, 2)
+        acts.append((_instant(rng), who, rng.choice((kick(whom), leave()))))
+    choices: tuple[tuple[Vote, ...], ...] = ((), (REJECT,), *[(ACCEPT,)] * 8)
+    everyone = (*members, *joiners)
+    votes = {(member, body): rng.choice(choices) for member in everyone for body in bodies}
+    crashes = [(_instant(rng), m) for m in rng.sample(everyone, rng.choice((0, 0, 0, 1)))]
+    config = GroupConfig(
+        on_silence_kick=rng.random() < 0.5, window_total=len(members) * rng.choice((1, 1, 2))
+    )
+    case = Case(
+        f"silent {seed}", "narrow windows and programs that do not answer", members,
+        joiners=joiners, votes=votes, prompt=rng.random() < 0.5, config=config,
+    )  # fmt: skip
+    delays = rng.choice(((0.001, 0.02), (0.01, 0.03)))
+    answer_s = rng.choice((0.0, 0.5))
+    return Schedule(seed, case, tuple(sorted(acts)), tuple(crashes), (), (), delays, answer_s)
+
+
 def schedule_of(seed: int) -> Schedule:
     """The schedule with this seed."""
     rng = random.Random(f"schedule {seed}")
@@ -161,7 +189,9 @@ class Outcome:
     failures: list[Failure] = field(default_factory=list)
 
 
-PROFILES: dict[str, Callable[[int], Schedule]] = {"any": schedule_of, "changes": changes_of}
+PROFILES: dict[str, Callable[[int], Schedule]] = {
+    "any": schedule_of, "changes": changes_of, "silent": silent_of,
+}  # fmt: skip
 """Families of schedules, each by seed."""
 
 

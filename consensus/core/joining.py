@@ -83,11 +83,13 @@ class Joining(Installing):
         self._check_member()
         if member == self.me or member not in self._view.members:
             raise GroupError("not another member")
+        self._check_backlog()
         return self._propose_soon(self._bounded(KICK, reason, member), resubmit=False)
 
     def leave(self) -> Ticket:
         """Propose to leave. The group is left when `Expelled` comes, not before."""
         self._check_member()
+        self._check_backlog()
         return self._leave_because("")
 
     def _leave_because(self, reason: str) -> Ticket:
@@ -232,6 +234,7 @@ class Joining(Installing):
         assert content.subject is not None
         if content.kind == KICK:
             self._disarm("kick", ballot.key)
+            self._overdue = tuple(key for key in self._overdue if key != ballot.key)
         outcome = ballot.outcome or Outcome.UNKNOWN
         if outcome == Outcome.COMMITTED:
             reason = reason_text(content)
@@ -242,6 +245,8 @@ class Joining(Installing):
                 self._start_feeding(content.subject, ballot.index)
         _, reasons = ballot.said()
         self._join_settled(ballot.key, content, outcome, reasons)
+        if content.subject in self._gone and not self._expected(content.subject):
+            self._gone = tuple(m for m in self._gone if m != content.subject)
 
     def _start_feeding(self, joiner: Member, index: int) -> None:
         sponsorship = self._sponsored.get(joiner)
@@ -329,6 +334,7 @@ class Joining(Installing):
         return any(c[1] == JOIN and c[2] == member for c in self._committed_changes) or any(
             b.content is not None and b.content.kind == JOIN and b.content.subject == member
             for b in self._ballots.values()
+            if b.outcome in (None, Outcome.COMMITTED)
         )
 
     # -- the joiner's side -------------------------------------------------------------------

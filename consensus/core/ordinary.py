@@ -78,9 +78,12 @@ class Ordinary(Delivery):
         check_content(content)
         if content.kind[0] == "@" or content.subject is not None or content.where:
             raise GroupError("kinds that start with @ are reserved")
+        self._check_backlog()
+        return self._propose_soon(content, resubmit=resubmit)
+
+    def _check_backlog(self) -> None:
         if len(self._backlog) >= BACKLOG_MAX:
             raise GroupBusy("window and backlog are full")
-        return self._propose_soon(content, resubmit=resubmit)
 
     def answer(self, proposal: ProposalId, vote: Vote) -> None:
         """The application's vote on a `VoteWanted`. Too late or twice, it is ignored."""

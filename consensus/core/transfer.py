@@ -142,11 +142,19 @@ class Fetch:
         origin = self._sources.get(source)
         if origin is None or self.done:
             return
+        told: dict[int, list[bytes]] = {wire.HAVE: [], wire.GIVEN: []}
         try:
             for kind, body in origin.reader.frames_untrusted(data):
-                self._take_untrusted(origin, kind, body, now)
+                if kind in told:
+                    if origin.have is None:
+                        raise TransferError("announced chunks before it said what it holds")
+                    told[kind].append(body)
+                else:
+                    self._take_untrusted(origin, kind, body, now)
                 if source not in self._sources:
                     break
+            else:
+                self._take_told_untrusted(origin, told, now)
         except TransferError as error:
             self._drop(origin, Drop.BROKE_PROTOCOL, str(error), now)
         self._ask(now)
@@ -160,20 +168,24 @@ class Fetch:
 
     def chunk_stored(self, index: int, now: float) -> None:
         """A chunk is on the disk."""
-        bit = 1 << index
-        if not self._storing & bit:
+        if not self._storing & (bit := 1 << index):
             return
         self._storing ^= bit
         self.held |= bit
         self._bytes += self.ref.chunk_length(index)
         self._idle_since = self._piece_at = now
-        self._outputs.append(self.progress)
+        held = self.held.bit_count()
+        self._outputs.append(Progress(held, self.ref.chunks, self._bytes, self.ref.size))
         self._check_finished()
 
-    @property
-    def progress(self) -> Progress:
-        """How far the fetch has come, with what was there before it."""
-        return Progress(self.held.bit_count(), self.ref.chunks, self._bytes, self.ref.size)
+    def chunk_lost(self, index: int, now: float) -> None:
+        """A chunk that was on the disk is not there any more: get it again."""
+        bit = 1 << index
+        if not self.done and self.held & bit:
+            self.held ^= bit
+            self._bytes -= self.ref.chunk_length(index)
+            self._idle_since = now
+            self._ask(now)
 
     # the four verbs' other three
 
@@ -232,18 +244,22 @@ class Fetch:
             source.have = wire.bitmap_untrusted(body, self.ref.chunks)
             self._rarity.add(source.have)
             self._idle_since = now
-        elif kind == wire.ABSENT:
+        else:
             source.absent = True
-        elif source.have is None:
-            raise TransferError("announced chunks before it said what it holds")
-        elif kind == wire.HAVE:
-            fresh = wire.indexes_untrusted(body, self.ref.chunks) & ~source.have
-            source.have |= fresh
+
+    def _take_told_untrusted(
+        self, source: _Source, told: dict[int, list[bytes]], now: float
+    ) -> None:
+        """All of one kind at once: the cost is that of the blob's length, however short a frame."""
+        if told[wire.HAVE]:
+            have = source.have or 0
+            fresh = wire.indexes_untrusted(told[wire.HAVE], self.ref.chunks) & ~have
+            source.have = have | fresh
             self._rarity.add(fresh)
             if fresh & ~self.held:
                 self._idle_since = now
-        else:
-            fresh = wire.indexes_untrusted(body, self.ref.chunks) & ~self._given
+        if told[wire.GIVEN]:
+            fresh = wire.indexes_untrusted(told[wire.GIVEN], self.ref.chunks) & ~self._given
             self._given |= fresh
             self._rarity.add(fresh)
 
@@ -384,8 +400,7 @@ class Fetch:
         return None
 
     def _chunks_of(self, page: int) -> int:
-        first = page * PAGE_LEAVES
-        return (((1 << PAGE_LEAVES) - 1) << first) & self._all
+        return (((1 << PAGE_LEAVES) - 1) << page * PAGE_LEAVES) & self._all
 
     # ending
 

@@ -16,7 +16,7 @@ Each reader knows the longest body of each kind, so that a peer makes it hold on
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from consensus.core.blobtree import CHUNK_SIZE, CHUNKS_MAX, PAGE_SIZE, REF_SIZE
 from consensus.core.errors import ConsensusError
@@ -108,16 +108,17 @@ def indexes(kind: int, mask: int) -> Iterator[bytes]:
         yield frame(kind, b"".join(batch))
 
 
-def indexes_untrusted(body: bytes, chunks: int) -> int:
-    """The mask of the indexes in a body, each below `chunks`. Raises TransferError."""
-    if not body or len(body) % _INDEX.size:
-        raise TransferError("a list of indexes that is none")
-    mask = 0
-    for (index,) in _INDEX.iter_unpack(body):
-        if index >= chunks:
-            raise TransferError(f"chunk {index} of {chunks}")
-        mask |= 1 << index
-    return mask
+def indexes_untrusted(bodies: Iterable[bytes], chunks: int) -> int:
+    """The mask of the indexes in these bodies, each below `chunks`. Raises TransferError."""
+    found = bytearray(-(-chunks // 8))
+    for body in bodies:
+        if not body or len(body) % _INDEX.size:
+            raise TransferError("a list of indexes that is none")
+        for (index,) in _INDEX.iter_unpack(body):
+            if index >= chunks:
+                raise TransferError(f"chunk {index} of {chunks}")
+            found[index >> 3] |= 1 << (index & 7)
+    return int.from_bytes(found, "little")
 
 
 def bitmap(mask: int, chunks: int) -> bytes:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from scenarios.case import Case
 from scenarios.cases.changes import CHANGES
 from scenarios.cases.reads import READS
+from scenarios.cases.silent import SILENT
 from scenarios.cases.three import THREE
 from scenarios.cases.two import TWO
 
 __all__ = ["CASES", "FULL", "SMALL"]
 
-CASES: dict[str, Case] = {case.name: case for case in (*TWO, *THREE, *CHANGES, *READS)}
+CASES: dict[str, Case] = {case.name: case for case in (*TWO, *THREE, *SILENT, *CHANGES, *READS)}
 FULL: tuple[str, ...] = tuple(CASES)
 SMALL: tuple[str, ...] = tuple(name for name, case in CASES.items() if case.states_max <= 50_000)

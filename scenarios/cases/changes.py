@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from scenarios.case import Case, kick, leave, propose, sponsor
+from consensus.core.config import GroupConfig
+from scenarios.case import ACCEPT, REJECT, Case, kick, leave, propose, sponsor
 
+EITHER = (ACCEPT, REJECT)
+AB = ("A", "B")
 ABC = ("A", "B", "C")
+ABCD = ("A", "B", "C", "D")
+ASKS_ABOUT_JOINS = GroupConfig(asks_application_about_joins=True)
+ASKS_ABOUT_KICKS = GroupConfig(asks_application_about_kicks=True)
 
 CHANGES = (
     Case(
@@ -13,6 +19,17 @@ CHANGES = (
         ("A",),
         plans={"A": (sponsor("J"),)},
         joiners={"J": "A"},
+        states_max=50_000,
+    ),
+    Case(
+        "join-alone-crash",
+        "n = 1: the founder takes somebody in, who crashes at any moment",
+        ("A",),
+        plans={"A": (sponsor("J"),)},
+        joiners={"J": "A"},
+        crashes=1,
+        may_crash=("J",),
+        fires={"join": 1},
         states_max=50_000,
     ),
     Case(
@@ -96,5 +113,110 @@ CHANGES = (
         plans={"C": (leave(),), "A": (propose("x"),)},
         founded=True,
         states_max=50_000,
+    ),
+    Case(
+        "join-rejected",
+        "n = 3: a join that both others reject",
+        ABC,
+        plans={"A": (sponsor("J"),)},
+        joiners={"J": "A"},
+        votes={("B", ""): (REJECT,), ("C", ""): (REJECT,)},
+        config=ASKS_ABOUT_JOINS,
+        states_max=50_000,
+    ),
+    Case(
+        "join-unanswered",
+        "n = 3: a join on which one program never answers",
+        ABC,
+        plans={"A": (sponsor("J"),)},
+        joiners={"J": "A"},
+        votes={("B", ""): ()},
+        fires={"answer": 1},
+        config=ASKS_ABOUT_JOINS,
+        states_max=50_000,
+    ),
+    Case(
+        "join-unreachable",
+        "n = 3: a joiner that neither of the others reaches",
+        ABC,
+        plans={"A": (sponsor("J"),)},
+        joiners={"J": "A"},
+        unreachable=frozenset({("B", "J"), ("C", "J")}),
+        states_max=50_000,
+    ),
+    Case(
+        "two-joins-one-sponsor",
+        "n = 1 to 3: the founder takes in two at once",
+        ("A",),
+        plans={"A": (sponsor("J"), sponsor("K"))},
+        joiners={"J": "A", "K": "A"},
+        states_max=50_000,
+    ),
+    Case(
+        "two-joins",
+        "n = 2: both members take somebody in at once",
+        AB,
+        plans={"A": (sponsor("J"),), "B": (sponsor("K"),)},
+        joiners={"J": "A", "K": "B"},
+        states_max=1_000_000,
+    ),
+    Case(
+        "one-joiner-twice",
+        "n = 2: both members take in the same joiner at once",
+        AB,
+        plans={"A": (sponsor("J"),), "B": (sponsor("J"),)},
+        joiners={"J": "A"},
+        states_max=50_000,
+    ),
+    Case(
+        "join-leave",
+        "n = 2: a member leaves while the other takes somebody in",
+        AB,
+        plans={"A": (sponsor("J"),), "B": (leave(),)},
+        joiners={"J": "A"},
+        states_max=50_000,
+    ),
+    Case(
+        "two-leave",
+        "n = 2: both leave",
+        AB,
+        plans={"A": (leave(),), "B": (leave(),)},
+        states_max=50_000,
+    ),
+    Case(
+        "leave-kick",
+        "n = 3: a member leaves and is kicked",
+        ABC,
+        plans={"C": (leave(),), "A": (kick("C"),)},
+        states_max=50_000,
+    ),
+    Case(
+        "kick-unanswered",
+        "n = 3: a kick on which one program never answers",
+        ABC,
+        plans={"A": (kick("C"),)},
+        votes={("B", "disliked"): ()},
+        fires={"answer": 1},
+        config=ASKS_ABOUT_KICKS,
+        states_max=50_000,
+    ),
+    Case(
+        "three-kick-veto",
+        "n = 3: a kick that the third may veto, and whose time may be over first",
+        ABC,
+        plans={"A": (kick("C"),)},
+        votes={("B", "disliked"): EITHER},
+        fires={"kick": 1},
+        config=ASKS_ABOUT_KICKS,
+        states_max=500_000,
+    ),
+    Case(
+        "four-kick-veto",
+        "n = 4: a kick that one vetoes, and another may veto",
+        ABCD,
+        plans={"A": (kick("D"),)},
+        votes={("B", "disliked"): (REJECT,), ("C", "disliked"): EITHER},
+        config=ASKS_ABOUT_KICKS,
+        states_max=100_000,
     ),
 )

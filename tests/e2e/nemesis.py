@@ -25,12 +25,13 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from scenarios.bounds import check_bounds
 from scenarios.checkers import Checkers, Violation
 from scenarios.history import Decided, Installed
 from tests.e2e.accounts import check_accounts, check_reads
 from tests.e2e.fleet import Child, Fleet, Mode, Refused
 from tests.support.namespaces import Namespaces, available
-from tests.support.recorded import history_of
+from tests.support.recorded import history_of, sizes_of
 
 MEMBERS = 5
 REST_S = 120.0
@@ -69,6 +70,8 @@ class Report:
     reads: dict[str, int] = field(default_factory=dict)
     """By what they began with: a lease, a question to the others, or being a quorum alone."""
     events: int = 0
+    tables: dict[str, int] = field(default_factory=dict)
+    """The largest size of each table of a group that was not always empty."""
     rest_s: float = 0.0
 
 
@@ -309,9 +312,14 @@ class Nemesis:
 
 def check_logs(paths: Iterable[Path], report: Report) -> None:
     """All invariants over the logs of one group. Raises Violation, ValueError."""
+    logs = sorted(paths)
+    for member, tables in sizes_of(logs):
+        check_bounds(member, tables)
+        for name, (size, _) in tables.items():
+            report.tables[name] = max(size, report.tables.get(name, 0))
     checkers = Checkers()
     decided, views = set(), set()
-    for member, events in history_of(sorted(paths)).items():
+    for member, events in history_of(logs).items():
         for event in events:
             checkers.observe(member, event)
             report.events += 1

@@ -38,7 +38,7 @@ def test_a_small_case_is_explored_to_the_end(name: str):
     assert done.ends > 0
 
 
-BOUNDED = ("leave-during-proposal", "join-crash", "two-kicks")
+BOUNDED = ("leave-during-proposal", "join-crash", "two-kicks", "silent-full", "four-kick-veto")
 
 
 @pytest.mark.parametrize("name", BOUNDED)
@@ -143,6 +143,14 @@ def test_leases_are_explored_to_the_end():
     assert done.closed
 
 
+def test_a_program_that_never_answers_is_told_and_scripted():
+    silent = CASES["silent-rejects"]
+    assert "C never answers x" in silent.bounds()
+    [found] = explore(silent, CommitOnMajority).found
+    assert "manual C" in found.script
+    assert "always C x" not in found.script
+
+
 def test_equal_explorations_visit_the_same():
     first, second = explore(CASES["two-crash"]), explore(CASES["two-crash"])
     assert first.summary() | {"seconds": 0} == second.summary() | {"seconds": 0}
@@ -187,7 +195,8 @@ def test_the_full_set_covers_what_is_asked():
 def test_what_is_asked_is_there():
     for name in (
         "two-crash", "three-two-crash", "three-two-rejects", "four-cut-crash", "two-changes",
-        "join-during-proposal", "kick-during-join", "two-kicks", "read-lease",
+        "join-during-proposal", "kick-during-join", "two-kicks", "read-lease", "silent-full",
+        "silent-full-rejects", "four-kick-veto", "join-rejected", "two-joins",
     ):  # fmt: skip
         assert name in FULL
 

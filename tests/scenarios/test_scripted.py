@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.rescripted import violation_of
+from consensus.core.group import Group
+from tests.support.rescripted import Heard, violation_of
 from tests.support.script import TESTDATA
 
 UNORDERED = {"pair", "pair_silence", "silent"}
@@ -20,12 +21,24 @@ STORIES = (
 )  # fmt: skip
 """What groups must be seen to come through, each told by a script."""
 
+UNDER_WAY = {"coordinator_dies_install", "cut_link", "one_way", "relayed"}
+"""Those that end with lanes held or with somebody who is out and lingers."""
+
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in TESTDATA.glob("*.txt")))
 def test_no_script_violates_an_invariant(name: str):
     if name in UNORDERED:
         pytest.skip("no order to check")
     assert violation_of((TESTDATA / f"{name}.txt").read_text(), rests=False) is None
+
+
+@pytest.mark.parametrize("name", sorted(set(STORIES) - UNDER_WAY))
+def test_a_story_comes_to_rest(name: str):
+    """So that what is asked of those at rest is asked of it."""
+    heard = Heard(Group)
+    heard.live_through((TESTDATA / f"{name}.txt").read_text())
+    assert heard.at_rest()
+    heard.check_rest()
 
 
 def test_the_stories_are_there():

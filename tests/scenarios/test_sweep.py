@@ -47,6 +47,16 @@ def test_every_kind_of_trouble_occurs():
     assert {s.case.config.casting_vote for s in schedules} == {True, False}
 
 
+def test_programs_that_never_answer_and_full_windows_occur():
+    schedules = [PROFILES["silent"](seed) for seed in range(200)]
+    configs = [s.case.config for s in schedules]
+    assert {c.on_silence_kick for c in configs} == {True, False}
+    assert sum(() in s.case.votes.values() for s in schedules) > 100
+    assert any(len(s.acts) > s.case.config.window_total for s in schedules)
+    assert any(s.crashes for s in schedules)
+    assert any(s.case.joiners for s in schedules)
+
+
 def test_a_failing_seed_is_told_with_its_replay(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

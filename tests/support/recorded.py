@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from consensus import durable, machine, slot
+from consensus.core.group import Group
 from consensus.core.outputs import Output, Persist
 from consensus.core.types import Member
+from scenarios.bounds import sizes
 from scenarios.history import (
     Decided,
     Event,
@@ -27,6 +29,8 @@ from scenarios.recorder import Recorder
 
 SAID_KEPT = 512
 """Votes remembered so that none is written twice."""
+GROWTH = 1.25
+"""A table's size is written when it is so many times what was written of it last."""
 
 
 class Writer:
@@ -35,6 +39,8 @@ class Writer:
     def __init__(self, log: TextIO, member: Member) -> None:
         self.recorder = Recorder(member)
         self._log = log
+        self._written: dict[str, int] = {}
+        """The largest size written of each table."""
 
     def take(self, outputs: list[Output], turn: int | None = None) -> None:
         """What the group puts out."""
@@ -52,6 +58,20 @@ class Writer:
         """This turn was `persisted`, or the last one before the group was `resumed`."""
         key, life = self.recorder.member  # type: ignore[misc]
         self.write([json.dumps({"member": [key.hex(), life], "event": what, "turn": turn})])
+
+    def measure(self, group: Group) -> None:
+        """How large its tables are, if they are larger than ever or than they may be."""
+        written = self._written
+        news = {
+            name: (size, bound)
+            for name, (size, bound) in sizes(group).items()
+            if size > bound or size > GROWTH * written.get(name, 0)
+        }
+        if news:
+            written.update((name, size) for name, (size, _) in news.items())
+            key, life = self.recorder.member  # type: ignore[misc]
+            row = {"member": [key.hex(), life], "event": "sizes", "sizes": news}
+            self.write([json.dumps(row)])
 
     def write(self, lines: list[str]) -> None:
         """One write to the kernel: it outlives the process, however that ends."""
@@ -90,6 +110,7 @@ def record_groups(path: Path, former: Sequence[Path] = ()) -> None:
                 if "history_writer" not in self.__dict__:
                     self.history_writer = Writer(log, self.me)
                 self.history_writer.take(outputs)
+                self.history_writer.measure(self)
             return outputs
 
     class RecordedDurableGroup(shipped_durable):  # type: ignore[misc, valid-type]
@@ -102,6 +123,7 @@ def record_groups(path: Path, former: Sequence[Path] = ()) -> None:
         def _end_turn(self) -> Persist:
             persist = super()._end_turn()
             self.history_writer.take(self._turns[-1].outputs, persist.seq)
+            self.history_writer.measure(self.group)
             return cast(Persist, persist)
 
         def persisted(self, seq: int) -> None:
@@ -147,6 +169,17 @@ def history_of(paths: Iterable[Path]) -> dict[Name, list[Event]]:
         member: [event for turn, event in past if turn <= sure.get(member, 0)]
         for member, past in found.items()
     }
+
+
+def sizes_of(paths: Iterable[Path]) -> Iterator[tuple[Name, dict[str, tuple[int, int]]]]:
+    """What was written of the sizes of each member's tables, with their bounds."""
+    for path in paths:
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                if '"event": "sizes"' in line and line.endswith("\n"):
+                    row = json.loads(line)
+                    tables = {name: (size, bound) for name, (size, bound) in row["sizes"].items()}
+                    yield tuple(row["member"]), tables
 
 
 def _entries(lines: Iterable[str]) -> Iterator[tuple[Name, int, Event | str]]:

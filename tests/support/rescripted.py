@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from consensus.core.base import Phase
 from consensus.core.group import Group
 from consensus.core.outputs import Output
+from scenarios.bounds import check_group
 from scenarios.checkers import Checkers, Violation
 from scenarios.liveness import check_liveness
 from scenarios.recorder import Recorder
@@ -30,6 +32,35 @@ class Heard(World):
         self.ever[name] = group
         super().do(name, group, output)
 
+    def drain(self, name: str) -> None:
+        super().drain(name)
+        if name in self.groups:
+            check_group(member(name), self.groups[name])
+
+    def live_through(self, script: str) -> None:
+        """Runs all of a script's commands."""
+        for commands, _ in blocks_of(script):
+            for line in commands:
+                if line and not line.startswith("#"):
+                    self.run(line)
+                    if self.checkers is not None:
+                        self.checkers.settle()
+
+    def at_rest(self) -> bool:
+        """Nothing is under way, no timer is armed, and everybody hears who lives and knows who is
+        dead: whatever is still open now stays so."""
+        if any(lane and to in self.groups for (_, to), lane in self.lanes.items()):
+            return False
+        if any(self.timers[name] for name in self.groups):
+            return False
+        living = {member(name) for name in self.groups}
+        return all(
+            (other in living) != (other in (*group._down, *group._gone))
+            for group in self.groups.values()
+            if group.phase == Phase.MEMBER
+            for other in group._others
+        )
+
     def check_rest(self) -> None:
         """Raises the violation of liveness. Right where everybody had the time to come to rest."""
         standings = [
@@ -43,16 +74,12 @@ def violation_of(
     script: str, group: type[Group] = Group, *, rests: bool = True
 ) -> Violation | None:
     """What a script's history violates, if anything: a contradiction, a reason that is missing
-    after some command or, if it `rests`, what everybody should have come to in the end."""
+    after some command, a table that is too large or, if it `rests` or nothing is under way any
+    more, what everybody should have come to in the end."""
     world = Heard(group)
     try:
-        for commands, _ in blocks_of(script):
-            for line in commands:
-                if line and not line.startswith("#"):
-                    world.run(line)
-                    if world.checkers is not None:
-                        world.checkers.settle()
-        if rests:
+        world.live_through(script)
+        if rests or world.at_rest():
             world.check_rest()
     except Violation as violation:
         return violation

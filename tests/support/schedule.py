@@ -44,6 +44,8 @@ from consensus.core.types import (
     Vote,
 )
 from consensus.core.view import View
+from scenarios.bounds import sizes
+from scenarios.liveness import left_open
 
 HEALING_STEPS_MAX = 500
 """Times the square of the number of members ever."""
@@ -162,6 +164,9 @@ class Schedule:
         while outputs := life.group.poll():
             for output in outputs:
                 self.do(member, life, output)
+        for name, (size, bound) in sizes(life.group).items():
+            if size > bound:
+                raise Violation(f"{name} holds {size}, bound {bound}")
 
     def do(self, member: Member, life: Life, output: Output) -> None:
         if isinstance(output, Send):
@@ -372,15 +377,18 @@ class Schedule:
 
     def check_rest(self) -> None:
         """Everybody who can hear a quorum holds the same view and has nothing open."""
-        members = [m for m in self.live() if self.lives[m].group.phase == Phase.MEMBER]
+        live = self.live()
+        if any(self.lives[m].group.phase == Phase.JOINING for m in live):
+            raise Violation("still joining at rest")
+        members = [m for m in live if self.lives[m].group.phase == Phase.MEMBER]
         active = [m for m in members if not self.lives[m].group.suspended]
         newest = {self.lives[m].group.view for m in active}
         if len(newest) > 1:
             raise Violation(f"different views at rest: {newest}")
         for member in active:
             group = self.lives[member].group
-            if group.wedged or group._order.queue or group._backlog:
-                raise Violation(f"{member.incarnation} has something open at rest")
+            if group.wedged or left_open(group):
+                raise Violation(f"{member.incarnation} has something open: {left_open(group)}")
         if active:
             index = {self.lives[m].group.index for m in active}
             if len(index) > 1:
