@@ -21,7 +21,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from consensus.bloberrors import BlobDamaged, BlobError, disk_error
+from consensus.bloberrors import BlobDamaged, disk_error
 from consensus.core.blobtree import (
     CHUNK_SIZE,
     HASH_SIZE,
@@ -30,13 +30,12 @@ from consensus.core.blobtree import (
     BlobRef,
     BlobRefError,
     Tree,
-    TreeHasher,
     decode_ref_untrusted,
 )
 
-IMPORT_STEP_SIZE = 16 << 20
-"""Bytes imported by one call, so that an import can be cancelled between two."""
-_ZEROS = bytes(CHUNK_SIZE)
+STEP_SIZE = 16 << 20
+"""Bytes taken in or given out by one call, so that there can be cancelled between two."""
+ZEROS = bytes(CHUNK_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def write_tree(files: Files, tree: Tree) -> None:
 
 
 def read_tree(files: Files) -> Tree:
-    """The tree on the disk, as much of it as verifies."""
+    """The tree on the disk, as much of it as verifies. Raises BlobError when it is not read."""
     tree = Tree(files.ref)
     try:
         with files["tree"].open("rb") as file:
@@ -96,7 +95,17 @@ def read_tree(files: Files) -> Tree:
                     tree.add_page_untrusted(page, file.read(files.ref.page_length(page)))
     except FileNotFoundError:
         pass
+    except OSError as error:
+        raise disk_error(error, f"{files.ref}") from error
     return tree
+
+
+def claims_nothing(files: Files) -> bool:
+    """No chunk of the incomplete blob was ever written. Raises OSError."""
+    try:
+        return not any(files["have"].read_bytes())
+    except FileNotFoundError:
+        return True
 
 
 def read_ref(path: Path) -> BlobRef | None:
@@ -159,16 +168,19 @@ class PartialBlob:
             self._data_handle = self._open("part")
             self._have_handle = self._open("have")
             if os.fstat(self._tree_handle).st_size == 0:
-                _write_at(self._tree_handle, files.ref.encode(), 0)
+                write_at(self._tree_handle, files.ref.encode(), 0)
             os.ftruncate(self._data_handle, files.ref.size)
+            self.tree = read_tree(files)
+            size = -(-files.ref.chunks // 8)
+            self._bitmap = bytearray(size)
+            claimed = b"\xff" * size if adopted else os.pread(self._have_handle, size, 0)
+            self.mask = self._verified(claimed)
         except OSError as error:
             self.close()
             raise disk_error(error, f"{files.ref}") from error
-        self.tree = read_tree(files)
-        size = -(-files.ref.chunks // 8)
-        self._bitmap = bytearray(size)
-        claimed = b"\xff" * size if adopted else os.pread(self._have_handle, size, 0)
-        self.mask = self._verified(claimed)
+        except BaseException:
+            self.close()
+            raise
 
     def _open(self, suffix: str) -> int:
         handle = os.open(self.files[suffix], os.O_RDWR | os.O_CREAT, 0o600)
@@ -191,7 +203,7 @@ class PartialBlob:
                 chunk = self._pread(index)
                 if self.tree.verify_chunk(index, chunk):
                     self._bitmap[byte] |= bit
-        _write_at(self._have_handle, bytes(self._bitmap), 0)
+        write_at(self._have_handle, bytes(self._bitmap), 0)
         return int.from_bytes(self._bitmap, "little")
 
     def _pread(self, index: int) -> bytes:
@@ -213,7 +225,7 @@ class PartialBlob:
     def write_chunk(self, index: int, data: bytes | memoryview) -> None:
         """Write a verified chunk, and only then claim it. Raises BlobDiskFull, BlobError."""
         plain = bytes(data)  # compares 30 times faster than a view
-        hole = plain == _ZEROS[: len(plain)] and self._pread(index) == plain
+        hole = plain == ZEROS[: len(plain)] and self._pread(index) == plain
         if not hole:
             self._write(self._data_handle, data, index * CHUNK_SIZE)
         byte = index >> 3
@@ -225,8 +237,23 @@ class PartialBlob:
         """A chunk that was written. Raises BlobDamaged if it is not what it was."""
         data = self._pread(index)
         if not self.tree.verify_chunk(index, data):
-            raise BlobDamaged(f"{self.files.ref}: chunk {index} was changed on the disk")
+            raise BlobDamaged(f"{self.files.ref}: chunk {index} was changed on the disk", index)
         return data
+
+    def disclaim(self, index: int) -> None:
+        """A chunk that was written is not what it was. Raises BlobDiskFull, BlobError."""
+        byte = index >> 3
+        with self._mutex:
+            self._bitmap[byte] &= ~(1 << (index & 7)) & 0xFF
+            self._write(self._have_handle, self._bitmap[byte : byte + 1], byte)
+
+    def abandon(self) -> None:
+        """The blob is here by another way. Raises BlobError."""
+        try:
+            for suffix in ("part", "have"):
+                self.files[suffix].unlink(missing_ok=True)
+        except OSError as error:
+            raise disk_error(error, f"{self.files.ref}") from error
 
     def finish(self) -> None:
         """All chunks are written: make it a whole blob, on the disk to stay."""
@@ -234,7 +261,8 @@ class PartialBlob:
             os.fsync(self._tree_handle)
             os.fsync(self._data_handle)
             self.files["part"].replace(self.files["blob"])
-            self.files["have"].unlink(missing_ok=True)
+            for suffix in ("have", "link"):  # A link, if it was shared in place meanwhile.
+                self.files[suffix].unlink(missing_ok=True)
             sync_directory(self.files.directory)
         except OSError as error:
             raise disk_error(error, f"{self.files.ref}") from error
@@ -247,106 +275,9 @@ class PartialBlob:
 
     def _write(self, handle: int, data: bytes | bytearray | memoryview, at: int) -> None:
         try:
-            _write_at(handle, data, at)
+            write_at(handle, data, at)
         except OSError as error:
             raise disk_error(error, f"{self.files.ref}") from error
-
-
-class Import:
-    """Takes a file into the store, step by step: copied, or left in place and remembered."""
-
-    def __init__(self, directory: Path, path: Path, copy: bool) -> None:
-        self._directory = directory
-        self._path = path
-        self._hasher = TreeHasher()
-        self._at = 0
-        self._temporary = directory / f"import-{os.urandom(8).hex()}" if copy else None
-        self._target: int | None = None
-        try:
-            self._source = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not block
-            status = os.fstat(self._source)
-            if not os.path.isfile(self._source):
-                os.close(self._source)
-                raise BlobError(f"{path} is not a file")
-            if self._temporary is not None:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                self._target = os.open(self._temporary, flags, 0o600)
-        except OSError as error:
-            raise disk_error(error, str(path)) from error
-        self.size = status.st_size
-        self._origin = Origin(str(path.resolve()), status.st_size, status.st_mtime_ns)
-
-    def step(self) -> bool:
-        """Take in up to 16 MiB more; False when there is no more."""
-        end = self._at + IMPORT_STEP_SIZE
-        try:
-            while self._at < end:
-                data = os.pread(self._source, CHUNK_SIZE, self._at)
-                if not data:
-                    return False
-                self._hasher.update(data)
-                if self._target is not None and data != _ZEROS[: len(data)]:
-                    _write_at(self._target, data, self._at)
-                self._at += len(data)
-        except OSError as error:
-            raise disk_error(error, str(self._path)) from error
-        return True
-
-    def finish(self) -> tuple[BlobRef, bool]:
-        """Name the blob and put it in its place; whether it is shared in place."""
-        tree = self._hasher.finish()
-        files = Files(self._directory, tree.ref)
-        try:
-            if files["blob"].exists() and self._target is None:
-                return tree.ref, False
-            write_tree(files, tree)
-            if self._target is not None and self._temporary is not None:
-                os.ftruncate(self._target, self._at)
-                os.fsync(self._target)
-                self._temporary.replace(files["blob"])
-                files["link"].unlink(missing_ok=True)
-            else:
-                if self._at != self._origin.size:
-                    raise BlobError(f"{self._path} changed while it was read")
-                _write_origin(files, self._origin)
-            files["part"].unlink(missing_ok=True)
-            files["have"].unlink(missing_ok=True)
-            sync_directory(self._directory)
-        except OSError as error:
-            raise disk_error(error, str(self._path)) from error
-        return tree.ref, self._target is None
-
-    def close(self) -> None:
-        """Let the files go; what was not finished leaves nothing behind."""
-        os.close(self._source)
-        if self._target is not None:
-            os.close(self._target)
-        if self._temporary is not None:
-            self._temporary.unlink(missing_ok=True)
-
-
-def export(files: Files, target: Path) -> None:
-    """Copy a whole blob to `target`, whole or not at all, each chunk verified, holes kept."""
-    temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
-    blob = WholeBlob(files)
-    try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            for index in range(files.ref.chunks):
-                data = blob.read_chunk(index)
-                if data != _ZEROS[: len(data)]:
-                    _write_at(handle, data, index * CHUNK_SIZE)
-            os.ftruncate(handle, files.ref.size)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        temporary.replace(target)
-    except OSError as error:
-        raise disk_error(error, str(target)) from error
-    finally:
-        blob.close()
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def read_origin(files: Files) -> Origin:
@@ -361,7 +292,8 @@ def read_origin(files: Files) -> Origin:
     return origin
 
 
-def _write_origin(files: Files, origin: Origin) -> None:
+def write_origin(files: Files, origin: Origin) -> None:
+    """Remember where a blob that is shared in place lies, and how it looks."""
     temporary = files["link-new"]
     record = {"path": origin.path, "size": origin.size, "changed_ns": origin.changed_ns}
     temporary.write_text(json.dumps(record))
@@ -377,7 +309,8 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
-def _write_at(handle: int, data: bytes | bytearray | memoryview, at: int) -> None:
+def write_at(handle: int, data: bytes | bytearray | memoryview, at: int) -> None:
+    """Write all of `data` at its place."""
     view = memoryview(data)
     while len(view):
         written = os.pwrite(handle, view, at)

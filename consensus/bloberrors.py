@@ -34,6 +34,11 @@ class BlobUnavailable(BlobError):
 class BlobDamaged(BlobError):
     """What is on this disk is not the blob any more."""
 
+    def __init__(self, message: str, chunk: int | None = None) -> None:
+        super().__init__(message)
+        self.chunk = chunk
+        """Which chunk it is, if it is one of them."""
+
 
 class BlobStoreBusy(BlobError):
     """Another process uses the directory."""

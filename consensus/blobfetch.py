@@ -51,12 +51,16 @@ class DroppedSource:
     detail: str
 
 
+_STORED = (StoreRoot, StorePage, StoreChunk)
+
+
 class _Conversation:
     """One open channel of a source."""
 
-    __slots__ = ("dropped", "pending", "scope", "wake")
+    __slots__ = ("dropped", "peer", "pending", "scope", "wake")
 
-    def __init__(self) -> None:
+    def __init__(self, peer: bytes) -> None:
+        self.peer = peer
         self.scope = anyio.CancelScope()
         self.pending: list[bytes] = []
         self.wake = anyio.Event()
@@ -64,7 +68,11 @@ class _Conversation:
 
 
 class FetchRun:
-    """Drives a `Fetch` until the blob is here. `dropped` says who was given up on the way."""
+    """Drives a `Fetch` until the blob is here. `dropped` says who was given up on the way.
+
+    `on_root` is awaited when the size of the blob has been verified with the hashes of its pages,
+    before anything of it is written: until then whoever made a name up costs nobody any room.
+    """
 
     def __init__(
         self,
@@ -72,6 +80,7 @@ class FetchRun:
         blob: PartialBlob,
         config: FetchConfig | None,
         on_progress: Callable[[Progress], None] | None,
+        on_root: Callable[[], Awaitable[None]],
         on_tree: Callable[[], None],
         on_drop: Callable[[DroppedSource], None] | None,
     ) -> None:
@@ -86,6 +95,9 @@ class FetchRun:
             config=config,
         )
         self._on_progress = on_progress
+        self._on_root = on_root
+        self._has_room = False
+        self._asking_for_room = anyio.Lock()
         self._on_tree = on_tree
         self._on_drop = on_drop
         self.dropped: list[DroppedSource] = []
@@ -100,6 +112,9 @@ class FetchRun:
         """Fetch. Raises BlobUnavailable, BlobDiskFull, BlobError."""
         chosen = sources[:SOURCES_MAX]
         self._live_sources = self._opening = len(chosen)
+        if self.core.tree.page_hashes is not None:
+            await self._room()
+        self._holding.on_lost = self._lost
         async with anyio.create_task_group() as tasks:
             for source in chosen:
                 tasks.start_soon(self._use, source)
@@ -149,7 +164,7 @@ class FetchRun:
         """Until the source is dropped or the fetch is over; the channel is closed then."""
         number = self.core.add_source(anyio.current_time())
         self._opens(-1)
-        conversation = self._conversations[number] = _Conversation()
+        conversation = self._conversations[number] = _Conversation(source.peer)
         try:
             with conversation.scope:
                 async with anyio.create_task_group() as tasks:
@@ -161,13 +176,7 @@ class FetchRun:
             self._opens(+1)
             with anyio.move_on_after(1.0, shield=True), suppress(*CHANNEL_ERRORS):
                 await channel.aclose()
-        dropped = conversation.dropped
-        if dropped is not None:
-            told = DroppedSource(source.peer, dropped.reason, dropped.detail)
-            self.dropped.append(told)
-            if self._on_drop is not None:
-                self._on_drop(told)
-        return dropped
+        return conversation.dropped
 
     async def _receive(self, number: int, channel: ByteChannel) -> None:
         while number in self._conversations:
@@ -206,6 +215,12 @@ class FetchRun:
                 self.core.handle_timeout(now)
                 await self._process()
 
+    async def _room(self) -> None:
+        async with self._asking_for_room:
+            if not self._has_room:
+                await self._on_root()
+                self._has_room = True
+
     async def _process(self) -> None:
         """Do what the core asks for. Not interrupted: what it handed out must be stored."""
         self._flush()
@@ -213,6 +228,8 @@ class FetchRun:
         with anyio.CancelScope(shield=True):
             try:
                 while (output := self.core.poll()) is not None:
+                    if not self._has_room and isinstance(output, _STORED):
+                        await self._room()
                     if isinstance(output, StoreChunk):
                         await run_sync(self._blob.write_chunk, output.index, output.data)
                         self._stored(output.index)
@@ -227,6 +244,7 @@ class FetchRun:
                         if conversation is not None:
                             conversation.dropped = output
                             ended.append(conversation)
+                            self._tell_dropped(conversation.peer, output)
                     else:
                         self._tell(output)
             except BlobError as error:
@@ -242,6 +260,12 @@ class FetchRun:
         self._holding.gained(1 << index)
         self.core.chunk_stored(index, anyio.current_time())
 
+    def _lost(self, index: int) -> None:
+        """A chunk that was written is not what it was."""
+        self.core.chunk_lost(index, anyio.current_time())
+        self._flush()
+        self._rearm.set()
+
     def _tell(self, output: Progress | Finished | Failed) -> None:
         if isinstance(output, Progress):
             if self._on_progress is not None:
@@ -254,6 +278,12 @@ class FetchRun:
             ref = self._blob.files.ref
             self._error = BlobUnavailable(f"{ref} cannot be fetched: {output.reason}{after}")
         self._over.set()
+
+    def _tell_dropped(self, peer: bytes, dropped: SourceDropped) -> None:
+        told = DroppedSource(peer, dropped.reason, dropped.detail)
+        self.dropped.append(told)
+        if self._on_drop is not None:
+            self._on_drop(told)
 
     def _flush(self) -> None:
         """Hand what is to be sent to the senders."""

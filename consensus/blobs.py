@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from typing import Self
 import anyio
 from anyio.to_thread import run_sync
 
-from consensus.blobdisk import Files, Import, PartialBlob, WholeBlob, export, read_ref
+from consensus.blobdisk import STEP_SIZE, PartialBlob, WholeBlob
 from consensus.bloberrors import (
     BlobDamaged,
     BlobDiskFull,
@@ -30,9 +30,12 @@ from consensus.bloberrors import (
     BlobUnavailable,
     disk_error,
 )
+from consensus.blobexport import Export
 from consensus.blobfetch import DroppedSource, FetchRun, Source
-from consensus.blobserve import CHANNEL_ERRORS, ByteChannel, Holding, Session
-from consensus.core.blobtree import BlobRef
+from consensus.blobimport import Import
+from consensus.blobserve import CHANNEL_ERRORS, ByteChannel, Holding, Places, Session
+from consensus.blobshelf import Shelf
+from consensus.core.blobtree import BLOB_SIZE_MAX, BlobRef
 from consensus.core.transferevents import Drop, FetchConfig, Progress
 
 __all__ = [
@@ -54,8 +57,6 @@ __all__ = [
 ]
 
 LIMIT_BYTES = 16 << 30
-SESSIONS_MAX = 64
-"""Incoming channels served at a time; more are closed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +76,11 @@ class BlobStore:
     """A directory of blobs. Open it with `async with await BlobStore.open(...)`, or `close` it."""
 
     def __init__(self, directory: Path, limit_bytes: int, lock: int) -> None:
-        self._directory = directory
-        self._limit_bytes = limit_bytes
+        self._shelf = Shelf(directory, limit_bytes)
         self._lock = lock
-        self._whole: set[BlobRef] = set()
-        self._partial: set[BlobRef] = set()
-        self._linked: set[BlobRef] = set()
-        self._pinned: set[BlobRef] = set()
-        self._in_use: dict[BlobRef, Holding] = {}
         self._fetching: dict[BlobRef, anyio.Lock] = {}
         self._waiting: set[Session] = set()
-        self._sessions = 0
+        self._places = Places()
 
     @classmethod
     async def open(
@@ -112,39 +107,17 @@ class BlobStore:
             raise BlobStoreBusy(f"{directory} is in use by another node") from error
         store = cls(directory, limit_bytes, lock)
         try:
-            store._scan()
+            store._shelf.scan()
         except OSError as error:
             os.close(lock)
             raise disk_error(error, str(directory)) from error
         return store
 
-    def _scan(self) -> None:
-        """See what is there, and clear away what a killed process left half done."""
-        for pattern in ("import-*", "*-new"):
-            for path in self._directory.glob(pattern):
-                path.unlink()
-        for path in self._directory.glob("*.tree"):
-            ref = read_ref(path)
-            if ref is None:
-                continue
-            files = self._files(ref)
-            blob = files["blob"]
-            if files["link"].exists():
-                self._whole.add(ref)
-                self._linked.add(ref)
-            elif blob.exists() and blob.stat().st_size == ref.size:
-                files["have"].unlink(missing_ok=True)
-                self._whole.add(ref)
-            else:
-                self._partial.add(ref)
-            if files["pin"].exists():
-                self._pinned.add(ref)
-
     def close(self) -> None:
         """Let the directory go. Fetches and sessions have ended by then."""
-        for holding in self._in_use.values():
+        for holding in self._shelf.in_use.values():
             holding.blob.close()
-        self._in_use.clear()
+        self._shelf.in_use.clear()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -164,77 +137,104 @@ class BlobStore:
 
     def holds(self, ref: BlobRef) -> bool:
         """All of the blob is here."""
-        return ref in self._whole
+        return ref in self._shelf.whole
 
     def refs(self) -> list[BlobRef]:
         """The blobs that are here."""
-        return sorted(self._whole)
+        return sorted(self._shelf.whole)
 
     @property
     def used_bytes(self) -> int:
-        """Bytes that count against the limit: copies, and incomplete blobs at their full size."""
-        return sum(ref.size for ref in (self._whole | self._partial) - self._linked)
+        """Bytes that count against the limit: copies, and incomplete blobs at their full size
+        once their hashes have begun to come."""
+        return self._shelf.used_bytes
+
+    def held(self, refs: Iterable[BlobRef]) -> AbstractContextManager[None]:
+        """These make no room for others meanwhile, whether they are here or come."""
+        return self._shelf.held(refs)
+
+    def check_fits(self, refs: Iterable[BlobRef]) -> None:
+        """Raise BlobLimit if these cannot be here together."""
+        self._shelf.check_fits(refs)
 
     async def share(self, path: str | os.PathLike[str], *, copy: bool = True) -> BlobRef:
         """Take a file in and name it. Without `copy` it stays where it is and must not change.
 
         Raises BlobLimit, BlobDiskFull, BlobError.
         """
-        taken = await run_sync(Import, self._directory, Path(path), copy)
+        shelf = self._shelf
+        taken = await run_sync(Import, shelf.directory, Path(path), copy)
         try:
+            until = BLOB_SIZE_MAX + 1
             if copy:
-                await self._make_room(taken.size, Path(path).name)
-            while await run_sync(taken.step):
-                pass
-            ref, linked = await run_sync(taken.finish)
+                until = taken.size
+                await shelf.reserve(taken, until, Path(path).name)
+            while await run_sync(taken.step, until):
+                if taken.at == until:  # It has grown since.
+                    until = max(until + 1, min(until + STEP_SIZE, shelf.limit_bytes))
+                    await shelf.reserve(taken, until, Path(path).name)
+            ref = await run_sync(taken.name)
+            async with shelf.changing(ref):
+                with anyio.CancelScope(shield=True):
+                    linked = await run_sync(taken.finish, self._being_written(ref))
+                shelf.came(ref, linked=linked)
         finally:
+            shelf.release(taken)
             with anyio.CancelScope(shield=True):
                 await run_sync(taken.close)
-        self._whole.add(ref)
-        self._partial.discard(ref)
-        (self._linked.add if linked else self._linked.discard)(ref)
         if any(session.ref == ref for session in self._waiting):
-            self._offer(ref, await self._hold_whole(ref))
+            async with self._using_whole(ref) as holding:
+                self._offer(ref, holding)
         return ref
 
-    async def export(self, ref: BlobRef, to: str | os.PathLike[str]) -> None:
-        """Copy a blob that is here to a file, whole or not at all, each chunk verified."""
-        if ref not in self._whole:
+    async def export(self, ref: BlobRef, to: str | os.PathLike[str], *, link: bool = False) -> None:
+        """Copy a blob that is here to a file, whole or not at all, each chunk verified. With
+        `link`, `to` becomes another name of the store's own file where that can be done, which is
+        for a store that will not be used any more. Raises BlobDamaged, BlobDiskFull, BlobError."""
+        shelf = self._shelf
+        if ref not in shelf.whole:
             raise BlobUnavailable(f"{ref} is not here: fetch it first")
-        try:
-            await run_sync(export, self._files(ref), Path(to))
-        except BlobDamaged:
-            self._damaged(ref)
-            raise
+        with shelf.held((ref,)):
+            try:
+                made = await run_sync(Export, shelf.files(ref), Path(to), link)
+                try:
+                    while await run_sync(made.step):
+                        pass
+                    await run_sync(made.finish)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await run_sync(made.close)
+            except BlobDamaged:
+                shelf.damaged(ref)
+                raise
 
     async def pin(self, ref: BlobRef) -> None:
-        """Keep the blob whatever else needs room."""
-        if ref not in self._whole:
+        """Keep the blob whatever else needs room. Raises BlobError."""
+        if ref not in self._shelf.whole:
             raise BlobUnavailable(f"{ref} is not here: fetch it first")
-        try:
-            await run_sync(self._files(ref)["pin"].touch, 0o600)
-        except OSError as error:
-            raise disk_error(error, f"{ref}") from error
-        self._pinned.add(ref)
+        with self._shelf.held((ref,)):
+            try:
+                await run_sync(self._shelf.files(ref)["pin"].touch, 0o600)
+            except OSError as error:
+                raise disk_error(error, f"{ref}") from error
+            self._shelf.pinned.add(ref)
 
     async def unpin(self, ref: BlobRef) -> None:
-        """The blob may go when room is needed."""
-        self._pinned.discard(ref)
-        with suppress(FileNotFoundError):
-            await run_sync(self._files(ref)["pin"].unlink)
+        """The blob may go when room is needed. Raises BlobError."""
+        try:
+            with suppress(FileNotFoundError):
+                await run_sync(self._shelf.files(ref)["pin"].unlink)
+        except OSError as error:
+            raise disk_error(error, f"{ref}") from error
+        self._shelf.pinned.discard(ref)
 
     async def remove(self, ref: BlobRef) -> None:
         """Forget the blob, also what there is of an incomplete one; harmless if there is none.
 
         A file that was shared in place stays. Raises BlobError while the blob is in use.
         """
-        if ref in self._in_use:
-            raise BlobError(f"{ref} is in use")
-        self._whole.discard(ref)
-        self._partial.discard(ref)
-        self._linked.discard(ref)
-        self._pinned.discard(ref)
-        await run_sync(self._files(ref).remove)
+        self._shelf.check_removable(ref)
+        await self._shelf.remove(ref)
 
     # moving
 
@@ -254,20 +254,24 @@ class BlobStore:
         fetching is waited for. Raises BlobUnavailable, BlobDiskFull, BlobLimit, BlobError; what
         was verified by then is kept and not fetched again.
         """
-        turn = self._fetching.setdefault(ref, anyio.Lock())
-        try:
-            async with turn:
-                report = FetchReport(ref, 0, ref.chunks, ())
-                if ref not in self._whole:
-                    report = await self._fetch(ref, sources, on_progress, on_drop, config)
-                elif on_progress is not None:
-                    on_progress(Progress(ref.chunks, ref.chunks, ref.size, ref.size))
-        finally:
-            if not turn.statistics().locked and not turn.statistics().tasks_waiting:
-                self._fetching.pop(ref, None)
-        await run_sync(self._files(ref).touch)
-        if to is not None:
-            await self.export(ref, to)
+        shelf = self._shelf
+        shelf.check_fits((ref,))
+        with shelf.held((ref,)):
+            turn = self._fetching.setdefault(ref, anyio.Lock())
+            try:
+                async with turn:
+                    await shelf.settled(ref)
+                    report = FetchReport(ref, 0, ref.chunks, ())
+                    if ref not in shelf.whole:
+                        report = await self._fetch(ref, sources, on_progress, on_drop, config)
+                    elif on_progress is not None:
+                        on_progress(Progress(ref.chunks, ref.chunks, ref.size, ref.size))
+            finally:
+                if not turn.statistics().locked and not turn.statistics().tasks_waiting:
+                    self._fetching.pop(ref, None)
+            await run_sync(shelf.files(ref).touch)
+            if to is not None:
+                await self.export(ref, to)
         return report
 
     async def _fetch(
@@ -278,53 +282,73 @@ class BlobStore:
         on_drop: Callable[[DroppedSource], None] | None,
         config: FetchConfig | None,
     ) -> FetchReport:
-        if ref not in self._partial:
-            await self._make_room(ref.size, str(ref))
-            self._partial.add(ref)
-        held = self._in_use.get(ref)
-        if held is not None and isinstance(held.blob, PartialBlob):
-            blob = held.blob  # of a fetch that failed; it is being served
-        else:
-            blob = await run_sync(PartialBlob, self._files(ref))
-            held = Holding(blob)
-        resumed = blob.mask.bit_count()
-        async with self._using(ref, held) as holding:
-            run = FetchRun(
-                holding,
-                blob,
-                config,
-                on_progress,
-                lambda: self._offer(ref, holding),
-                on_drop,
-            )
-            await run.run(sources)
-            with anyio.CancelScope(shield=True):
-                await run_sync(blob.finish)
-            self._partial.discard(ref)
-            self._whole.add(ref)
+        shelf = self._shelf
+        shelf.partial.add(ref)
+        shelf.being_fetched.add(ref)
+        try:
+            held = shelf.in_use.get(ref)
+            if held is not None and isinstance(held.blob, PartialBlob):
+                blob = held.blob  # of a fetch that failed; it is being served
+            else:
+                try:
+                    blob = await run_sync(PartialBlob, shelf.files(ref))
+                except BlobError:
+                    await shelf.remove_empty(ref)
+                    raise
+                held = Holding(blob)
+            resumed = blob.mask.bit_count()
+            async with self._using(ref, held) as holding:
+                run = FetchRun(
+                    holding,
+                    blob,
+                    config,
+                    on_progress,
+                    lambda: shelf.claim(ref),
+                    lambda: self._offer(ref, holding),
+                    on_drop,
+                )
+                try:
+                    await run.run(sources)
+                    with anyio.CancelScope(shield=True):
+                        await run_sync(blob.finish)
+                    shelf.fetched(ref)
+                except BlobError:
+                    if ref not in shelf.whole:  # Or it was shared here meanwhile.
+                        raise
+                finally:
+                    if ref in shelf.being_fetched:
+                        with anyio.CancelScope(shield=True):
+                            await self._give_up(ref, blob)
+        finally:
+            shelf.given_up(ref)
         return FetchReport(ref, run.core.received_size, resumed, tuple(run.dropped))
 
-    async def serve(self, channel: ByteChannel) -> int:
+    async def _give_up(self, ref: BlobRef, blob: PartialBlob) -> None:
+        """Not all of the blob has come."""
+        self._shelf.given_up(ref)
+        if ref in self._shelf.whole:
+            with suppress(BlobError):
+                await run_sync(blob.abandon)
+
+    async def serve(self, channel: ByteChannel, peer: bytes = b"") -> int:
         """Answer one incoming channel until it ends, and close it: the number of chunks sent.
 
         Raises TransferError when the fetcher does not keep to the protocol, BlobError when this
         disk fails; both after closing the channel.
         """
-        session = Session(channel)
-        self._sessions += 1
+        session = Session(channel, peer)
         try:
-            if self._sessions <= SESSIONS_MAX:
+            if self._places.take(session):
                 await session.run(self._opened)
-        except BlobDamaged:
-            if session.ref is not None:
-                self._damaged(session.ref)
+        except BlobDamaged as error:
+            await self._damaged(session, error)
             raise
         finally:
-            self._sessions -= 1
+            self._places.leave(session)
             self._waiting.discard(session)
             if session.holding is not None and session.ref is not None:
                 session.holding.sessions.discard(session)
-                self._release(session.ref, session.holding)
+                await self._release(session.ref, session.holding)
             with anyio.move_on_after(1.0, shield=True), suppress(*CHANNEL_ERRORS):
                 await channel.aclose()
         return session.chunks_sent
@@ -334,35 +358,49 @@ class BlobStore:
         ref = session.ref
         if ref is None:
             return
-        holding = self._in_use.get(ref)
-        if holding is None and ref in self._whole:
-            holding = await self._hold_whole(ref)
-        if holding is not None and holding.tree.complete:
-            holding.users += 1
-            session.attach(holding)
+        if ref in self._shelf.whole and ref not in self._shelf.in_use:
+            async with self._using_whole(ref) as holding:
+                holding.users += 1
+                session.attach(holding)
+            return
+        held = self._shelf.in_use.get(ref)
+        if held is not None and held.tree.complete:
+            held.users += 1
+            session.attach(held)
         else:
             self._waiting.add(session)
 
-    async def _hold_whole(self, ref: BlobRef) -> Holding:
-        """A whole blob, open; the caller uses it before it awaits anything."""
-        opened = await run_sync(self._open_whole, ref)
-        holding = self._in_use.setdefault(ref, opened)
-        if holding is not opened:
-            opened.blob.close()
-        return holding
+    @asynccontextmanager
+    async def _using_whole(self, ref: BlobRef) -> AsyncIterator[Holding]:
+        """A whole blob, open."""
+        with self._shelf.held((ref,)):
+            opened = await run_sync(self._open_whole, ref)
+            holding = self._shelf.in_use.setdefault(ref, opened)
+            if holding is not opened:
+                opened.blob.close()
+            async with self._using(ref, holding):
+                yield holding
 
     def _open_whole(self, ref: BlobRef) -> Holding:
-        files = self._files(ref)
+        files = self._shelf.files(ref)
         holding = Holding(WholeBlob(files))
         files.touch()
         return holding
 
-    def _damaged(self, ref: BlobRef) -> None:
-        """A blob is not what it was: another fetch verifies what there is and gets the rest."""
-        if ref in self._whole:
-            self._whole.discard(ref)
-            self._linked.discard(ref)
-            self._partial.add(ref)
+    async def _damaged(self, session: Session, error: BlobDamaged) -> None:
+        """A blob is not what it was: another fetch verifies what there is and gets the rest; one
+        that is under way gets the chunk again."""
+        ref, holding = session.ref, session.holding
+        if ref is None:
+            return
+        if ref in self._shelf.whole or holding is None or not isinstance(holding.blob, PartialBlob):
+            self._shelf.damaged(ref)
+        elif error.chunk is not None:
+            holding.blob.mask &= ~(1 << error.chunk)
+            with suppress(BlobError), anyio.CancelScope(shield=True):
+                await run_sync(holding.blob.disclaim, error.chunk)
+            if holding.on_lost is not None:
+                holding.on_lost(error.chunk)
 
     def _offer(self, ref: BlobRef, holding: Holding) -> None:
         """The tree of a blob being fetched is complete: whoever waits for it is served."""
@@ -371,44 +409,36 @@ class BlobStore:
             holding.users += 1
             session.attach(holding)
 
+    def _being_written(self, ref: BlobRef) -> bool:
+        """A fetch is at the blob, or what one has left is being served."""
+        held = self._shelf.in_use.get(ref)
+        partial = held is not None and isinstance(held.blob, PartialBlob)
+        return ref in self._shelf.being_fetched or partial
+
     @asynccontextmanager
     async def _using(self, ref: BlobRef, holding: Holding) -> AsyncIterator[Holding]:
-        self._in_use[ref] = holding
+        self._shelf.in_use[ref] = holding
         holding.users += 1
         try:
             yield holding
         finally:
-            self._release(ref, holding)
+            await self._release(ref, holding)
 
-    def _release(self, ref: BlobRef, holding: Holding) -> None:
+    async def _release(self, ref: BlobRef, holding: Holding) -> None:
         holding.users -= 1
-        if holding.users == 0:
-            if self._in_use.get(ref) is holding:
-                del self._in_use[ref]
-            holding.blob.close()
-
-    async def _make_room(self, size: int, what: str) -> None:
-        """Remove what was not used for longest until `size` more bytes are within the limit."""
-        if size > self._limit_bytes:
-            raise BlobLimit(
-                f"{what} has {size} bytes and the store's limit is {self._limit_bytes}: raise it"
-            )
-        while self.used_bytes + size > self._limit_bytes:
-            victim = await run_sync(self._oldest)
-            if victim is None:
-                raise BlobLimit(
-                    f"no room for {what} within the store's limit of {self._limit_bytes} bytes:"
-                    " the rest is pinned or in use"
-                )
-            await self.remove(victim)
-
-    def _oldest(self) -> BlobRef | None:
-        spare = (self._whole | self._partial) - self._linked - self._pinned - self._in_use.keys()
-        aged = []
-        for ref in spare:
-            with suppress(OSError):
-                aged.append((self._files(ref)["tree"].stat().st_mtime_ns, ref))
-        return min(aged)[1] if aged else None
-
-    def _files(self, ref: BlobRef) -> Files:
-        return Files(self._directory, ref)
+        if holding.users > 0:
+            return
+        shelf, blob = self._shelf, holding.blob
+        if shelf.in_use.get(ref) is holding:
+            del shelf.in_use[ref]
+        blob.close()
+        if (
+            isinstance(blob, PartialBlob)
+            and not blob.mask
+            and ref in shelf.partial
+            and ref not in shelf.being_fetched
+            and ref not in shelf.pinned
+        ):
+            # Whatever somebody names leaves nothing behind if nobody gave any of it.
+            with suppress(BlobError), anyio.CancelScope(shield=True):
+                await shelf.remove(ref)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -16,10 +17,18 @@ from consensus.core.transferwire import TransferError
 from transport.core.errors import TransportError
 
 RECEIVE_SIZE = 1 << 18
+SESSIONS_MAX = 64
+"""Incoming channels served at a time. When all are taken, whoever has most loses the one on which
+nothing was asked for longest, to somebody who has fewer."""
+SESSIONS_PER_PEER_MAX = 16
+"""Of these for one peer; more are closed at once."""
 UNOPENED_S = 30.0
 """How long a channel may say nothing before it names a blob."""
 ABSENT_WAIT_S = 120.0
 """How long a fetcher of something that is not here may wait for it to come."""
+IDLE_S = 90.0
+"""How long a fetcher may ask for nothing, or take nothing of what it asked for. One that waits for
+what others are to give this node opens another channel then."""
 CHANNEL_ERRORS = (
     TransportError,
     OSError,
@@ -46,12 +55,14 @@ class ByteChannel(Protocol):
 class Holding:
     """A blob in use: all of it, or what has come so far."""
 
-    __slots__ = ("blob", "sessions", "users")
+    __slots__ = ("blob", "on_lost", "sessions", "users")
 
     def __init__(self, blob: WholeBlob | PartialBlob) -> None:
         self.blob = blob
         self.users = 0
         self.sessions: set[Session] = set()
+        self.on_lost: Callable[[int], None] | None = None
+        """Told by whoever finds that a chunk is not what it was."""
 
     @property
     def tree(self) -> Tree:
@@ -67,13 +78,17 @@ class Holding:
 class Session:
     """One incoming channel being served."""
 
-    def __init__(self, channel: ByteChannel) -> None:
+    def __init__(self, channel: ByteChannel, peer: bytes) -> None:
+        self.peer = peer
+        self.asked_at = anyio.current_time()
+        """When the fetcher last asked for anything."""
         self.holding: Holding | None = None
         self.chunks_sent = 0
         self._channel = channel
         self._core = Serve()
         self._wake = anyio.Event()
         self._ended = False
+        self._scope = anyio.CancelScope()
         self._fault: TransferError | BlobError | None = None
 
     @property
@@ -104,15 +119,20 @@ class Session:
         Raises TransferError when the fetcher does not keep to the protocol, BlobError when this
         disk fails.
         """
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._receive)
-            try:
-                await self._answer(opened)
-            except BlobError as error:
-                self._fault = error
-            tasks.cancel_scope.cancel()
+        with self._scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._receive)
+                try:
+                    await self._answer(opened)
+                except BlobError as error:
+                    self._fault = error
+                tasks.cancel_scope.cancel()
         if self._fault is not None:
             raise self._fault
+
+    def stop(self) -> None:
+        """Somebody else needs the place."""
+        self._scope.cancel()
 
     async def _receive(self) -> None:
         try:
@@ -134,6 +154,8 @@ class Session:
         while not self._ended:
             self._wake = anyio.Event()
             output = self._core.poll()
+            if output is not None:
+                self.asked_at = anyio.current_time()
             if isinstance(output, Opened):
                 await opened(self)
                 if self.holding is None:
@@ -143,20 +165,29 @@ class Session:
             elif isinstance(output, ReadChunk):
                 await self._read_chunk(output.index)
             writes = self._core.poll_writes()
-            try:
-                for data in writes:
-                    await self._channel.send(data)
-            except CHANNEL_ERRORS:
+            if not await self._sent(writes):
                 return
             if output is None and not writes and not await self._waited():
                 return
 
+    async def _sent(self, writes: list[bytes]) -> bool:
+        """False when the fetcher has gone, or takes nothing."""
+        try:
+            for data in writes:
+                with anyio.move_on_after(IDLE_S) as late:
+                    await self._channel.send(data)
+                if late.cancelled_caught:
+                    return False
+        except CHANNEL_ERRORS:
+            return False
+        return True
+
     async def _waited(self) -> bool:
         """Wait for something to do; False when the fetcher has had its time."""
-        patience_s = None
+        patience_s = IDLE_S
         if self.holding is None:
             patience_s = UNOPENED_S if self.ref is None else ABSENT_WAIT_S
-        with anyio.move_on_after(patience_s):
+        with anyio.CancelScope(deadline=self.asked_at + patience_s):
             await self._wake.wait()
             return True
         return False
@@ -172,3 +203,31 @@ class Session:
             data = await run_sync(self.holding.blob.read_chunk, index)
             self.chunks_sent += 1
             self._core.chunk_read(index, data)
+
+
+class Places:
+    """The sessions of a store: so many that memory is bounded, and places for everybody."""
+
+    def __init__(self) -> None:
+        self._sessions: list[Session] = []
+
+    def take(self, session: Session) -> bool:
+        """Whether there is a place for one more; another session may be stopped for it."""
+        taken = Counter(each.peer for each in self._sessions)
+        if taken[session.peer] >= SESSIONS_PER_PEER_MAX:
+            return False
+        if len(self._sessions) >= SESSIONS_MAX:
+            peer, most = taken.most_common(1)[0]
+            if most <= taken[session.peer] + 1:
+                return False
+            of_peer = (each for each in self._sessions if each.peer == peer)
+            idlest = min(of_peer, key=lambda each: each.asked_at)
+            self.leave(idlest)
+            idlest.stop()
+        self._sessions.append(session)
+        return True
+
+    def leave(self, session: Session) -> None:
+        """Its place is free; harmless if it has none."""
+        if session in self._sessions:
+            self._sessions.remove(session)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from os import PathLike
 from pathlib import Path
 
 import anyio
 
-from consensus.blobs import BlobError, BlobStore, Drop, DroppedSource, FetchReport, Progress, Source
+from consensus.blobs import (
+    BlobError,
+    BlobStore,
+    BlobUnavailable,
+    Drop,
+    DroppedSource,
+    FetchReport,
+    Progress,
+    Source,
+)
 from consensus.core.blobtree import BlobRef
 from consensus.core.errors import ConsensusError
 from consensus.services import Services
@@ -80,6 +90,29 @@ class BlobService:
                 f"{ref} is not here after {timeout_s:g} s; what came is kept"
             ) from error
 
+    async def put(self, ref: BlobRef, to: str | PathLike[str]) -> None:
+        """Make a file of a blob that is here and that nobody will ask this node for any more: not
+        a second copy where the file system can do without. Raises BlobError."""
+        await (await self._opened()).export(ref, to, link=True)
+
+    async def wanted(self, refs: Sequence[BlobRef]) -> AbstractContextManager[None]:
+        """While it is entered none of these makes room for anything, not even for each other.
+        Raises BlobLimit if they cannot be here together."""
+        store = await self._opened()
+        store.check_fits(refs)
+        return store.held(refs)
+
+    @asynccontextmanager
+    async def named(self, refs: Sequence[BlobRef]) -> AsyncIterator[None]:
+        """As `wanted`, for what a proposal of this node names. Raises BlobUnavailable if any of it
+        is not here: who proposes votes for it, and is whom the others get it from."""
+        store = await self._opened()
+        with store.held(refs):
+            for ref in refs:
+                if not store.holds(ref):
+                    raise BlobUnavailable(f"{ref} is not here: share or fetch it to propose it")
+            yield
+
     def close(self) -> None:
         """Let the directory go."""
         self._closed = True
@@ -97,7 +130,7 @@ class BlobService:
         if self._trusted(channel.peer):
             # A fetcher that breaks the protocol, or a disk that fails, ends this channel only.
             try:
-                await (await self._opened()).serve(channel)
+                await (await self._opened()).serve(channel, channel.peer)
             except BlobError as error:
                 log.warning("a blob is not given any more: %s", error)
             except ConsensusError as error:

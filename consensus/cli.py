@@ -4,8 +4,9 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from consensus.core.errors import ConsensusError
 from consensus.core.founding import CertificateError
 from consensus.demo.story import DemoConfig, run_demo
 from consensus.demo.timeline import Timeline
-from consensus.sharing import Place, Teller, fetch, share
+from consensus.sharing import Place, Teller, fetch, share, until_interrupted
 from transport.core.errors import TransportError
 from transport.core.types import Address
 
 EXPECTED = (ConsensusError, TransportError, OSError)
 """What can go wrong without a fault of the program: told in one line."""
+INTERRUPTED = 128 + signal.SIGINT
+"""The status of a command that Ctrl-C ended."""
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -49,8 +52,7 @@ def _share(arguments: argparse.Namespace) -> int:
         expires_in_s=3600 * arguments.hours,
         teller=Teller(as_json=arguments.json),
     )
-    anyio.run(run)
-    return 0
+    return _until_interrupted(run)
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
@@ -61,9 +63,12 @@ def _fetch(arguments: argparse.Namespace) -> int:
         return _wrong(f"fetch: {error}")
     if to.is_dir():
         return _wrong(f"fetch: {to} is a directory: name the file")
+    if to.is_symlink() or (to.exists() and not to.is_file()):
+        return _wrong(f"fetch: {to} is no plain file, and is not replaced")
     if to.exists() and not arguments.force:
         return _wrong(f"fetch: {to} is there already: --force replaces it")
     token = sys.stdin.readline().strip() if arguments.invitation == "-" else arguments.invitation
+    teller = Teller(as_json=arguments.json)
     run = partial(
         fetch,
         ref,
@@ -72,15 +77,20 @@ def _fetch(arguments: argparse.Namespace) -> int:
         _place(arguments),
         timeout_s=arguments.timeout,
         stay=arguments.stay,
-        teller=Teller(as_json=arguments.json),
+        teller=teller,
     )
-    try:
-        anyio.run(run)
-    except KeyboardInterrupt:
-        if not to.exists():
-            print("\nquorate: the same command goes on where this one was", file=sys.stderr)
-        raise
-    return 0
+    status = _until_interrupted(run)
+    if status != 0 and not teller.complete:
+        print("\nquorate: the same command goes on where this one was", file=sys.stderr)
+    return status
+
+
+def _until_interrupted(run: Callable[[], Awaitable[None]]) -> int:
+    ended_by = anyio.run(until_interrupted, run)
+    if not ended_by:
+        return 0
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The interpreter would say where it was.
+    return 128 + ended_by
 
 
 def _wrong(text: str) -> int:
@@ -201,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed = _parser().parse_args(given)
         return int(parsed.run(parsed))
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except EXPECTED as error:
         return _failed(error)
     except ExceptionGroup as group:  # What the tasks of a running command raised.
@@ -218,7 +228,10 @@ def _failed(error: Exception) -> int:
         # Whoever read the output has gone, which is its right; nor is there more to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     else:
-        print(f"quorate: {error}", file=sys.stderr)
+        text = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+        print(f"quorate: {text}", file=sys.stderr)
     return 1
 
 

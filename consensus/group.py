@@ -156,14 +156,20 @@ class Group:
         `deadline_s` is what each member's program is granted to vote. Raises TimeoutError when
         the outcome is not known after `timeout_s` (the proposal stands), GroupError when the
         group takes no proposal, OutcomeUnknown when this member was cut off first, ValueRefused
-        for a body that cannot be carried. Cancellation leaves the proposal standing.
+        for a body that cannot be carried, BlobUnavailable for a blob that is not held here.
+        Cancellation leaves the proposal standing.
         """
         self._check()
         check_timeout(timeout_s)
         content = make_content(kind, body, blobs, deadline_s)
-        return await self.outcome(
-            lambda m, now: m.propose(self._number, content, now, timeout_s)
-        )
+        if not blobs:
+            return await self.outcome(
+                lambda m, now: m.propose(self._number, content, now, timeout_s)
+            )
+        async with self._node._blobs.named(blobs):
+            return await self.outcome(
+                lambda m, now: m.propose(self._number, content, now, timeout_s)
+            )
 
     async def kick(self, key: bytes, reason: str = "", *, timeout_s: float = 60.0) -> Decision:
         """Propose to remove a member; it may not reject. Raises as `propose`."""

@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from consensus.bar import Bar, size_text
-from consensus.bloberrors import BlobError
+from consensus.bloberrors import BlobDamaged, BlobError
 from consensus.blobs import FetchReport
 from consensus.core.blobtree import BlobRef
 from consensus.core.errors import ConsensusError
@@ -45,12 +48,21 @@ class Teller:
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
         self._bar = Bar(sys.stderr)
+        self.complete = False
+        """A file was fetched."""
 
     def say(self, event: str, text: str, **fields: Any) -> None:
         """One thing that happened."""
         self._bar.end()
         if self._as_json:
             text = json.dumps({"event": event, **fields}, ensure_ascii=False)
+        encoding = sys.stdout.encoding or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:  # A file's name may be any bytes.
+            if self._as_json:
+                text = json.dumps({"event": event, **fields})
+            text = text.encode(encoding, "backslashreplace").decode(encoding)
         print(text, flush=True)
 
     def progress(self, ref: BlobRef, done: int, total: int) -> None:
@@ -62,6 +74,7 @@ class Teller:
 
     def fetched(self, to: Path, report: FetchReport, took_s: float) -> None:
         """All of it is there."""
+        self.complete = True
         came = report.received_size
         self.say(
             "fetched",
@@ -78,6 +91,26 @@ class Teller:
     def end(self) -> None:
         """No more progress will come."""
         self._bar.end()
+
+
+async def until_interrupted(run: Callable[[], Awaitable[None]]) -> int:
+    """Run one of the commands; the number of the signal that ended it, 0 for none. The first Ctrl-C
+    or SIGTERM ends it in order, which takes seconds at most; those after it change nothing, so that
+    what is kept stays whole."""
+    ended_by = 0
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as tasks:
+
+            async def listen() -> None:
+                nonlocal ended_by
+                async for number in signals:
+                    ended_by = ended_by or number
+                    tasks.cancel_scope.cancel()
+
+            tasks.start_soon(listen)
+            await run()
+            tasks.cancel_scope.cancel()
+    return ended_by
 
 
 def own_address(towards: Address = SOMEWHERE) -> str:
@@ -156,6 +189,17 @@ async def fetch(
 ) -> None:
     """Get a file that somebody shares. What came is kept beside `to` until all of it is there, so
     that the same call goes on where it was. Raises ConsensusError, TransportError, TimeoutError."""
+
+    async def get(node: Node, group: Group) -> FetchReport:
+        # A store of the user's goes on with its own copy: one that was linked would change with
+        # the user's file.
+        linked = place.node_file is None
+        told, copy_to = teller.progress, None if linked else to
+        report = await group.fetch(ref, copy_to, on_progress=told, timeout_s=timeout_s)
+        if linked:
+            await node._blobs.put(ref, to)
+        return report
+
     sponsor_at = parse_untrusted(token, verify).addresses[0]
     with kept(to, place.node_file) as file:
         async with place.open(file, sponsor_at) as node:
@@ -166,9 +210,10 @@ async def fetch(
             teller.say("joined", f"in the group with {others} more", group=group.name)
             began = time.monotonic()
             try:
-                report = await group.fetch(
-                    ref, to, on_progress=teller.progress, timeout_s=timeout_s
-                )
+                try:
+                    report = await get(node, group)
+                except BlobDamaged:  # By an earlier attempt, or by the disk: once more mends it.
+                    report = await get(node, group)
             finally:
                 teller.end()
             teller.fetched(to, report, time.monotonic() - began)
@@ -195,7 +240,7 @@ def kept(to: Path, node_file: Path | None) -> Iterator[Path]:
     try:
         yield file
     except BaseException:
-        if not any(directory.glob("*.blobs/*.part")):
+        if not any(any(directory.glob(f"*.blobs/*.{end}")) for end in ("part", "blob")):
             shutil.rmtree(directory, ignore_errors=True)  # There is nothing to go on from.
         raise
     shutil.rmtree(directory, ignore_errors=True)

@@ -16,7 +16,7 @@ from consensus.leasing import LeaseClock, ReadReady
 _PART = b"\xc1"
 
 
-UNREACHABLE = "the peer could not be reached"
+UNREACHABLE = "the peer could not be reached: gone, cut off, or it is not at that address"
 """Why a view of two is lost that never had a presence."""
 
 

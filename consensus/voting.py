@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 
-from consensus.bloberrors import BlobError
+from consensus.bloberrors import BlobError, BlobLimit, disk_error
 from consensus.contents import RESERVED_PREFIX
 from consensus.core.blobtree import BlobRef
 from consensus.core.config import REASON_SIZE_MAX
 from consensus.core.errors import ConsensusError
 from consensus.core.types import Proposal as CoreProposal
 from consensus.core.types import ProposalId, Vote
-from consensus.decision import Accept, Proposal, Reject
+from consensus.decision import Accept, Decision, Proposal, Reject
+from consensus.history import Events, EventsMissed
 from consensus.values import pack_answer, unpack_untrusted
 from transport.core.errors import TransportError
 
@@ -33,6 +35,13 @@ log = logging.getLogger("quorate")
 BLOBS_SHARE = 0.9
 """Of a proposal's deadline: after so much of it the reason for a reject is that blobs are not here,
 and not that a program did not answer. What has come is kept."""
+KEPT_MAX_S = 60.0
+"""Beyond its deadline a proposal is decided soon, or its group is suspended: its blobs may go."""
+ROOM_WAIT_S = 2.0
+"""How long a vote whose blobs find no room waits for the decisions of others; then it takes the
+room of those that have been voted on."""
+LET_GO_S = 0.1
+"""Whoever reads the decisions gets this one first."""
 Answer = Callable[[ProposalId, Vote], None]
 _YES = Vote(True)
 
@@ -42,6 +51,11 @@ class Voting:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._with_blobs: dict[ExitStack, anyio.Event] = {}
+        """What the votes hold whose blobs are being fetched, or kept for the decision, the oldest
+        first; and what tells each that there may be room now."""
+        self._voted: set[ExitStack] = set()
+        """Of those: the ones whose vote is given."""
 
     def wanted_by_peer(self, peer: bytes, asked: CoreProposal) -> None:
         """A peer asks this node alone."""
@@ -89,7 +103,7 @@ class Voting:
         except ConsensusError as error:
             answer(asked.id, _no(f"unreadable: {error}"))
             return
-        if proposal.blobs:
+        if proposal.blobs and group is not None:
             self._node._spawn(self._fetch_and_judge, group, handler, proposal, asked.id, answer)
             return
         result = _call(handler, proposal)
@@ -100,27 +114,72 @@ class Voting:
 
     async def _fetch_and_judge(
         self,
-        group: Group | None,
+        group: Group,
         handler: Handler,
         proposal: Proposal,
         proposal_id: ProposalId,
         answer: Answer,
     ) -> None:
-        peers = () if group is None else group.peers()
+        peers = group.peers()
+        decisions = group.decisions(from_now=True)
         vote = _no("could not get the blob")
-        # After the deadline the engine has voted for this member: nobody waits any more.
-        with anyio.move_on_after(proposal.deadline_s):
+        # What was fetched stays until the decision has come: one of the blobs must not make room
+        # for the next, and whoever voted for them has them when they are decided.
+        with ExitStack() as kept, self._holding_blobs(kept):
+            # After the deadline the engine has voted for this member: nobody waits any more.
+            with anyio.move_on_after(proposal.deadline_s):
+                try:
+                    with anyio.fail_after(BLOBS_SHARE * proposal.deadline_s):
+                        await self._fetch(proposal.blobs, peers, kept)
+                except (ConsensusError, TransportError, OSError) as error:
+                    log.warning("no vote for %r: %s", proposal.kind, error)
+                    vote = _no(f"could not get the blob: {_told(error)}")
+                else:
+                    result = _call(handler, proposal)
+                    vote = result if type(result) is Vote else await _awaited(result, proposal)
+            answer(proposal_id, vote)
+            if vote.accept:
+                self._voted.add(kept)
+                with anyio.move_on_after(proposal.deadline_s + KEPT_MAX_S):
+                    await _decided(decisions, proposal_id)
+
+    @contextmanager
+    def _holding_blobs(self, kept: ExitStack) -> Iterator[None]:
+        self._with_blobs[kept] = anyio.Event()
+        try:
+            yield
+        finally:
+            kept.close()
+            self._voted.discard(kept)
+            del self._with_blobs[kept]
+            for room in self._with_blobs.values():
+                room.set()
+
+    async def _fetch(
+        self, refs: tuple[BlobRef, ...], peers: tuple[bytes, ...], kept: ExitStack
+    ) -> None:
+        """Fetch, once there is room: what other votes hold is let go soon. Of two that have no
+        room for each other the younger begins anew."""
+        while True:
+            self._with_blobs[kept] = room = anyio.Event()
+            kept.enter_context(await self._node._blobs.wanted(refs))
             try:
-                with anyio.fail_after(BLOBS_SHARE * proposal.deadline_s):
-                    for ref in proposal.blobs:
-                        await self._node.fetch(ref, peers, None, self._progress)
-            except (ConsensusError, TransportError, OSError) as error:
-                log.warning("no vote for %r: %s", proposal.kind, error)
-                vote = _no(f"could not get the blob: {_told(error)}")
-            else:
-                result = _call(handler, proposal)
-                vote = result if type(result) is Vote else await _awaited(result, proposal)
-        answer(proposal_id, vote)
+                for ref in refs:
+                    await self._node.fetch(ref, peers, None, self._progress)
+                return
+            except BlobLimit:
+                if len(self._with_blobs) == 1 and not room.is_set():
+                    raise
+            oldest = next(iter(self._with_blobs))
+            if oldest is not kept:
+                kept.close()
+                self._with_blobs[oldest].set()
+            with anyio.move_on_after(ROOM_WAIT_S):
+                await room.wait()
+                continue
+            # What was voted on may be ordered after this very proposal, so that neither would end.
+            for voted in self._voted:
+                voted.close()
 
     async def _await_vote(
         self, result: Awaitable[Any], proposal: Proposal, proposal_id: ProposalId, answer: Answer
@@ -135,6 +194,17 @@ class Voting:
                 told(ref, done, total)
             except Exception:  # The user's: a fetch goes on without it.
                 log.exception("on_progress failed")
+
+
+async def _decided(decisions: Events[Decision], proposal: ProposalId) -> None:
+    """Until the outcome of the proposal has been told, or the group has ended."""
+    try:
+        async for decision in decisions:
+            if decision.source is not None and decision.source[1].id == proposal:
+                await anyio.sleep(LET_GO_S)
+                return
+    except EventsMissed:
+        pass  # It is long past.
 
 
 async def _awaited(result: Awaitable[Any], proposal: Proposal) -> Vote:
@@ -169,7 +239,11 @@ def _told(error: Exception) -> str:
     """Why a blob is not here, as other members may know it."""
     if isinstance(error, BlobError):
         return error.told
-    return "not here in time" if isinstance(error, TimeoutError) else "the members are not reached"
+    if isinstance(error, TimeoutError):
+        return "not here in time"
+    if isinstance(error, OSError):
+        return disk_error(error, "").told
+    return "the members are not reached"
 
 
 def _no(reason: str) -> Vote:

@@ -32,13 +32,13 @@ def main(arguments: Sequence[str] | None = None, prog: str = "scenarios") -> int
     add = commands.add_parser("explore", help="every interleaving of small cases")
     add.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")
     add.add_argument("--json", action="store_true", help="one object a case")
-    add.add_argument("--states", type=int, help="cap each run at so many states")
-    add.add_argument("--jobs", type=int, default=1, help="processes at once (default 1)")
+    add.add_argument("--states", type=_count, help="cap each run at so many states")
+    add.add_argument("--jobs", type=_count, default=1, help="processes at once (default 1)")
     add.add_argument("--minutes", type=float, help="cap what is not done after so long")
     add.add_argument("--scripts", type=Path, help="write counter-examples to this directory")
     add.add_argument("--full", action="store_true", help="commuting deliveries in every order")
     add = commands.add_parser("sweep", help="seeded random schedules")
-    add.add_argument("--seeds", type=int, default=1000, help="how many (default 1000)")
+    add.add_argument("--seeds", type=_count, default=1000, help="how many (default 1000)")
     add.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     add.add_argument("--profile", choices=list(PROFILES), default="any", help="which family")
     add.add_argument("--json", action="store_true", help="a summary as one object")
@@ -53,6 +53,13 @@ def main(arguments: Sequence[str] | None = None, prog: str = "scenarios") -> int
     parsed = parser.parse_args(arguments)
     run = {"explore": _explore, "sweep": _sweep, "replay": _replay, "check": _check}
     return run[parsed.command](parsed)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 0 < number < 1 << 40:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return number
 
 
 def _explore(parsed: argparse.Namespace) -> int:

@@ -159,6 +159,8 @@ def parse_untrusted(text: str, verify: Verify) -> Invitation:
 
     Raises TokenError that says what is wrong. Expiry and the bound key are `Invitation.check`'s.
     """
+    if not isinstance(text, str):
+        raise TokenError("an invitation is text")
     if len(text) > TEXT_SIZE_MAX:
         raise TokenError("this is no invitation: it is too long")
     compact = "".join(text.split())

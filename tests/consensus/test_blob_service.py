@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from consensus import (
+    BlobError,
     BlobLimit,
     BlobRef,
     BlobUnavailable,
@@ -56,6 +57,63 @@ async def test_no_vote_before_the_blob_is_held_whole(tmp_path: Path) -> None:
         assert decision.outcome is Outcome.COMMITTED
         assert held == [True] * 4  # Two blobs at each of the two who did not propose.
         assert [decision.answers[node.key] for node in nodes[1:]] == [2 * SIZE] * 2
+
+
+async def test_all_blobs_are_there_when_the_vote_is_given_or_it_is_no(tmp_path: Path) -> None:
+    config = NodeConfig(blob_limit_bytes=5 * SIZE // 2)
+    async with open_nodes(1) as (alice,), open_nodes(1, config) as (bob,):
+        bob.know(alice.key, [alice.address])
+        group, _ = await gather_group([alice, bob])
+        store = await store_of(bob)
+        held: list[bool] = []
+        for node in (alice, bob):
+
+            @node.on("publish")
+            async def judge(proposal: Proposal) -> Any:
+                held.extend(store.holds(ref) for ref in proposal.blobs)
+                return accept()
+
+        refs = [await alice.share(a_file(tmp_path / name)) for name in "abcdef"]
+        with anyio.fail_after(PATIENCE_S):
+            # One after the other: what the last was about makes room for what the next names.
+            for at in range(0, 6, 2):
+                decision = await group.propose("publish", blobs=refs[at : at + 2])
+                assert decision.outcome is Outcome.COMMITTED
+            assert held == [True] * 6
+            decision = await group.propose("publish", blobs=refs[:3])
+            assert decision.outcome is Outcome.REJECTED
+            told = "could not get the blob: no room within the limit of the store"
+            assert decision.reasons == {bob.key: told}
+        assert all(store.holds(ref) for ref in refs[4:])  # Nothing made room for it.
+
+
+async def test_at_once_they_wait_for_each_others_room(tmp_path: Path) -> None:
+    config = NodeConfig(blob_limit_bytes=3 * SIZE // 2)
+    async with open_nodes(1) as (alice,), open_nodes(1, config) as (bob,):
+        bob.know(alice.key, [alice.address])
+        group, _ = await gather_group([alice, bob])
+        refs = [await alice.share(a_file(tmp_path / name)) for name in "abc"]
+        outcomes = []
+
+        async def propose(ref: BlobRef) -> None:
+            outcomes.append((await group.propose("work", blobs=[ref])).outcome)
+
+        with anyio.fail_after(PATIENCE_S):
+            async with anyio.create_task_group() as tasks:
+                for ref in refs:
+                    tasks.start_soon(propose, ref)
+        assert outcomes == [Outcome.COMMITTED] * 3
+
+
+async def test_what_a_node_proposes_it_holds(tmp_path: Path) -> None:
+    async with open_nodes(1) as (node,):
+        ref = await node.share(a_file(tmp_path / "file"))
+        async with node._blobs.named([ref, ref]):
+            with pytest.raises(BlobError, match="in use"):
+                await (await store_of(node)).remove(ref)
+        with pytest.raises(BlobUnavailable, match="share or fetch it"):
+            async with node._blobs.named([ref, BlobRef(bytes(32), 1)]):
+                pass
 
 
 async def test_the_report_of_a_fetch_and_its_progress(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from consensus import blobfetch, blobs, blobserve
+from consensus import blobfetch, blobserve
 from consensus.blobs import (
     BlobRef,
     BlobStore,
@@ -204,7 +204,7 @@ async def test_a_channel_that_says_nothing_is_closed(
 async def test_the_number_of_channels_served_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blobs, "SESSIONS_MAX", 2)
+    monkeypatch.setattr(blobserve, "SESSIONS_MAX", 2)
     async with stores(tmp_path, "alice") as (alice,), anyio.create_task_group() as tasks:
         ends = [pair() for _ in range(3)]
         for _, theirs in ends:
@@ -212,6 +212,48 @@ async def test_the_number_of_channels_served_is_bounded(
             await anyio.wait_all_tasks_blocked()
         assert await ends[2][0].receive() == b""
         tasks.cancel_scope.cancel()
+
+
+async def test_one_peer_does_not_take_the_places_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobserve, "SESSIONS_MAX", 4)
+    monkeypatch.setattr(blobserve, "SESSIONS_PER_PEER_MAX", 3)
+    async with stores(tmp_path, "alice") as (alice,), anyio.create_task_group() as tasks:
+        ref = await alice.share(write(tmp_path / "file", DATA))
+        opened = wire.frame(wire.OPEN, bytes((wire.VERSION,)) + ref.encode())
+        ends: dict[str, MemoryChannel] = {}
+        for name in ("greedy 1", "greedy 2", "greedy 3", "greedy 4", "bob 1", "bob 2", "carol 1"):
+            ends[name], theirs = pair()
+            await ends[name].send(opened)
+            tasks.start_soon(alice.serve, theirs, name.split()[0].encode())
+            await anyio.wait_all_tasks_blocked()
+        # The fourth is refused; later ones are given the place that was idle for longest.
+        answered = {name: (await end.receive())[4:5] for name, end in ends.items()}
+        assert answered.pop("greedy 4") == b""
+        assert set(answered.values()) == {bytes((wire.HOLDING,))}
+        assert await ends["greedy 1"].receive() == b""
+        await ends["carol 1"].send(wire.indexed(wire.WANT_CHUNK, 0))
+        assert await ends["carol 1"].receive()
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("asks", [False, True])
+async def test_a_fetcher_that_asks_for_nothing_or_takes_nothing_loses_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: bool
+) -> None:
+    monkeypatch.setattr(blobserve, "IDLE_S", 0.1)
+    async with stores(tmp_path, "alice") as (alice,):
+        ref = await alice.share(write(tmp_path / "file", DATA))
+        mine, theirs = pair()
+        await mine.send(wire.frame(wire.OPEN, bytes((wire.VERSION,)) + ref.encode()))
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(alice.serve, theirs)
+                assert (await mine.receive())[4:5] == bytes((wire.HOLDING,))
+                for index in range(ref.chunks if asks else 0):
+                    await mine.send(wire.indexed(wire.WANT_CHUNK, index))
+        assert not alice._shelf.in_use
 
 
 async def test_a_fetcher_that_reads_nothing_costs_one_buffer(tmp_path: Path) -> None:
@@ -227,6 +269,6 @@ async def test_a_fetcher_that_reads_nothing_costs_one_buffer(tmp_path: Path) -> 
         for index in range(ref.chunks):
             await mine.send(wire.indexed(wire.WANT_CHUNK, index))
         await anyio.sleep(0.05)
-        session = next(iter(alice._in_use[ref].sessions))
+        session = next(iter(alice._shelf.in_use[ref].sessions))
         assert session.chunks_sent <= 2
         tasks.cancel_scope.cancel()

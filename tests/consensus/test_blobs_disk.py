@@ -296,7 +296,7 @@ async def test_the_limit_removes_what_was_not_used_for_longest(tmp_path: Path) -
         assert fourth not in store.refs()
     async with stores(tmp_path, "store") as (again,):
         assert again.holds(refs[0])
-        assert refs[0] in again._pinned
+        assert refs[0] in again._shelf.pinned
         await again.remove(refs[0])
         assert not again.holds(refs[0])
         assert not list((tmp_path / "store").glob(f"{refs[0].name}*"))

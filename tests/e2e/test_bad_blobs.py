@@ -12,9 +12,10 @@ from typing import Any
 import anyio
 import pytest
 
-from consensus import BlobRef, Node, Outcome
+from consensus import BlobRef, BlobUnavailable, Node, Outcome
 from consensus.blobs import BlobStore
 from consensus.blobserve import Holding
+from consensus.contents import make_content
 from tests.support.nodes import PATIENCE_S, gather_group, open_nodes
 
 pytestmark = pytest.mark.anyio
@@ -96,8 +97,12 @@ async def test_a_blob_that_nobody_has_is_a_reason_to_reject(
     async with open_nodes(2) as nodes:
         groups = await gather_group(nodes)
         ref = BlobRef(os.urandom(32), 1 << 20)
+        content = make_content("work", "report", [ref], 30.0)  # As somebody may who has no manners.
+        number = groups[0]._number
         with anyio.fail_after(PATIENCE_S):
-            decision = await groups[0].propose("work", "report", blobs=[ref])
+            decision = await groups[0].outcome(
+                lambda m, now: m.propose(number, content, now, PATIENCE_S)
+            )
         assert decision.outcome is Outcome.REJECTED
         assert decision.reasons[nodes[1].key] == "could not get the blob: nobody gave all of it"
         assert "no source holds any of it" in caplog.text
@@ -132,3 +137,11 @@ async def test_a_full_disk_is_a_reason_to_reject_and_the_next_time_it_goes_on(
             assert decision.outcome is Outcome.COMMITTED
             await groups[1].fetch(small, to=tmp_path / "copy")
         assert (tmp_path / "copy").read_bytes() == (tmp_path / "small").read_bytes()
+
+
+async def test_who_does_not_hold_a_blob_cannot_propose_it() -> None:
+    async with open_nodes(2) as nodes:
+        groups = await gather_group(nodes)
+        with anyio.fail_after(PATIENCE_S), pytest.raises(BlobUnavailable, match="to propose it"):
+            await groups[0].propose("work", "report", blobs=[BlobRef(os.urandom(32), 1 << 20)])
+        assert (await groups[1].propose("work", 1)).committed

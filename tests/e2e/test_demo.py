@@ -183,6 +183,9 @@ def test_a_reader_that_goes_away_ends_it_quietly() -> None:
         (["demo", "--blob-mib", "9999999"], "--blob-mib takes 1 to 1024"),
         (["demo", "--colour"], "unrecognized arguments: --colour"),
         (["dance"], "invalid choice: 'dance'"),
+        (["scenario", "explore", "two-crash", "--jobs", "0"], "0 is not a number above 0"),
+        (["scenario", "explore", "two-crash", "--states", "-1"], "-1 is not a number above 0"),
+        (["scenario", "sweep", "--seeds", "-3"], "-3 is not a number above 0"),
         ([], "required: COMMAND"),
     ],
 )

@@ -6,6 +6,8 @@ import shlex
 import signal
 import subprocess
 import sys
+import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +24,9 @@ ENDS_WITHIN_S = 60.0
 
 
 @contextmanager
-def running(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+def running(
+    *arguments: str, cwd: Path, env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """One of the commands, with its output as pipes of text; killed in the end."""
     process = subprocess.Popen(
         [*COMMAND, *arguments],
@@ -31,7 +35,7 @@ def running(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
     )
     with process:
         try:
@@ -40,8 +44,10 @@ def running(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    with running(*arguments, cwd=cwd) as process:
+def run(
+    *arguments: str, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    with running(*arguments, cwd=cwd, env=env) as process:
         out, errors = process.communicate(timeout=ENDS_WITHIN_S)
     return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 
@@ -136,6 +142,18 @@ def test_interrupted_it_says_how_to_go_on_and_the_sharer_stays(tmp_path: Path) -
     assert to.read_bytes() == path.read_bytes()
 
 
+def test_ended_by_a_signal_the_sharer_leaves_nothing_behind(tmp_path: Path) -> None:
+    path, place = the_file(tmp_path), tmp_path / "place"
+    place.mkdir()
+    with running("share", str(path), *LOCAL, cwd=tmp_path, env={"TMPDIR": str(place)}) as sharer:
+        assert sharer.stdout is not None
+        sharer.stdout.readline()
+        assert list(place.iterdir())
+        sharer.send_signal(signal.SIGTERM)
+        assert sharer.wait(ENDS_WITHIN_S) == 128 + signal.SIGTERM
+    assert list(place.iterdir()) == []
+
+
 def test_who_shares_no_more_is_an_error_and_not_a_wait(tmp_path: Path) -> None:
     path = the_file(tmp_path)
     with shared(path) as (sharer, fetch):
@@ -161,6 +179,9 @@ def test_who_shares_no_more_is_an_error_and_not_a_wait(tmp_path: Path) -> None:
         (["fetch", "REF", "--with", "quorate1:abc", "--to", "z"], 1, "invitation"),
         (["fetch", "REF", "--with", "y", "--to", "there"], 2, "is there already"),
         (["fetch", "REF", "--with", "y", "--to", "."], 2, "is a directory"),
+        (["fetch", "REF", "--with", "y", "--to", "pipe", "--force"], 2, "no plain file"),
+        (["fetch", "REF", "--with", "y", "--to", "link", "--force"], 2, "no plain file"),
+        (["verify", "nowhere"], 1, "nowhere: No such file"),
         (["fetch", "REF"], 2, "required"),
     ],
 )
@@ -168,6 +189,8 @@ def test_mistakes_are_told_in_one_line(
     tmp_path: Path, arguments: list[str], status: int, hint: str
 ) -> None:
     (tmp_path / "there").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("there")
+    os.mkfifo(tmp_path / "pipe")
     ref = "quorate-blob:" + 52 * "a" + ":1"
     done = run(*[ref if each == "REF" else each for each in arguments], cwd=tmp_path)
     assert done.returncode == status
@@ -176,3 +199,141 @@ def test_mistakes_are_told_in_one_line(
     assert hint in line
     assert all(each.startswith(("usage:", " ")) for each in usage)
     assert (tmp_path / "there").read_bytes() == b"x"
+
+
+def test_where_the_file_goes_there_need_be_no_room_for_two(tmp_path: Path) -> None:
+    """A disk of one and a half times the file."""
+    path, disk = the_file(tmp_path), tmp_path / "disk"
+    disk.mkdir()
+    mounted = ["mount", "-t", "tmpfs", "-o", f"size={3 * SIZE // 2}", "none", str(disk)]
+    script = f'{shlex.join(mounted)} && exec "$@"'
+    inside = ["unshare", "-rm", "sh", "-c", script, "sh"]
+    if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a small disk")
+    with shared(path) as (_, fetch):
+        to = str(disk / "copy")
+        compare = '"$@" >&2 && cmp "$TO" "$FROM" && ls -A "$(dirname "$TO")"'
+        done = subprocess.run(
+            [*inside, "sh", "-c", compare, "sh", *COMMAND, *fetch, "--to", to],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=ENDS_WITHIN_S,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TO": to, "FROM": str(path)},
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "copy\n"
+
+
+FAILING = """
+    import errno, sys
+    from consensus import blobexport, cli
+
+    def step(self):
+        raise blobexport.disk_error(OSError(errno.ENOSPC, "No space left on device"), "copy")
+
+    blobexport.Export.step = step
+    sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_what_came_is_kept_when_there_is_no_room_to_put_it(tmp_path: Path) -> None:
+    path, to = the_file(tmp_path), tmp_path / "copy"
+    with shared(path) as (_, fetch):
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(FAILING), *fetch, "--to", str(to)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=ENDS_WITHIN_S,
+            cwd=ROOT,
+        )
+        assert done.returncode == 1
+        assert "make room and fetch again, what was verified is kept" in done.stderr
+        done = run(*fetch, "--to", str(to), "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert rows(done.stdout)[-1]["received_size"] == 0
+    assert to.read_bytes() == path.read_bytes()
+    assert sorted(os.listdir(tmp_path)) == [path.name, "copy"]
+
+
+SLOW = """
+    import sys, time
+    from consensus import blobexport, cli
+
+    read = blobexport.WholeBlob.read_chunk
+
+    def slowly(self, index):
+        if index == 0:
+            print("copying", flush=True)
+        time.sleep(0.2)
+        return read(self, index)
+
+    blobexport.STEP_CHUNKS = 1
+    blobexport.WholeBlob.read_chunk = slowly
+    sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_interrupted_twice_as_it_is_put_in_its_place_it_keeps_all(
+    tmp_path: Path, there: bool
+) -> None:
+    path, to = the_file(tmp_path), tmp_path / "copy"
+    if there:
+        to.write_bytes(b"before")
+    with shared(path) as (_, fetch):
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(SLOW), *fetch, "--to", str(to), "--force"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        with process:
+            assert process.stdout is not None
+            while process.stdout.readline() != "copying\n":
+                assert process.poll() is None
+            for _ in range(3):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.05)
+            _, errors = process.communicate(timeout=5.0)  # The whole copy takes ten seconds.
+        assert process.returncode == 130
+        assert "Traceback" not in errors
+        assert "the same command goes on where this one was" in errors
+        kept = [".copy.quorate", path.name, *(["copy"] if there else [])]
+        assert sorted(os.listdir(tmp_path)) == sorted(kept)
+        assert len(list((tmp_path / ".copy.quorate").glob("*.blobs/*.blob"))) == 1
+        done = run(*fetch, "--to", str(to), "--json", "--force", cwd=tmp_path)
+        assert rows(done.stdout)[-1]["received_size"] == 0
+    assert to.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_name_that_is_no_text_is_told_as_well_as_can_be(tmp_path: Path, as_json: bool) -> None:
+    name = os.fsdecode(b"report \xff.bin")
+    path = tmp_path / name
+    try:
+        path.write_bytes(b"x" * 1000)
+    except OSError:
+        pytest.skip("this file system takes text only")
+    (tmp_path / "elsewhere").mkdir()
+    strictly = {"PYTHONIOENCODING": "utf-8:strict"}
+    extra = ["--json"] if as_json else []
+    with running("share", name, *extra, *LOCAL, cwd=tmp_path, env=strictly) as sharer:
+        assert sharer.stdout is not None
+        if as_json:
+            first = json.loads(sharer.stdout.readline())
+            command = ["fetch", first["blob"], "--with", first["token"]]
+        else:
+            said = sharer.stdout.readline()
+            assert said.startswith("report \\udcff.bin (1000 bytes)")
+            while not said.lstrip().startswith("quorate fetch "):
+                said = sharer.stdout.readline()
+            command = shlex.split(said)[1:-2]
+        to = tmp_path / "elsewhere" / name
+        done = run(*command, "--to", str(to), *extra, *LOCAL, cwd=tmp_path, env=strictly)
+        assert done.returncode == 0, done.stderr
+        assert to.read_bytes() == path.read_bytes()
+        if as_json:
+            assert rows(done.stdout)[-1]["to"] == str(to)
