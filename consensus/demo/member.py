@@ -44,16 +44,6 @@ def emit(event: str, **fields: Any) -> None:
     sys.stdout.flush()
 
 
-def judge(proposal: Proposal) -> Accept | Reject:
-    """Vote on a budget: an answer below the limit, a veto above it."""
-    asked = proposal.body.get("eur") if isinstance(proposal.body, dict) else None
-    if not isinstance(asked, int):
-        return reject("a budget names an amount in whole euros")
-    if asked > BUDGET_LIMIT_EUR:
-        return reject(f"{asked} EUR is above my limit of {BUDGET_LIMIT_EUR}")
-    return accept({"share_eur": round(asked / 4, 2)})
-
-
 def price(proposal: Proposal) -> Accept | Reject:
     """Answer a peer that asks what something costs."""
     wanted = proposal.body.get("of") if isinstance(proposal.body, dict) else None
@@ -94,6 +84,15 @@ class Member:
         if self.group is None:
             raise ConsensusError("not in a group yet")
         return self.group
+
+    def judge(self, proposal: Proposal) -> Accept | Reject:
+        """Vote on a budget: one's share below the limit, a veto above it."""
+        asked = proposal.body.get("eur") if isinstance(proposal.body, dict) else None
+        if not isinstance(asked, int):
+            return reject("a budget names an amount in whole euros")
+        if asked > BUDGET_LIMIT_EUR:
+            return reject(f"{asked} EUR is above my limit of {BUDGET_LIMIT_EUR}")
+        return accept({"share_eur": round(asked / len(self.held_group().view.members), 2)})
 
     async def follow(self, group: Group) -> None:
         """Tell the parent all that happens in the group."""
@@ -168,7 +167,8 @@ async def run(directory: Path, listen: str) -> None:
         Node.open(directory / "node.db", listen=listen) as node,
         anyio.create_task_group() as tasks,
     ):
-        node.on("budget")(judge)
+        member = Member(node, directory, tasks)
+        node.on("budget")(member.judge)
         node.on("price")(price)
 
         shown: dict[bytes, float] = {}
@@ -185,7 +185,7 @@ async def run(directory: Path, listen: str) -> None:
 
         node.on_progress = progress
         emit("ready", key=node.key.hex(), address=f"{node.address[0]}:{node.address[1]}")
-        await Member(node, directory, tasks).serve()
+        await member.serve()
         tasks.cancel_scope.cancel()
 
 
