@@ -191,8 +191,9 @@ class Fleet:
             await child.silent.wait()
             status = await process.wait()
             raise Refused(f"member {member} did not start ({status}): {child.errors}")
-        if self.mode.durable:
-            self._ports[member] = child.port  # Where the others look for it.
+        # Where the others look for it. A member that was cut off until all others had begun other
+        # lives in other places could not hear of that from anybody.
+        self._ports[member] = child.port
         return child
 
     def acts(self) -> list[Path]:
