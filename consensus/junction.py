@@ -200,12 +200,13 @@ class Junction:
             # What the lane held is gone: whoever was behind it cannot be in step any more.
             self._outbox.drop(peer)
             self._lose_pair(peer, "the peer has started anew")
-            for slot in self._slots.values():
-                for member in slot.members:
-                    over = member.incarnation != life or (event.restarted and not slot.durable)
-                    if member.key == peer and over:
-                        slot.group.lost(member)
-                        self._dirty[slot] = None
+        # Also if it is met for the first time: by a process that goes on with a group of before.
+        for slot in self._slots.values():
+            for member in slot.members:
+                over = member.incarnation != life or (event.restarted and not slot.durable)
+                if member.key == peer and over:
+                    slot.group.lost(member)
+                    self._dirty[slot] = None
         self.contacts.lives[peer] = life
         if event.restarted or before != life:
             for slot in self._slots.values():

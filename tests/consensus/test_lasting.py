@@ -2,6 +2,7 @@
 
 import pytest
 
+from consensus.core.outputs import Lost
 from consensus.machine import MachineConfig
 from scenarios.network import Link
 from tests.support.lasting import LastingCast
@@ -80,3 +81,16 @@ def test_in_a_view_of_two_a_restart_is_no_silence_either(victim: str) -> None:
     cast.run_for(5.0)
     assert cast.standing() == "AB"
     decides(cast)
+
+
+def test_who_comes_back_and_finds_the_others_in_other_lives_learns_that_it_is_over() -> None:
+    """It has had no presence with them in this process: their lives are news, not a change."""
+    cast = three(suspicion_s=1.0)
+    for name in "ABC":
+        cast.hosts[name].crash()
+    for name in "AB":
+        cast.forget(name)
+    for name in "ABC":
+        cast.hosts[name].restart()
+        cast.introduce(name)
+    cast.until(lambda: any(isinstance(o, Lost) for o in cast.outputs("C")), 30.0)
