@@ -17,6 +17,7 @@ from consensus.blobs import (
     Progress,
     Source,
 )
+from consensus.blobserve import ByteChannel
 from consensus.core import transferwire as wire
 from consensus.core.blobtree import CHUNK_SIZE
 from consensus.core.transferwire import TransferError
@@ -74,9 +75,16 @@ async def test_a_lying_source_is_dropped_reported_and_replaced(tmp_path: Path) -
     async with stores(tmp_path, "alice", "bob") as (alice, bob), network() as net:
         ref = await alice.share(write(tmp_path / "file", DATA))
         told: list[DroppedSource] = []
+        honest = net.source(alice, b"alice")
+
+        async def later() -> ByteChannel:  # It could give all of it before anybody lies.
+            while not told:
+                await anyio.sleep(0.001)
+            return await honest.open()
+
         report = await bob.fetch(
             ref,
-            [net.custom(lying(alice, after=1), b"mallory"), net.source(alice, b"alice")],
+            [net.custom(lying(alice, after=1), b"mallory"), Source(b"alice", later)],
             on_drop=told.append,
         )
         assert bob.holds(ref)
