@@ -75,17 +75,20 @@ async def test_a_lying_source_is_dropped_reported_and_replaced(tmp_path: Path) -
     async with stores(tmp_path, "alice", "bob") as (alice, bob), network() as net:
         ref = await alice.share(write(tmp_path / "file", DATA))
         told: list[DroppedSource] = []
-        honest = net.source(alice, b"alice")
+        honest, lied = net.source(alice, b"alice"), anyio.Event()
+
+        def dropped(source: DroppedSource) -> None:
+            told.append(source)
+            lied.set()
 
         async def later() -> ByteChannel:  # It could give all of it before anybody lies.
-            while not told:
-                await anyio.sleep(0.001)
+            await lied.wait()
             return await honest.open()
 
         report = await bob.fetch(
             ref,
             [net.custom(lying(alice, after=1), b"mallory"), Source(b"alice", later)],
-            on_drop=told.append,
+            on_drop=dropped,
         )
         assert bob.holds(ref)
         assert [(each.peer, each.reason) for each in told] == [(b"mallory", Drop.LYING)]
