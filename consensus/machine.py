@@ -43,11 +43,12 @@ class Machine(Junction):
 
     # The four verbs.
 
-    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> None:
-        """Datagrams that came in, in order."""
+    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> bool:
+        """Datagrams that came in, in order. Whether any was a peer's."""
         self._now = now
-        self.peers.receive_datagrams(batch, now)
+        heard = self.peers.receive_datagrams(batch, now)
         self._work(now)
+        return heard
 
     def handle_timeout(self, now: float) -> None:
         """The time that `next_timeout` named has come."""
@@ -73,6 +74,10 @@ class Machine(Junction):
         if self._stirred:
             self._look_who_is_awaited(self._now)
         return self.peers.poll_transmits()
+
+    def prepare(self) -> None:
+        """Do ahead what can be done, now that there is nothing to send. Need not be called."""
+        self.peers.prepare()
 
     def poll_events(self) -> list[object]:
         """GroupEvent, PairEvent and the transport's events, in the order in which they happened."""

@@ -90,6 +90,7 @@ class Node:
             bind(listen),
             on_event=self._take,
             on_channel=self._channel_opened,
+            attention_s=config.attention_s,
         )
         self._asking = Asking(self._machine, self._endpoint)
         self._reaching = Reaching(self._machine, self._endpoint)

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from consensus.machine import MachineConfig
+from transport.attention import LIMIT_S
 from transport.core.closed import GroupSecret
 from transport.endpoint import config_here
 
@@ -32,6 +33,10 @@ class NodeConfig:
     roams: bool = False
     """The node may change its network, and `Node.moved` is called when it does. Costs each peer
     some 300 bytes."""
+    attention_s: float = LIMIT_S
+    """How long, in seconds, the node may stay awake for the next datagram while its peers answer
+    at once (`transport.attention`): shorter answers, for processor time that nobody else wants. 0
+    for a node that is to sleep whenever it can. Does nothing under trio."""
 
 
 def machine_config(config: NodeConfig, now: float) -> MachineConfig:

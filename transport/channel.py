@@ -1,11 +1,12 @@
 """Channels: reliable byte streams to a peer, each one µTP connection inside the presence."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import anyio
 import anyio.lowlevel
 
+from transport.core.constants import CID_SIZE
 from transport.core.errors import LocalError, RemoteError
 from transport.core.events import BulkPlane
 from transport.core.types import Address
@@ -170,8 +171,14 @@ class ChannelTable:
         idle out under a transfer, and a reader would wait for a peer that has vanished."""
         self._seen: dict[bytes, tuple[int, int, float]] = {}
         """At the last look: bytes both ways, bytes received, and when these last grew."""
-        self._expected: dict[bytes, anyio.Event] = {}
-        """Peers whose presence is up and has no plane yet: it waits to be confirmed."""
+        self._expected: dict[bytes, anyio.Event | None] = {}
+        """Peers whose presence is up and has no plane yet: it waits to be confirmed. With what
+        wakes those who wait for it, if anybody does."""
+        self._idle: dict[bytes, BulkPlane] = {}
+        """Planes that nobody has used, by the id of what would come on them: most presences never
+        have a channel, so the pump is told of a plane when there is use for it."""
+        self._idle_of: dict[bytes, bytes] = {}
+        """The ids of these by peer."""
         self._planes: dict[bytes, tuple[int, int, int]] = {}
         """Handle, incarnation and suite, by peer."""
         self._spent: dict[bytes, tuple[bytes, ...]] = {}
@@ -182,6 +189,41 @@ class ChannelTable:
     def add_plane(self, event: BulkPlane) -> None:
         """Keys for bulk to and from a peer. Channels go on under them if it is the same life of
         the peer with the same suite; otherwise they fail.
+
+        The first of a presence wait until they are needed.
+        """
+        peer, cid = event.peer, event.plane.receive_cid
+        self.expect(peer, False)
+        other = self._idle.get(cid)
+        if other is not None:
+            self._install(other.peer)
+        if peer in self._planes or peer in self._idle_of or other is not None:
+            self._install(peer)
+            self._add_plane(event)
+        else:
+            self._idle[cid] = event
+            self._idle_of[peer] = cid
+
+    def claim(self, batch: Sequence[tuple[bytes, Address]]) -> list[tuple[bytes, Address]]:
+        """Those of some datagrams that came on planes which nobody had used: the pump knows these
+        planes from now on, and has to be given the datagrams once more."""
+        idle = self._idle
+        if not idle:
+            return []
+        found = [each for each in batch if each[0][:CID_SIZE] in idle]
+        for data, _ in found:
+            event = idle.get(data[:CID_SIZE])
+            if event is not None:
+                self._install(event.peer)
+        return found
+
+    def _install(self, peer: bytes) -> None:
+        cid = self._idle_of.pop(peer, None)
+        if cid is not None:
+            self._add_plane(self._idle.pop(cid))
+
+    def _add_plane(self, event: BulkPlane) -> None:
+        """Tell the pump.
 
         Keys that were installed before are never installed again: the pump would count from 0
         under them once more, and use a nonce twice. The present ones are left as they are; with
@@ -212,7 +254,6 @@ class ChannelTable:
             return
         self._planes[peer] = (handle, event.incarnation, plane.suite)
         self._peers[handle] = peer
-        self.expect(peer, False)
 
     def expect(self, peer: bytes, wanted: bool) -> None:
         """A plane for the peer will come, or will not."""
@@ -220,23 +261,29 @@ class ChannelTable:
             event = self._expected.pop(peer, None)
             if event is not None:
                 event.set()
-        elif peer not in self._planes:
-            self._expected.setdefault(peer, anyio.Event())
+        elif peer not in self._planes and peer not in self._idle_of:
+            self._expected.setdefault(peer, None)
 
     async def expected(self, peer: bytes) -> None:
         """Until the plane that is expected, if one is, has come or will not come."""
-        event = self._expected.get(peer)
-        if event is not None:
+        if peer in self._expected:
+            event = self._expected[peer]
+            if event is None:
+                event = self._expected[peer] = anyio.Event()
             await event.wait()
 
     def move_plane(self, peer: bytes, address: Address) -> None:
         """The peer is reached at another address from now on."""
+        self._install(peer)
         there = self._planes.get(peer)
         if there is not None:
             self._pump.move_plane(there[0], address)
 
     def remove_plane(self, peer: bytes) -> None:
         """Drop a peer's plane; its channels fail."""
+        cid = self._idle_of.pop(peer, None)
+        if cid is not None:
+            del self._idle[cid]
         there = self._planes.pop(peer, None)
         if there is None:
             return
@@ -249,6 +296,7 @@ class ChannelTable:
 
     def open(self, peer: bytes) -> Channel:
         """A new channel to `peer`. Raises LocalError without a presence, or with too many."""
+        self._install(peer)
         there = self._planes.get(peer)
         if there is None:
             raise LocalError(f"no presence with {peer.hex()[:16]}: connect first")
@@ -360,5 +408,7 @@ class ChannelTable:
         for peer in list(self._expected):
             self.expect(peer, False)
         self._channels.clear()
+        self._idle.clear()
+        self._idle_of.clear()
         self._planes.clear()
         self._peers.clear()

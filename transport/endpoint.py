@@ -14,6 +14,7 @@ from typing import Protocol, cast
 import anyio
 
 from transport import loop
+from transport.attention import LIMIT_S, Attention
 from transport.channel import Channel, ChannelTable
 from transport.core.config import TransportConfig
 from transport.core.errors import LocalError
@@ -34,8 +35,8 @@ ROUNDS_PER_FLUSH = 64  # a handler that answers every event with an action must 
 class Machine(Protocol):
     """What an endpoint drives: the four verbs of a pure machine."""
 
-    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> None:
-        """Datagrams that came in, in order."""
+    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> bool:
+        """Datagrams that came in, in order. Whether any was a peer's."""
 
     def handle_timeout(self, now: float) -> None:
         """The time that `next_timeout` named has come."""
@@ -45,6 +46,9 @@ class Machine(Protocol):
 
     def poll_events(self) -> list[object]:
         """What happened since the last call."""
+
+    def prepare(self) -> None:
+        """Do ahead what can be done, now that there is nothing to send."""
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, in seconds of the caller's clock."""
@@ -115,6 +119,7 @@ class Endpoint:
         on_event: Callable[[object], None],
         on_channel: Callable[[bytes, Channel], None],
         random: RandomBytes = os.urandom,
+        attention_s: float = LIMIT_S,
     ) -> None:
         self._machine = machine
         self._sock = sock
@@ -126,6 +131,7 @@ class Endpoint:
         self._channels = ChannelTable(
             own_key, self._pump, self.touch, self._bulk_touched, self._keep, on_channel
         )
+        self._attention = Attention(self._loop, sock.fileno(), self._readable, attention_s)
         self._look_at: float | None = None
         """When to tell the machine what the channels have moved."""
         self._batch: Sequence[tuple[bytes, Address]] = ()
@@ -134,6 +140,8 @@ class Endpoint:
         """What of it belongs to a plane that began with it."""
         self._told = False
         """The machine was told something since it was polled last."""
+        self._heard = False
+        """A peer was, since the endpoint rested last."""
         self._flush_due = False
         self._flushing = False
         self._in_turn = False
@@ -163,6 +171,7 @@ class Endpoint:
                 self.flush()
             finally:
                 self._closed = True
+                self._attention.close()
                 self._channels.close()
                 self._pump.close()
                 self._sock.close()
@@ -204,6 +213,7 @@ class Endpoint:
         if first and not together:
             # No callback ends this turn: one alone would cost the loop a round of its own.
             self._guarded_flush()
+            self._attention.rest()
         elif not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._end_turn)
@@ -222,6 +232,7 @@ class Endpoint:
         self._in_turn = False
         if self._flush_due:
             self._guarded_flush()
+            self._attention.rest()
 
     def _guarded_flush(self) -> None:
         try:
@@ -252,6 +263,9 @@ class Endpoint:
             if not self._told:
                 self._take_bulk()
             self._carry_out_if_told()
+            if self._heard:
+                self._heard = False
+                self._attention.rest()
         except Exception as failure:
             self._fail(failure)
 
@@ -285,8 +299,12 @@ class Endpoint:
             # The clock once more: a lease granted in answer counts from when the question came,
             # and this process may have been stopped before it looked into the socket.
             self._batch = batch
+            self._early += self._channels.claim(batch)
             self._told = True
-            self._machine.receive_datagrams(batch, self._time())
+            now = self._time()
+            if self._machine.receive_datagrams(batch, now):
+                self._heard = True
+                self._attention.heard(now)
 
     def _keep(self, peer: bytes, wanted: bool) -> None:
         self._told = True
@@ -368,16 +386,15 @@ class Endpoint:
             if when is not None and (armed is None or when < armed):
                 self._arm(when)
                 armed = when
+        machine.prepare()
 
     def _handle(self, event: object) -> None:
         kind = type(event)
         if kind is BulkPlane:
-            plane = cast(BulkPlane, event)
-            self._channels.add_plane(plane)
+            self._channels.add_plane(cast(BulkPlane, event))
             # The first bulk comes right behind the datagram that confirms the presence, too early
             # for the pump to know it. Left to be sent again it would cost a second.
-            cid = plane.plane.receive_cid
-            self._early += [each for each in self._batch if each[0].startswith(cid)]
+            self._early += self._channels.claim(self._batch)
         elif kind is PathMoved:
             moved = cast(PathMoved, event)
             self._channels.move_plane(moved.peer, moved.address)

@@ -26,6 +26,9 @@ class Waiter(Protocol):
 class Loop(Protocol):
     """Callbacks on the running event loop. Times are seconds on the loop's own clock."""
 
+    cheap_turns: bool
+    """A turn of the loop costs little, so that it can look into a socket without sleeping."""
+
     def time(self) -> float:
         """The loop's clock, in seconds."""
 
@@ -59,6 +62,8 @@ class _FutureWaiter:
 class AsyncioLoop:
     """On asyncio: `add_reader`, `call_soon`, `call_at`."""
 
+    cheap_turns = True
+
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -86,6 +91,8 @@ class AsyncioLoop:
 
 class TrioLoop:
     """On trio: a task that waits for readability, a task whose deadline moves."""
+
+    cheap_turns = False  # to call something soon wakes the loop through a socket of its own
 
     def __init__(self) -> None:
         import trio

@@ -52,6 +52,7 @@ _OURS = (
     "bare.cpp",
     "noise.cpp",
     "sealed.cpp",
+    "attend.cpp",
 )
 
 
@@ -66,7 +67,7 @@ class _Target(NamedTuple):
 
 _NATIVE = _Target(
     "utp_native._native",
-    (_SOURCES / "abi.h", _SOURCES / "noise.h", _SOURCES / "sealed.h"),
+    tuple(_SOURCES / n for n in ("abi.h", "noise.h", "sealed.h", "attend.h")),
     tuple(_SOURCES / n for n in _OURS),
 )
 _SIMULATED = tuple(_SIMULATION / n for n in ("bottleneck.cpp", "cubic.cpp"))
@@ -193,9 +194,14 @@ def _compile(
 ) -> Path:
     more = sorted(_SIMULATION.iterdir()) if target is not _NATIVE else ()
     digest = _inputs_digest(sources, [*flags, str(sanitize)], more)
+    found = None
     for built in directory.glob(target.module.rpartition(".")[2] + ".*.so"):
         if (_MARK + digest).encode() in built.read_bytes():
-            return built
+            found = built
+        else:
+            built.unlink()  # under another suffix it would be loaded in place of what is built here
+    if found is not None:
+        return found
     libutp = _write(sources, _build_directory() / variant / "libutp")
     link_flags = _SANITIZERS if sanitize else []
     builder = _make_builder(target, libutp, digest, flags, link_flags, not sanitize)

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 
 from tests.support.nodes import PATIENCE_S
+from transport.attention import LIMIT_S
 from transport.channel import Channel
 from transport.core.config import TransportConfig
 from transport.core.events import PresenceUp
@@ -18,7 +19,9 @@ from transport.endpoint import Endpoint, bind
 class End:
     """One endpoint, what happened on it, and the channels that came in."""
 
-    def __init__(self, config: TransportConfig | None = None) -> None:
+    def __init__(
+        self, config: TransportConfig | None = None, *, attention_s: float = LIMIT_S
+    ) -> None:
         self.identity = Identity.generate(os.urandom)
         incarnation = int.from_bytes(os.urandom(8), "big")
         self.peers = Peers(
@@ -32,6 +35,7 @@ class End:
             bind("127.0.0.1:0"),
             on_event=self._take,
             on_channel=self._accept,
+            attention_s=attention_s,
         )
         self._happened = anyio.Event()
         self._accepted: list[Channel] = []

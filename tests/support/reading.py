@@ -42,8 +42,8 @@ class Skewed:
         """What its clock says at an instant."""
         return self.offset_s + self.rate * now
 
-    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> None:
-        self.inner.receive_datagrams(batch, self.local(now))
+    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> bool:
+        return self.inner.receive_datagrams(batch, self.local(now))
 
     def handle_timeout(self, now: float) -> None:
         self.inner.handle_timeout(self.local(now) + 1e-9)

@@ -28,11 +28,12 @@ class Echo:
         self.due: float | None = None
         self._events_at_once = events_at_once
 
-    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> None:
+    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> bool:
         for data, address in batch:
             self.events += [data] * self._events_at_once
             if data != b"stop":
                 self.out.append(Transmit(data, address))
+        return False
 
     def handle_timeout(self, now: float) -> None:
         self.timeouts += 1
@@ -42,6 +43,9 @@ class Echo:
     def poll_transmits(self) -> list[Transmit]:
         out, self.out = self.out, []
         return out
+
+    def prepare(self) -> None:
+        """There is nothing to be done ahead."""
 
     def poll_events(self) -> list[object]:
         events, self.events = self.events, []

@@ -16,7 +16,7 @@ from transport.core.exchange import (
     prologue,
 )
 from transport.core.invitation import Invitation
-from transport.core.keys import Identity, KeyPair
+from transport.core.keys import Identity, KeyPair, diffie_hellman_untrusted
 from transport.core.noise import HandshakeState
 from transport.core.transient import KnownTransient, ticks
 from transport.core.types import RandomBytes
@@ -43,6 +43,7 @@ class Drafter:
         "_incarnation",
         "_peer",
         "_peer_static",
+        "_prepared",
         "_random",
         "_static",
         "refusal_hash",
@@ -68,8 +69,18 @@ class Drafter:
         self._random = random
         self._cids = cids
         self._incarnation = incarnation
+        self._prepared: tuple[KeyPair, KeyPair, bytes] | None = None
+        """`E`, `E2` and the Diffie-Hellman of `E` with the peer's static key, for the next P3."""
         self.refusal_hash = b""
         """Of the refusal that was followed."""
+
+    def prepare(self) -> None:
+        """Make what the next P3 needs and no P2 has a part in: its ephemerals, and a Diffie-Hellman
+        operation. To be called while there is nothing else to do."""
+        if self._prepared is None:
+            first, second = KeyPair.generate(self._random), KeyPair.generate(self._random)
+            shared = diffie_hellman_untrusted(first.secret, self._peer_static)
+            self._prepared = first, second, shared
 
     def hello(self, offer: tuple[int, ...], group: GroupSecret | None, now: float) -> bytes:
         """P1, with a clue for a closed group."""
@@ -140,10 +151,14 @@ class Drafter:
         now: float,
     ) -> tuple[bytes, HandshakeState]:
         """Both Noise messages of P3, under an `E` and an `E2` that serve this one byte string."""
-        ephemeral = KeyPair.generate(self._random)
-        kx = answer_kx(self._static, ephemeral, self._peer_static, transient, bound, variant, psk)
+        self.prepare()
+        assert self._prepared is not None
+        (ephemeral, second, shared), self._prepared = self._prepared, None
+        kx = answer_kx(
+            self._static, ephemeral, self._peer_static, transient, bound, variant, psk, shared
+        )
         first = kx.write_message(self._sealed(first_data, held, now))
-        nn = begin_nn(USE_ACCEPT, kx.hash, kx.split()[0], KeyPair.generate(self._random))
+        nn = begin_nn(USE_ACCEPT, kx.hash, kx.split()[0], second)
         return first + nn.write_message(), nn
 
     def _sealed(self, first_data: bytes, held: int, now: float) -> bytes:

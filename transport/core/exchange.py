@@ -103,11 +103,13 @@ def answer_kx(
     prologue_hash: bytes,
     variant: Variant = FIRST_CONTACT,
     psk: bytes | None = None,
+    shared: bytes | None = None,
 ) -> HandshakeState:
     """The initiator's side of the first run, which has got `T` and is about to write P3.
 
-    `static` is None where the initiator stays anonymous. Raises `WireError` if `transient` is
-    degenerate.
+    `static` is None where the initiator stays anonymous. `shared`: the Diffie-Hellman of
+    `ephemeral` with `remote_static`, where it was computed beforehand. Raises `WireError` if
+    `transient` is degenerate.
     """
     psks = () if psk is None else (psk,)
     message = transient
@@ -132,6 +134,7 @@ def answer_kx(
         ephemeral=ephemeral,
         remote_static=remote_static,
         psks=psks,
+        shared=shared,
     )
     state.read_message_untrusted(message)
     return state

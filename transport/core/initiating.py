@@ -54,7 +54,8 @@ def begin_attempt(
     """Try to reach the peer. Raises `LocalError` for a key that is none, or this node's own, and
     for too many attempts at once."""
     message_cid, bulk_cid = _drawn(table)
-    relation.attempt = Attempt(
+    at_once = table.at_once(relation.peer, now)
+    relation.attempt = attempt = Attempt(
         _beginner(table, relation, message_cid, bulk_cid),
         addresses,
         table.config,
@@ -63,9 +64,11 @@ def begin_attempt(
         bulk_cid=bulk_cid,
         now=now,
         deadline=deadline,
-        at_once=table.at_once(relation.peer, now),
+        at_once=at_once,
     )
     table.attempts += 1
+    if at_once is None:
+        table.unprepared = attempt.initiator
 
 
 def _drawn(table: Table) -> tuple[bytes, bytes]:
@@ -229,6 +232,7 @@ def _end_attempt(table: Table, relation: Relation) -> None:
         table.by_probe.pop(relation.attempt.probe, None)
         relation.attempt = None
         table.attempts -= 1
+        table.unprepared = None
 
 
 def _register_echo(table: Table, relation: Relation) -> None:

@@ -142,6 +142,7 @@ class Initiator:
             anonymous=anonymous,
         )
         # A refusal would have to be answered to strangers too, so a closed group offers all.
+        self.prepare = self._drafter.prepare  # ahead of `start`: what P2 has no part in
         self._offer = config.handshakes[-OFFER_MAX:] if self._group else config.handshakes[-1:]
         self._refusals = 0
         self._hello = b""
@@ -183,9 +184,9 @@ class Initiator:
 
     @property
     def echo(self) -> bytes:
-        """What P2s and P4s for this attempt bear (`echo_of_untrusted`): 8 bytes of H(P1).
+        """What P2s and P4s for this attempt bear: 8 bytes of H(P1), b"" before the first datagram.
 
-        b"" before the first datagram. It changes when a refusal makes another P1 needed.
+        It changes when a refusal makes another P1 needed.
         """
         return self._hello_hash[:ECHO_SIZE]
 
@@ -265,8 +266,7 @@ class Initiator:
         self._refusals += 1
         self._drafter.refusal_hash = refusal_hash(data)
         self._offer = (common,)
-        self._hello = b""
-        self._hello_hash = b""
+        self._hello = self._hello_hash = b""
 
     # --- P3 -----------------------------------------------------------------------------------
 
@@ -283,7 +283,7 @@ class Initiator:
                 return datagram
 
     def start(self, first_data: bytes, now: float) -> None:
-        """Prepare a P3 up to its solution. Raises as `initiate` does."""
+        """A P3 up to its solution. Raises as `initiate` does."""
         if not self._candidates:
             raise LocalError("there is no challenge to answer")
         if len(first_data) > FIRST_DATA_SIZE_MAX:

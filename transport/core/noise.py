@@ -96,8 +96,10 @@ class HandshakeState:
         ephemeral: KeyPair | None = None,
         remote_static: bytes | None = None,
         psks: tuple[bytes, ...] = (),
+        shared: bytes | None = None,
     ) -> None:
-        """Raises `LocalError` if a key the pattern needs beforehand is missing."""
+        """`shared`: the Diffie-Hellman of `ephemeral` with `remote_static`, where it was computed
+        beforehand. Raises `LocalError` if a key the pattern needs beforehand is missing."""
         its = pattern(name)
         if len(psks) != its.psks or any(len(psk) != KEY_SIZE for psk in psks):
             raise LocalError("pre-shared keys do not fit the pattern")
@@ -111,6 +113,8 @@ class HandshakeState:
         self._ephemeral = ephemeral is not None
         if ephemeral is not None:
             run.set_ephemeral(ephemeral)
+        if shared is not None:
+            run.set_shared(shared)
         ours = static.public if static is not None else None
         if its.initiator_known:
             run.mix_hash(_required(ours if initiator else remote_static))

@@ -23,6 +23,8 @@ _PUBLIC_AT = ffi.offsetof("qp_noise", "public_key")
 _REMOTE_AT = ffi.offsetof("qp_noise", "remote")
 _PSKS_AT = ffi.offsetof("qp_noise", "psks")
 _PSK_MODE_AT = ffi.offsetof("qp_noise", "psk_mode")
+_SHARED_AT = ffi.offsetof("qp_noise", "shared")
+_HAS_SHARED_AT = ffi.offsetof("qp_noise", "has_shared")
 _STATIC_AT = KEY_SIZE  # of two keys the static one is the second
 _new = ffi.new
 _STATE = ffi.typeof("qp_noise *")
@@ -71,6 +73,11 @@ class NativeRun:
         """As `PortableRun.set_ephemeral`."""
         self._set(_SECRET_AT, ephemeral.secret)
         self._set(_PUBLIC_AT, ephemeral.public)
+
+    def set_shared(self, shared: bytes) -> None:
+        """As `PortableRun.set_shared`."""
+        self._set(_SHARED_AT, shared)
+        self._set(_HAS_SHARED_AT, b"\1")
 
     def mix_hash(self, data: bytes) -> None:
         """As `PortableRun.mix_hash`."""

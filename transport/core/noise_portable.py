@@ -118,6 +118,7 @@ class PortableRun:
         "_nonce",
         "_psk_mode",
         "_psks",
+        "_shared",
         "_static",
         "hash",
         "remote_ephemeral",
@@ -138,6 +139,7 @@ class PortableRun:
         self._ephemeral: KeyPair | None = None
         self.remote_static = remote_static
         self.remote_ephemeral: bytes | None = None
+        self._shared: bytes | None = None
         self._key: bytes | None = None
         self._nonce = 0
         self._chaining_key = first_hash
@@ -146,6 +148,11 @@ class PortableRun:
     def set_ephemeral(self, ephemeral: KeyPair) -> None:
         """Ours; before a message needs it."""
         self._ephemeral = ephemeral
+
+    def set_shared(self, shared: bytes) -> None:
+        """The Diffie-Hellman of our ephemeral with their static key, computed beforehand; the first
+        message that needs it takes it."""
+        self._shared = shared
 
     def mix_hash(self, data: bytes) -> None:
         """What both sides know beforehand."""
@@ -220,6 +227,10 @@ class PortableRun:
             self._nonce = 0
 
     def _mix_shared(self, step: Step) -> None:
+        if self._shared is not None and step.theirs_static and not step.ours_static:
+            shared, self._shared = self._shared, None
+            self._mix_key(shared, step.keyed)
+            return
         pair = self._static if step.ours_static else self._ephemeral
         public = self.remote_static if step.theirs_static else self.remote_ephemeral
         assert pair is not None

@@ -58,8 +58,8 @@ class Peers:
 
     # -- verbs
 
-    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> None:
-        """Take datagrams in the order of their arrival. Raises nothing."""
+    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> bool:
+        """Take datagrams in the order of their arrival. Whether any was a peer's. Never raises."""
         self._now = now
         table = self._table
         find = table.by_cid.get
@@ -78,6 +78,7 @@ class Peers:
                 moved = moving.receive_untrusted(table, data, address, now)
                 if moved is not None:
                     table.mark(moved)
+        return bool(table.dirty)
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due at `now`."""
@@ -132,6 +133,12 @@ class Peers:
         events = self._table.events
         self._table.events = []
         return events
+
+    def prepare(self) -> None:
+        """Do ahead what can be done, now that there is nothing to send. Need not be called."""
+        initiator, self._table.unprepared = self._table.unprepared, None
+        if initiator is not None:
+            initiator.prepare()
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` is wanted; may be early, never late."""
@@ -329,9 +336,8 @@ class Peers:
             self._table.mark(relation)
 
     def bulk_heard(self, peer: bytes, address: Address, size: int, now: float) -> None:
-        """The newest bulk datagram of the peer, of `size` bytes, opened and came from another
-        address than it is reached at: as if a datagram of messages had, it is asked there and at
-        the old one. Peers without a presence are ignored."""
+        """The peer's newest bulk datagram, of `size` bytes, came from another address than it is
+        reached at: it is asked there and at the old one. Ignores peers without a presence."""
         self._now = now
         relation = self._table.relations.get(peer)
         if relation is not None and relation.current is not None:
@@ -373,21 +379,7 @@ class Peers:
     def status(self, peer: bytes) -> PeerStatus | None:
         """A snapshot of the peer; None if nothing is known of it."""
         relation = self._table.relations.get(peer)
-        if relation is None:
-            return None
-        current = relation.current
-        sender = None if relation.lane.resting else relation.lane.sender
-        return PeerStatus(
-            up=relation.reported,
-            incarnation=relation.incarnation,
-            address=current.address if current is not None else None,
-            rtt_s=relation.rtt.smoothed_s,
-            clock_offset_s=current.clock_offset_s if current is not None else None,
-            relayed=relation.detour is not None and relation.detour.cut,
-            silent=relation.liveness.silent_at is not None,
-            backlog_bytes=sender.backlog_bytes if sender is not None else 0,
-            backlog_entries=sender.backlog_entries if sender is not None else 0,
-        )
+        return None if relation is None else relation.status()
 
     # -- inside
 

@@ -16,6 +16,7 @@ from transport.core.events import (
     BulkClosed,
     EntriesReceived,
     Heard,
+    PeerStatus,
     PresenceDown,
     Reason,
 )
@@ -277,6 +278,22 @@ class Relation:
             return True
         mail = mailbox.mailbox_of(self.table, self)
         return mail is not None and mail.owing
+
+    def status(self) -> PeerStatus:
+        """A snapshot."""
+        current = self.current
+        sender = None if self.lane.resting else self.lane.sender
+        return PeerStatus(
+            up=self.reported,
+            incarnation=self.incarnation,
+            address=current.address if current is not None else None,
+            rtt_s=self.rtt.smoothed_s,
+            clock_offset_s=current.clock_offset_s if current is not None else None,
+            relayed=self.detour is not None and self.detour.cut,
+            silent=self.liveness.silent_at is not None,
+            backlog_bytes=sender.backlog_bytes if sender is not None else 0,
+            backlog_entries=sender.backlog_entries if sender is not None else 0,
+        )
 
     # -- ends
 

@@ -81,6 +81,7 @@ class Table:
         "strained",
         "tickets",
         "timers",
+        "unprepared",
         "unproven",
         "validated",
     )
@@ -121,6 +122,8 @@ class Table:
         """Presences under a spare, until the peer is heard there."""
         self.lingering: dict[bytes, float] = {}
         """Until when the presence with a peer is to be kept, where a message says so."""
+        self.unprepared: Initiator | None = None
+        """The newest, while its P1 is under way."""
         self.attempts = 0
         """Attempts under way."""
         self.halves = Halves(config.halves_max)

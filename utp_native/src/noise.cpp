@@ -82,6 +82,12 @@ class Run {
     }
 
     bool mix_shared(uint8_t step) {
+        if (s.has_shared && (step & (kOurs | kTheirs)) == kTheirs) {
+            s.has_shared = 0;
+            mix_key(s.shared, kKey, step & kKeyed);
+            erase(s.shared, kKey);
+            return true;
+        }
         Secret<kKey> shared;
         // libsodium refuses a result of all zeros (RFC 7748, 6.1).
         if (multiply_(shared, s.secret[step & kOurs ? 1 : 0], s.remote[step & kTheirs ? 1 : 0]))

@@ -23,10 +23,12 @@ typedef struct {            /* one side of one run; the indices of keys: 0 ephem
     uint8_t public_key[2][32];    /* ours */
     uint8_t remote[2][32];        /* the other side's */
     uint8_t psks[4][32];
+    uint8_t shared[32];           /* our ephemeral with their static key, if `has_shared` */
     uint64_t nonce;
     uint32_t psks_used;
     uint8_t keyed;                /* there is a key: what follows is encrypted */
     uint8_t psk_mode;
+    uint8_t has_shared;           /* was computed beforehand; used once */
 } qp_noise;
 
 /* One message of `count` steps, each a byte: kind (0 e, 1 s, 2 psk, 3 a Diffie-Hellman), 4: the key

@@ -10,7 +10,7 @@ import pytest
 
 from transport.core import noise
 from transport.core.errors import LocalError, WireError
-from transport.core.keys import KeyPair
+from transport.core.keys import KeyPair, diffie_hellman_untrusted
 from transport.core.noise import CipherState, HandshakeState, hkdf
 from transport.core.noise_native import NativeRun
 from transport.core.noise_portable import PortableRun
@@ -34,8 +34,14 @@ def pair(value: str | None) -> KeyPair | None:
     return None if value is None else KeyPair(bytes.fromhex(value))
 
 
-def side(vector: dict[str, Any], role: str) -> HandshakeState:
+def side(vector: dict[str, Any], role: str, *, ahead: bool = False) -> HandshakeState:
+    """One side of a vector's run. `ahead`: with the Diffie-Hellman of its ephemeral and the other's
+    static key computed beforehand, where it knows that key."""
     remote = vector.get(f"{role}_remote_static")
+    secret = vector.get(f"{role}_ephemeral")
+    shared = None
+    if ahead and remote is not None and secret is not None:
+        shared = diffie_hellman_untrusted(bytes.fromhex(secret), bytes.fromhex(remote))
     return HandshakeState(
         vector["protocol_name"],
         initiator=role == "init",
@@ -44,6 +50,7 @@ def side(vector: dict[str, Any], role: str) -> HandshakeState:
         ephemeral=pair(vector.get(f"{role}_ephemeral")),
         remote_static=None if remote is None else bytes.fromhex(remote),
         psks=tuple(bytes.fromhex(psk) for psk in vector.get(f"{role}_psks", [])),
+        shared=shared,
     )
 
 
@@ -52,10 +59,11 @@ def test_the_file_holds_what_it_should() -> None:
     assert len({vector["protocol_name"] for vector in VECTORS}) == 59
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda v: v["protocol_name"].split("_")[1])
-def test_vector(vector: dict[str, Any]) -> None:
+def test_vector(vector: dict[str, Any], ahead: bool) -> None:
     name = vector["protocol_name"]
-    sides = [side(vector, "init"), side(vector, "resp")]
+    sides = [side(vector, role, ahead=ahead) for role in ("init", "resp")]
     rounds = len(pattern(name).messages)
     messages = [
         (bytes.fromhex(message["payload"]), bytes.fromhex(message["ciphertext"]))
@@ -124,6 +132,27 @@ def test_psk_placement_comes_from_the_name(name: str, messages: object) -> None:
 def test_unknown_names_are_refused(name: str) -> None:
     with pytest.raises(LocalError):
         pattern(name)
+
+
+def test_what_was_computed_beforehand_is_what_is_mixed_in() -> None:
+    """Something else in its place, and the other side refuses the message; used once."""
+    here, there = KeyPair(bytes(range(32))), KeyPair(bytes(range(1, 33)))
+    static = KeyPair(bytes(range(2, 34)))
+    shared = diffie_hellman_untrusted(here.secret, static.public)
+    for given, opens in ((shared, True), (bytes(32), False)):
+        reader = HandshakeState(KX, initiator=True, static=static, ephemeral=there)
+        first = reader.write_message()
+        writer = HandshakeState(
+            KX, initiator=False, static=KeyPair(bytes(range(3, 35))), ephemeral=here,
+            remote_static=static.public, shared=given,
+        )  # fmt: skip
+        writer.read_message_untrusted(first)
+        message = writer.write_message(b"payload")
+        if opens:
+            assert reader.read_message_untrusted(message) == b"payload"
+        else:
+            with pytest.raises(WireError):
+                reader.read_message_untrusted(message)
 
 
 def test_missing_keys_and_turns() -> None:
