@@ -24,10 +24,11 @@ from utp_native.attend import attend
 
 __all__ = ["FIRST_S", "LIMIT_S", "PENALTY", "PENALTY_MAX", "Attention"]
 
-LIMIT_S: Final = 500e-6
-"""The longest moment: a responder's P4 takes about as long."""
+LIMIT_S: Final = 750e-6
+"""The longest moment: a first contact has pauses of 300 to 600 µs. What comes later than this would
+not come much sooner for it."""
 FIRST_S: Final = 50e-6
-PENALTY: Final = 16
+PENALTY: Final = 4
 """So many datagrams pass after the processor was wanted by others before the endpoint stays awake
 again; twice as many each time, and half as many after as many as went well."""
 PENALTY_MAX: Final = 1024

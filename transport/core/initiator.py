@@ -35,7 +35,7 @@ from transport.core.invitation import Invitation
 from transport.core.keys import Identity, equal, static_of_key_untrusted
 from transport.core.noise import HandshakeState
 from transport.core.puzzle import NO_SOLUTION, Solver, rest_hash
-from transport.core.states import INITIATOR, Course, On, State
+from transport.core.states import On, State, initiators_course
 from transport.core.transient import (
     KnownTransient,
     hint_of,
@@ -128,7 +128,7 @@ class Initiator:
         if anonymous and self._group is not None:
             raise LocalError("a closed group serves nobody without a name")
         self._variant = CLOSED if self._group else ANONYMOUS if anonymous else FIRST_CONTACT
-        self._course = Course(INITIATOR[self._variant.name])
+        self._course = initiators_course(self._variant.name)
         self._config = config
         self._random = random
         self._drafter = Drafter(
@@ -382,7 +382,7 @@ class Initiator:
         known: KnownTransient | None,
         now: float,
     ) -> bytes:
-        self._course = Course(INITIATOR[variant.name])
+        self._course = initiators_course(variant.name)
         self._course.take(On.INITIATE)
         # A P2 that defers it takes its hash for H(P1), and so does the P3 that follows.
         self._hello_hash = blake2b(datagram, digest_size=HASH_SIZE).digest()

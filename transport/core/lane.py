@@ -88,6 +88,11 @@ class Lane:
         return self._halves is None
 
     @property
+    def started(self) -> bool:
+        """Anything was received."""
+        return self._expected >= 0 if self._halves is None else self._halves[1].started
+
+    @property
     def quiet(self) -> bool:
         """Nothing is queued and nothing under a timer is unacknowledged."""
         return self._halves is None or self._halves[0].quiet

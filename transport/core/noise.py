@@ -10,7 +10,7 @@ Here is what a run may do when. What its messages consist of is done in one nati
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final
 
 from transport.core.constants import KEY_SIZE
 from transport.core.errors import LocalError, WireError
@@ -32,7 +32,7 @@ __all__ = ["CipherState", "HandshakeState", "Run", "derive", "hkdf"]
 MESSAGE_SIZE_MAX: Final = 65535
 _NONCE_MAX = 2**64 - 2
 
-_T = TypeVar("_T")
+_OURS, _THEIRS = 0, 1
 
 
 class CipherState:
@@ -101,7 +101,7 @@ class HandshakeState:
         """`shared`: the Diffie-Hellman of `ephemeral` with `remote_static`, where it was computed
         beforehand. Raises `LocalError` if a key the pattern needs beforehand is missing."""
         its = pattern(name)
-        if len(psks) != its.psks or any(len(psk) != KEY_SIZE for psk in psks):
+        if len(psks) != its.psks or [psk for psk in psks if len(psk) != KEY_SIZE]:
             raise LocalError("pre-shared keys do not fit the pattern")
         if remote_static is not None and len(remote_static) != KEY_SIZE:
             raise LocalError("a static key has 32 bytes")
@@ -109,17 +109,13 @@ class HandshakeState:
         self._messages = plan(name, initiator)
         self._turns = 0
         self._static = static is not None
-        self._run = run = Run(its.first_hash, prologue, psks, static, remote_static)
         self._ephemeral = ephemeral is not None
-        if ephemeral is not None:
-            run.set_ephemeral(ephemeral)
-        if shared is not None:
-            run.set_shared(shared)
-        ours = static.public if static is not None else None
-        if its.initiator_known:
-            run.mix_hash(_required(ours if initiator else remote_static))
-        if its.responder_known:
-            run.mix_hash(_required(remote_static if initiator else ours))
+        known = its.known[initiator]
+        if (_OURS in known and static is None) or (_THEIRS in known and remote_static is None):
+            raise LocalError("the pattern needs a static key known beforehand")
+        self._run = Run(
+            its.first_hash, prologue, psks, static, remote_static, ephemeral, shared, known
+        )
 
     def write_message(self, payload: bytes = b"") -> bytes:
         """The next message, carrying `payload`.
@@ -191,9 +187,3 @@ class HandshakeState:
             raise LocalError("the pattern needs a key of ours")
         self._turns = turn + 1
         return message
-
-
-def _required(key: _T | None) -> _T:
-    if key is None:
-        raise LocalError("the pattern needs a static key known beforehand")
-    return key

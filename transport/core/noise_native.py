@@ -17,16 +17,13 @@ from utp_native.noise import ffi, functions, lib
 
 _SIZE = ffi.sizeof("qp_noise")
 _HASH_AT = ffi.offsetof("qp_noise", "hash")
-_CHAIN_AT = ffi.offsetof("qp_noise", "chaining_key")
 _SECRET_AT = ffi.offsetof("qp_noise", "secret")
 _PUBLIC_AT = ffi.offsetof("qp_noise", "public_key")
 _REMOTE_AT = ffi.offsetof("qp_noise", "remote")
-_PSKS_AT = ffi.offsetof("qp_noise", "psks")
-_PSK_MODE_AT = ffi.offsetof("qp_noise", "psk_mode")
-_SHARED_AT = ffi.offsetof("qp_noise", "shared")
-_HAS_SHARED_AT = ffi.offsetof("qp_noise", "has_shared")
 _STATIC_AT = KEY_SIZE  # of two keys the static one is the second
 _new = ffi.new
+_NULL = ffi.NULL
+_begin = lib.qp_noise_begin
 _STATE = ffi.typeof("qp_noise *")
 _buffer = ffi.buffer
 # Shared by all runs: the cores are single-threaded and nothing is read from it between calls.
@@ -49,22 +46,31 @@ class NativeRun:
         psks: tuple[bytes, ...],
         static: KeyPair | None,
         remote_static: bytes | None,
+        ephemeral: KeyPair | None,
+        shared: bytes | None,
+        known: bytes,
     ) -> None:
         self._state: Any = _new(_STATE)
-        self._bytes = view = _buffer(self._state)
-        view[_HASH_AT : _HASH_AT + HASH_SIZE] = first_hash
-        view[_CHAIN_AT : _CHAIN_AT + HASH_SIZE] = first_hash
+        self._bytes = _buffer(self._state)
         self.remote_static = remote_static
         self.remote_ephemeral: bytes | None = None
-        if static is not None:
-            self._set(_SECRET_AT + _STATIC_AT, static.secret)
-            self._set(_PUBLIC_AT + _STATIC_AT, static.public)
-        if remote_static is not None:
-            self._set(_REMOTE_AT + _STATIC_AT, remote_static)
-        if psks:
-            view[_PSK_MODE_AT : _PSK_MODE_AT + 1] = b"\1"
-            self._set(_PSKS_AT, b"".join(psks))
-        lib.qp_noise_mix_hash(functions, self._state, prologue, len(prologue))
+        _begin(
+            functions,
+            self._state,
+            first_hash,
+            prologue,
+            len(prologue),
+            _NULL if static is None else static.secret,
+            _NULL if static is None else static.public,
+            _NULL if remote_static is None else remote_static,
+            _NULL if ephemeral is None else ephemeral.secret,
+            _NULL if ephemeral is None else ephemeral.public,
+            _NULL if shared is None else shared,
+            b"".join(psks),
+            len(psks),
+            known,
+            len(known),
+        )
 
     def __del__(self) -> None:
         lib.qp_noise_erase(self._state)
@@ -73,15 +79,6 @@ class NativeRun:
         """As `PortableRun.set_ephemeral`."""
         self._set(_SECRET_AT, ephemeral.secret)
         self._set(_PUBLIC_AT, ephemeral.public)
-
-    def set_shared(self, shared: bytes) -> None:
-        """As `PortableRun.set_shared`."""
-        self._set(_SHARED_AT, shared)
-        self._set(_HAS_SHARED_AT, b"\1")
-
-    def mix_hash(self, data: bytes) -> None:
-        """As `PortableRun.mix_hash`."""
-        lib.qp_noise_mix_hash(functions, self._state, data, len(data))
 
     def write(self, message: Message, payload: bytes) -> bytes:
         """As `PortableRun.write`."""

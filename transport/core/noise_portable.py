@@ -132,27 +132,32 @@ class PortableRun:
         psks: tuple[bytes, ...],
         static: KeyPair | None,
         remote_static: bytes | None,
+        ephemeral: KeyPair | None,
+        shared: bytes | None,
+        known: bytes,
     ) -> None:
+        """`shared`: the Diffie-Hellman of our ephemeral with their static key, computed beforehand;
+        the first message that needs it takes it. `known`: whose static keys both sides know, a
+        byte each: 0 ours, 1 theirs."""
         self._psk_mode = bool(psks)
         self._psks = list(psks)
         self._static = static
-        self._ephemeral: KeyPair | None = None
+        self._ephemeral = ephemeral
         self.remote_static = remote_static
         self.remote_ephemeral: bytes | None = None
-        self._shared: bytes | None = None
+        self._shared = shared
         self._key: bytes | None = None
         self._nonce = 0
         self._chaining_key = first_hash
         self.hash = blake2b(first_hash + prologue).digest()
+        for whose in known:
+            public = remote_static if whose else static.public if static else None
+            assert public is not None
+            self.hash = blake2b(self.hash + public).digest()
 
     def set_ephemeral(self, ephemeral: KeyPair) -> None:
         """Ours; before a message needs it."""
         self._ephemeral = ephemeral
-
-    def set_shared(self, shared: bytes) -> None:
-        """The Diffie-Hellman of our ephemeral with their static key, computed beforehand; the first
-        message that needs it takes it."""
-        self._shared = shared
 
     def mix_hash(self, data: bytes) -> None:
         """What both sides know beforehand."""

@@ -71,9 +71,9 @@ class Pattern(NamedTuple):
 
     first_hash: bytes
     """h and ck after InitializeSymmetric."""
-    initiator_known: bool
-    responder_known: bool
-    """Whose static key is known beforehand."""
+    known: tuple[bytes, bytes]
+    """Whose static keys are known beforehand, a byte each, as the responder and as the initiator
+    see it: 0 ours, 1 theirs."""
     messages: tuple[tuple[str, ...], ...]
     """Tokens, message by message; the initiator writes the first."""
     psks: int
@@ -102,11 +102,16 @@ def pattern(name: str) -> Pattern:
     encoded = name.encode()
     return Pattern(
         encoded.ljust(HASH_SIZE, b"\0") if len(encoded) <= HASH_SIZE else blake2b(encoded).digest(),
-        any(line.startswith("->") for line in _lines(before)) if dots else False,
-        any(line.startswith("<-") for line in _lines(before)) if dots else False,
+        (_known(before if dots else "", "<-"), _known(before if dots else "", "->")),
         tuple(tuple(message) for message in messages),
         len(modifiers),
     )
+
+
+def _known(before: str, ours: str) -> bytes:
+    """The initiator's key is mixed in first (5.3)."""
+    told = [line[:2] for line in _lines(before)]
+    return bytes(way != ours for way in ("->", "<-") if way in told)
 
 
 def _lines(text: str) -> list[str]:

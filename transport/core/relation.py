@@ -363,15 +363,18 @@ class Relation:
 
     def forget_lane(self, reason: int = Reason.FORGOTTEN) -> None:
         """Drop the lane; of one the peer does not know that it was there, keep what arrived."""
+        self._end_lane(reason)
+        self.lane = self.new_lane()
+
+    def _end_lane(self, reason: int) -> None:
         mailbox.end(self.table, self, reason)
         lane = self.lane
-        if not lane.met and lane.receiver.started and self.incarnation is not None:
+        if not lane.met and lane.started and self.incarnation is not None:
             half = HalfLane(self.incarnation, lane.peer_id, lane.receiver)
             ours = self.kept or self.peer in self.table.known
             evidence = Evidence.OURS if ours else self.evidence
             self.table.halves.remember(self.peer, half, evidence)
         self.evidence = Evidence.NONE
-        self.lane = self.new_lane()
 
     def drop_if_unused(self) -> None:
         """Leave the table if nothing keeps this relation there."""
@@ -385,7 +388,7 @@ class Relation:
             or self.unconfirmed
         ):
             return
-        self.forget_lane()
+        self._end_lane(Reason.FORGOTTEN)
         self.dropped = True
         self.table.relations.pop(self.peer, None)
         self.table.masks.pop(self.peer, None)

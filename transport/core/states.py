@@ -182,8 +182,9 @@ class Course:
 
     __slots__ = ("_table", "state")
 
-    def __init__(self, steps: tuple[Step, ...]) -> None:
-        self._table = table_of(steps)
+    def __init__(self, steps: tuple[Step, ...], table: Table | None = None) -> None:
+        """`table`: of these steps, if it was made before."""
+        self._table = table_of(steps) if table is None else table
         self.state = steps[0].state
 
     def allows(self, on: On) -> bool:
@@ -199,6 +200,14 @@ class Course:
 
     def __repr__(self) -> str:
         return f"Course({self.state})"
+
+
+_INITIATED: Final = {name: table_of(steps) for name, steps in INITIATOR.items()}
+
+
+def initiators_course(variant: str) -> Course:
+    """An attempt's, from its beginning."""
+    return Course(INITIATOR[variant], _INITIATED[variant])
 
 
 _ANSWERED: Final = {name: table_of(steps) for name, steps in RESPONDER.items()}

@@ -208,9 +208,31 @@ void qp_noise_split(const qp_noise_functions *functions, const qp_noise *state, 
     erase(&copy, sizeof copy);
 }
 
-void qp_noise_mix_hash(const qp_noise_functions *functions, qp_noise *state, const uint8_t *data,
-                       uint32_t size) {
-    Run(*functions, *state).mix_hash(data, size);
+void qp_noise_begin(const qp_noise_functions *functions, qp_noise *state, const uint8_t *first_hash,
+                    const uint8_t *prologue, uint32_t size, const uint8_t *static_secret,
+                    const uint8_t *static_public, const uint8_t *remote_static,
+                    const uint8_t *ephemeral_secret, const uint8_t *ephemeral_public,
+                    const uint8_t *shared, const uint8_t *psks, uint32_t psk_count,
+                    const uint8_t *known, uint32_t known_count) {
+    if (psk_count > kPsksMax) std::abort();  // Python has counted them
+    const auto set = [](uint8_t *to, const uint8_t *key) {
+        if (key) std::memcpy(to, key, kKey);
+    };
+    std::memcpy(state->hash, first_hash, kHash);
+    std::memcpy(state->chaining_key, first_hash, kHash);
+    set(state->secret[0], ephemeral_secret);
+    set(state->public_key[0], ephemeral_public);
+    set(state->secret[1], static_secret);
+    set(state->public_key[1], static_public);
+    set(state->remote[1], remote_static);
+    set(state->shared, shared);
+    state->has_shared = shared != nullptr;
+    if (psk_count) std::memcpy(state->psks, psks, psk_count * kKey);
+    state->psk_mode = psk_count != 0;
+    Run run(*functions, *state);
+    run.mix_hash(prologue, size);
+    for (uint32_t i = 0; i < known_count; i++)
+        run.mix_hash(known[i] ? state->remote[1] : state->public_key[1], kKey);
 }
 
 void qp_noise_erase(qp_noise *state) { erase(state, sizeof *state); }

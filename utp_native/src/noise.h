@@ -42,9 +42,16 @@ int64_t qp_noise_read(const qp_noise_functions *functions, qp_noise *state, cons
                       uint32_t count, const uint8_t *message, uint32_t size, uint8_t *out);
 /* The two keys of the transport phase, one after the other, 64 bytes. */
 void qp_noise_split(const qp_noise_functions *functions, const qp_noise *state, uint8_t *out);
-/* MixHash of what both sides know beforehand; `size` is at most 65535. */
-void qp_noise_mix_hash(const qp_noise_functions *functions, qp_noise *state, const uint8_t *data,
-                       uint32_t size);
+/* What the sides of a run know before its first message; `state` is all zeros. Any of the keys, and
+ * `shared`, may be null. `first_hash` has 64 bytes, `psks` 32 for each of `psk_count`, at most four.
+ * `known`: the static keys that both sides know beforehand, in the pattern's order, a byte each: 0
+ * ours, 1 theirs. `size` is at most 65535. */
+void qp_noise_begin(const qp_noise_functions *functions, qp_noise *state, const uint8_t *first_hash,
+                    const uint8_t *prologue, uint32_t size, const uint8_t *static_secret,
+                    const uint8_t *static_public, const uint8_t *remote_static,
+                    const uint8_t *ephemeral_secret, const uint8_t *ephemeral_public,
+                    const uint8_t *shared, const uint8_t *psks, uint32_t psk_count,
+                    const uint8_t *known, uint32_t known_count);
 void qp_noise_erase(qp_noise *state);
 /* Keyed BLAKE2b-32 under one key of 32 bytes, of `count` labels of `size` bytes each: `count` times
  * 32 bytes. */
