@@ -208,7 +208,10 @@ class ChannelTable:
         """Those of some datagrams that came on planes which nobody had used: the pump knows these
         planes from now on, and has to be given the datagrams once more."""
         idle = self._idle
-        if not idle:
+        for data, _ in batch:
+            if data[:CID_SIZE] in idle:
+                break
+        else:
             return []
         found = [each for each in batch if each[0][:CID_SIZE] in idle]
         for data, _ in found:

@@ -299,7 +299,9 @@ class Endpoint:
             # The clock once more: a lease granted in answer counts from when the question came,
             # and this process may have been stopped before it looked into the socket.
             self._batch = batch
-            self._early += self._channels.claim(batch)
+            early = self._channels.claim(batch)
+            if early:
+                self._early += early
             self._told = True
             now = self._time()
             if self._machine.receive_datagrams(batch, now):
