@@ -150,8 +150,12 @@ def _lists_untrusted(encoded: bytes) -> Lists:
 
 
 def best_common(ours: tuple[int, ...], theirs: tuple[int, ...]) -> int | None:
-    """The highest id both have: ids grow with preference, so both sides find the same one."""
-    return max(set(ours).intersection(theirs), default=None)
+    """The highest id both have: ids grow with preference, so both sides find the same one. Both are
+    ascending, as all lists of ids are."""
+    for each in reversed(ours):
+        if each in theirs:
+            return each
+    return None
 
 
 @lru_cache(1024)

@@ -64,6 +64,7 @@ class Peers:
         table = self._table
         find = table.by_cid.get
         dirty = table.dirty
+        strangers = False
         for data, address in batch:
             presence = find(data[:CID_SIZE])
             if presence is not None:
@@ -73,11 +74,13 @@ class Peers:
                     relation.dirty = True
                     dirty.append(relation)
             elif is_handshake(data):
-                self._handshake_untrusted(data, address, now)
+                strangers |= self._handshake_untrusted(data, address, now)
             elif table.spares:
                 moved = moving.receive_untrusted(table, data, address, now)
                 if moved is not None:
                     table.mark(moved)
+        if strangers:
+            self._poll_responder(now)
         return bool(table.dirty)
 
     def handle_timeout(self, now: float) -> None:
@@ -404,7 +407,8 @@ class Peers:
             relation = table.relations[peer] = Relation(table, peer, now)
         return relation
 
-    def _handshake_untrusted(self, data: bytes, address: Address, now: float) -> None:
+    def _handshake_untrusted(self, data: bytes, address: Address, now: float) -> bool:
+        """Whether it was for the responder, which is to be polled then."""
         table = self._table
         echo = echo_of_untrusted(data)
         if echo is not None:
@@ -413,17 +417,17 @@ class Peers:
                 initiating.attempt_datagram_untrusted(table, relation, data, address, now)
                 if not relation.dropped:
                     table.mark(relation)
-            return
+            return False
         if data.startswith(PROBE_PREFIX):
             initiating.probe_untrusted(table, data, address, now)
-            return
+            return False
         crowded = table.crowded
         result = self._responder.receive_untrusted(data, address, now, crowded=crowded)
         if isinstance(result, Reply):
             table.out.append(Transmit(result.data, address))
         elif result is not None:
             self._admit(result, now)
-        self._poll_responder(now)
+        return True
 
     def _poll_responder(self, now: float) -> None:
         while (admitted := self._responder.poll(now)) is not None:
