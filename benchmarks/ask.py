@@ -1,7 +1,8 @@
 """Request and answer of 64 bytes between two processes, on a connection that is up.
 
 `ask` is a decision of two: proposal, vote, outcome. `entries` is the transport under it, which is
-what the others are. TLS, QUIC and CURVE encrypt; plain TCP and bare UDP say what asyncio costs.
+what the others are; `asleep` are both of them where nobody stays awake for the next datagram. TLS,
+QUIC and CURVE encrypt; plain TCP and bare UDP say what asyncio costs.
 """
 
 import asyncio
@@ -14,10 +15,11 @@ import anyio
 
 from benchmarks.children import Child, child
 from benchmarks.echoes import HOST, NAME, curve_connect
-from benchmarks.quorate_sides import NODE, PAYLOAD, Transport, serving
+from benchmarks.quorate_sides import ASLEEP, PAYLOAD, Transport, node_config, serving
 from benchmarks.report import available, options
 from benchmarks.rounds import System, measure
 from consensus import Node
+from transport.attention import LIMIT_S
 
 _NUMBER_SIZE = 8
 
@@ -83,21 +85,33 @@ class _Datagrams(asyncio.DatagramProtocol):
         await answer
 
 
-async def _node(stack: AsyncExitStack, server: Child) -> System:
+async def _node(stack: AsyncExitStack, attention_s: float) -> System:
+    server = stack.enter_context(
+        child("benchmarks.quorate_sides", "node", attention_s=attention_s)
+    )
     key = bytes.fromhex(server.ready["key"])
-    here = await stack.enter_async_context(Node.open(None, config=NODE))
+    here = await stack.enter_async_context(Node.open(None, config=node_config(attention_s)))
     here.know(key, [tuple(server.ready["address"])])
     return System(
-        "quorate ask", lambda worker: here.ask(key, "echo", PAYLOAD), server.process.pid
+        "quorate ask" + ASLEEP * (not attention_s),
+        lambda worker: here.ask(key, "echo", PAYLOAD),
+        server.process.pid,
     )
 
 
-async def _transport(stack: AsyncExitStack, server: Child) -> System:
+async def _transport(stack: AsyncExitStack, attention_s: float) -> System:
+    server = stack.enter_context(
+        child("benchmarks.quorate_sides", "transport", attention_s=attention_s)
+    )
     key = bytes.fromhex(server.ready["key"])
-    here = Transport(answers=False)
+    here = Transport(answers=False, attention_s=attention_s)
     await stack.enter_async_context(serving(here))
     await here.call(key, [tuple(server.ready["address"])])
-    return System("quorate entries", lambda worker: here.call(key, []), server.process.pid)
+    return System(
+        "quorate entries" + ASLEEP * (not attention_s),
+        lambda worker: here.call(key, []),
+        server.process.pid,
+    )
 
 
 async def _stream(stack: AsyncExitStack, server: Child, name: str) -> System:
@@ -199,10 +213,10 @@ async def run(rounds: int, seconds: float) -> None:
         def started(module: str, function: str) -> Child:
             return stack.enter_context(child(f"benchmarks.{module}", function))
 
-        systems = [
-            await _node(stack, started("quorate_sides", "node")),
-            await _transport(stack, started("quorate_sides", "transport")),
-        ]
+        systems = []
+        for attention_s in (LIMIT_S, 0.0):
+            systems.append(await _node(stack, attention_s))
+            systems.append(await _transport(stack, attention_s))
         if available("aioquic", "aioquic"):
             systems.append(await _quic(stack, started("echoes", "quic")))
             systems.append(await _stream(stack, started("echoes", "tls"), "asyncio TLS 1.3"))

@@ -4,7 +4,8 @@ One client process, which makes no new processes, files or event loops: a new co
 key agreement, one request of 64 bytes, its answer, the end. Nothing is resumed: this project's
 sides make first contact each time (P1 to P4), the transient of the last time is forgotten, and
 nobody remembers the connection. The identities are the same; 32 in flight are 32 identities, since
-two peers have one presence. TLS and QUIC authenticate the server only.
+two peers have one presence. `asleep`: nobody stays awake for the next datagram. TLS and QUIC
+authenticate the server only.
 
 `responder` is one core of this project's alone, without sockets: processor time for P1, P3 and P4,
 beside the five X25519 operations in it, measured in turn.
@@ -21,16 +22,18 @@ import anyio
 
 from benchmarks.children import Child, child
 from benchmarks.echoes import HOST, NAME, curve_connect
-from benchmarks.quorate_sides import NODE, PAYLOAD, TRANSPORT, Transport, serving
+from benchmarks.quorate_sides import ASLEEP, NODE, PAYLOAD, TRANSPORT, Transport, serving
 from benchmarks.report import available, options, row
 from benchmarks.rounds import WINDOW, System, measure
 from consensus import Node
+from transport.attention import LIMIT_S
 from transport.core.handshake import Admitted, Initiator, Reply, Responder
 from transport.core.keys import Identity, KeyPair, diffie_hellman_untrusted
 from transport.core.types import Address
 
 
-async def _nodes(stack: AsyncExitStack, server: Child) -> System:
+async def _nodes(stack: AsyncExitStack) -> System:
+    server = stack.enter_context(child("benchmarks.quorate_sides", "node"))
     key = bytes.fromhex(server.ready["key"])
     nodes = [
         await stack.enter_async_context(Node.open(None, config=NODE)) for _ in range(WINDOW)
@@ -50,10 +53,13 @@ async def _nodes(stack: AsyncExitStack, server: Child) -> System:
     return System("quorate ask", call, server.process.pid)
 
 
-async def _transports(stack: AsyncExitStack, server: Child) -> System:
+async def _transports(stack: AsyncExitStack, attention_s: float) -> System:
+    server = stack.enter_context(
+        child("benchmarks.quorate_sides", "transport", attention_s=attention_s)
+    )
     key = bytes.fromhex(server.ready["key"])
     addresses: list[Address] = [tuple(server.ready["address"])]
-    sides = [Transport(answers=False) for _ in range(WINDOW)]
+    sides = [Transport(answers=False, attention_s=attention_s) for _ in range(WINDOW)]
     await stack.enter_async_context(serving(*sides))
 
     async def call(worker: int) -> None:
@@ -61,7 +67,7 @@ async def _transports(stack: AsyncExitStack, server: Child) -> System:
         await here.call(key, addresses)
         here.leave(key)
 
-    return System("quorate entries", call, server.process.pid)
+    return System("quorate entries" + ASLEEP * (not attention_s), call, server.process.pid)
 
 
 class _Once(asyncio.Protocol):
@@ -162,8 +168,9 @@ async def run(rounds: int, seconds: float) -> None:
             return stack.enter_context(child(f"benchmarks.{module}", function))
 
         systems = [
-            await _nodes(stack, started("quorate_sides", "node")),
-            await _transports(stack, started("quorate_sides", "transport")),
+            await _nodes(stack),
+            await _transports(stack, LIMIT_S),
+            await _transports(stack, 0.0),
         ]
         if available("aioquic", "aioquic"):
             systems.append(await _quic(stack, started("echoes", "quic")))

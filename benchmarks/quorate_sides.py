@@ -12,6 +12,7 @@ import anyio
 from benchmarks.children import say
 from consensus import Node, NodeConfig, accept
 from consensus.junction import MachineConfig
+from transport.attention import LIMIT_S
 from transport.core.agreement import HandshakeConfig
 from transport.core.config import TransportConfig
 from transport.core.events import EntriesReceived
@@ -26,14 +27,23 @@ PAYLOAD = b"x" * 64
 TRANSPORT = TransportConfig(
     handshake=HandshakeConfig(handshakes_per_s_max=1e6, handshakes_burst=1_000)
 )
-NODE = NodeConfig(machine=MachineConfig(transport=TRANSPORT))
+ASLEEP = " asleep"
+"""Of sides that never stay awake for the next datagram (`transport.attention`)."""
 
 
-def node() -> None:
+def node_config(attention_s: float = LIMIT_S) -> NodeConfig:
+    """That of a node."""
+    return NodeConfig(machine=MachineConfig(transport=TRANSPORT), attention_s=attention_s)
+
+
+NODE = node_config()
+
+
+def node(attention_s: float = LIMIT_S) -> None:
     """Child: a node that answers."""
 
     async def main() -> None:
-        async with Node.open(None, config=NODE) as here:
+        async with Node.open(None, config=node_config(attention_s)) as here:
             here.on("echo")(lambda proposal: accept(proposal.body))
             say({"key": here.key.hex(), "address": list(here.address)})
             await anyio.to_thread.run_sync(sys.stdin.read)
@@ -44,7 +54,7 @@ def node() -> None:
 class Transport:
     """A table of peers at a socket, with nothing above it: entries, and their answers."""
 
-    def __init__(self, *, answers: bool) -> None:
+    def __init__(self, *, answers: bool, attention_s: float = LIMIT_S) -> None:
         self.identity = Identity.generate(os.urandom)
         loop = asyncio.get_running_loop()
         life = int.from_bytes(os.urandom(8), "big")
@@ -55,6 +65,7 @@ class Transport:
             bind("127.0.0.1:0"),
             on_event=self._answer if answers else self._take,
             on_channel=lambda peer, channel: None,  # nobody opens one
+            attention_s=attention_s,
         )
         self._loop = loop
         self._waiting: list[asyncio.Future[None]] = []
@@ -101,11 +112,11 @@ async def serving(*sides: Transport) -> AsyncIterator[None]:
             tasks.cancel_scope.cancel()
 
 
-def transport() -> None:
+def transport(attention_s: float = LIMIT_S) -> None:
     """Child: a transport that sends back what it gets."""
 
     async def main() -> None:
-        here = Transport(answers=True)
+        here = Transport(answers=True, attention_s=attention_s)
         async with serving(here):
             say({"key": here.identity.key.hex(), "address": list(here.endpoint.address)})
             await anyio.to_thread.run_sync(sys.stdin.read)
