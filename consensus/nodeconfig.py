@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from consensus.machine import MachineConfig
-from transport.attention import LIMIT_S
+from transport.attention import LIMIT_S, check_limit
 from transport.core.closed import GroupSecret
 from transport.endpoint import config_here
 
@@ -37,6 +37,9 @@ class NodeConfig:
     """How long, in seconds, the node may stay awake for the next datagram while its peers answer
     at once (`transport.attention`): shorter answers, for processor time that nobody else wants. 0
     for a node that is to sleep whenever it can. Does nothing under trio."""
+
+    def __post_init__(self) -> None:
+        check_limit(self.attention_s)
 
 
 def machine_config(config: NodeConfig, now: float) -> MachineConfig:

@@ -16,13 +16,14 @@ that moment, once.
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 from transport.core.errors import LocalError
 from transport.loop import Loop
 from utp_native.attend import attend
 
-__all__ = ["FIRST_S", "LIMIT_S", "PENALTY", "PENALTY_MAX", "Attention"]
+__all__ = ["FIRST_S", "LIMIT_S", "PENALTY", "PENALTY_MAX", "Attention", "check_limit"]
 
 LIMIT_S: Final = 750e-6
 """The longest moment: a first contact has pauses of 300 to 600 µs. What comes later than this would
@@ -37,6 +38,12 @@ _OWN_TURN_S: Final = 15e-6
 """A turn of an event loop that has nothing else to do is shorter."""
 
 
+def check_limit(limit_s: float) -> None:
+    """Raise `LocalError` for a longest moment that is negative or no number of seconds."""
+    if not 0 <= limit_s < inf:
+        raise LocalError("the longest time to stay awake is a number of seconds, or 0")
+
+
 class Attention:
     """One socket's. `readable` is called from the event loop when there is something to read."""
 
@@ -48,9 +55,8 @@ class Attention:
     def __init__(
         self, loop: Loop, fd: int, readable: Callable[[], None], limit_s: float = LIMIT_S
     ) -> None:
-        """`limit_s`: the longest moment, 0 for none. Raises `LocalError` for a negative one."""
-        if not limit_s >= 0:
-            raise LocalError("nobody stays awake for less than no time")
+        """`limit_s`: the longest moment, 0 for none. Raises as `check_limit` does."""
+        check_limit(limit_s)
         self._call_soon: Callable[[Callable[[], None]], None] = loop.call_soon
         self._time = loop.time
         self._fd = fd

@@ -186,18 +186,18 @@ class ChannelTable:
         which they last came."""
         self._peers: dict[int, bytes] = {}
 
-    def add_plane(self, event: BulkPlane) -> None:
+    def add_plane(self, event: BulkPlane, *, needed: bool = True) -> None:
         """Keys for bulk to and from a peer. Channels go on under them if it is the same life of
         the peer with the same suite; otherwise they fail.
 
-        The first of a presence wait until they are needed.
+        The first of a presence that are not `needed` yet wait until they are.
         """
         peer, cid = event.peer, event.plane.receive_cid
         self.expect(peer, False)
         other = self._idle.get(cid)
         if other is not None:
             self._install(other.peer)
-        if peer in self._planes or peer in self._idle_of or other is not None:
+        if needed or peer in self._planes or peer in self._idle_of or other is not None:
             self._install(peer)
             self._add_plane(event)
         else:

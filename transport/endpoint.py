@@ -183,7 +183,10 @@ class Endpoint:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._loop.run, self._sock.fileno(), self._readable)
             self.flush()
-            await self._failed.wait()
+            try:
+                await self._failed.wait()
+            finally:
+                self._attention.close()
             tasks.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
@@ -192,6 +195,7 @@ class Endpoint:
         if self._failure is None:
             self._failure = failure
             self._failed.set()
+        self._attention.close()
 
     def _guarded_timeout(self) -> None:
         try:
@@ -263,11 +267,15 @@ class Endpoint:
             if not self._told:
                 self._take_bulk()
             self._carry_out_if_told()
-            if self._heard:
-                self._heard = False
-                self._attention.rest()
+            self._rest()
         except Exception as failure:
             self._fail(failure)
+
+    def _rest(self) -> None:
+        """Wait for peers to go on, if one was heard."""
+        if self._heard:
+            self._heard = False
+            self._attention.rest()
 
     def _carry_out_if_told(self) -> None:
         """After bulk alone the machine has nothing to say."""
@@ -342,6 +350,7 @@ class Endpoint:
         if pump_at is not None and pump_at <= now:
             self._pump.handle_timeout(now)
         self.flush()
+        self._rest()
 
     def flush(self) -> None:
         """Carry out what the machine and the pump have to say, then arm the timer."""
@@ -379,7 +388,7 @@ class Endpoint:
             if self._early:
                 early, self._early = self._early, []
                 self._pump.inject(early, self._loop.time())
-                self._channels.dispatch()
+                self._take_bulk()
         finally:
             self._batch = ()
             self._flushing = False
@@ -393,10 +402,13 @@ class Endpoint:
     def _handle(self, event: object) -> None:
         kind = type(event)
         if kind is BulkPlane:
-            self._channels.add_plane(cast(BulkPlane, event))
-            # The first bulk comes right behind the datagram that confirms the presence, too early
-            # for the pump to know it. Left to be sent again it would cost a second.
-            self._early += self._channels.claim(self._batch)
+            plane = cast(BulkPlane, event)
+            # The first bulk comes right behind the datagram that confirms the presence or its new
+            # keys, too early for the pump to know it. To be sent again could take it a second.
+            cid = plane.plane.receive_cid
+            early = [each for each in self._batch if each[0].startswith(cid)]
+            self._channels.add_plane(plane, needed=bool(early))
+            self._early += early
         elif kind is PathMoved:
             moved = cast(PathMoved, event)
             self._channels.move_plane(moved.peer, moved.address)

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import anyio
 import pytest
 
+from consensus import NodeConfig
 from tests.support.endpoints import End
+from tests.support.handshake import flip
 from tests.support.nodes import PATIENCE_S
 from transport.attention import FIRST_S, LIMIT_S, PENALTY, PENALTY_MAX, Attention
 from transport.core.config import TransportConfig
@@ -26,6 +28,7 @@ from utp_native.attend import attend
 
 HERE: Address = ("192.0.2.1", 1)
 THERE: Address = ("192.0.2.2", 2)
+ELSEWHERE: Address = ("198.51.100.9", 9)
 
 
 class HandLoop:
@@ -138,7 +141,7 @@ def test_a_closed_socket_is_not_looked_into(rig: Rig) -> None:
         assert rig.after(FIRST_S) == 0.0
 
 
-@pytest.mark.parametrize("limit_s", [-1e-6, float("nan")])
+@pytest.mark.parametrize("limit_s", [-1e-6, float("nan"), float("inf")])
 def test_a_limit_is_not_negative(rig: Rig, limit_s: float) -> None:
     with pytest.raises(LocalError):
         Attention(rig.loop, rig.sock.fileno(), rig._readable, limit_s)
@@ -229,24 +232,39 @@ def test_only_peers_count() -> None:
     def deliver(to: Peers, sent: list[Transmit], source: Address) -> list[bool]:
         return [to.receive_datagrams([(each.data, source)], 1.0) for each in sent]
 
+    def forged(sent: list[Transmit], *bits: int) -> list[Transmit]:
+        return [Transmit(flip(each.data, bit), each.address) for each in sent for bit in bits]
+
     one.connect(other._table.identity.key, [THERE], 1.0)
     hello = one.poll_transmits()
     assert deliver(other, hello, HERE) == [False]
     challenge = other.poll_transmits()
+    # What bears the echo of P1 and no signature of the peer's; a P2 that was taken already.
+    transient = 8 * challenge[0].data.index(other._responder._transients.current.pair.public)
+    assert deliver(one, forged(challenge, transient, transient + 255), ELSEWHERE) == [False] * 2
+    assert deliver(one, [Transmit(challenge[0].data[:12], THERE)], ELSEWHERE) == [False]
     assert deliver(one, challenge, THERE) == [True]
+    assert deliver(one, challenge, THERE) == [False]
     initiate = one.poll_transmits()
+    assert deliver(other, forged(initiate, -1), HERE) == [False]
     assert deliver(other, initiate, HERE) == [True]
+    assert deliver(other, initiate, HERE) == [False]
     accept = other.poll_transmits()
-    assert deliver(one, accept, THERE) == [True]
+    assert deliver(one, forged(accept, -1), THERE) == [False] * len(accept)
+    assert deliver(one, accept[:1], THERE) == [True]
+    assert deliver(one, accept, THERE) == [False] * len(accept)
     one.send(other._table.identity.key, 7, b"entry", 1.0)
     entries = one.poll_transmits()
     assert deliver(other, entries, HERE) == [True] * len(entries)
     assert any(isinstance(event, EntriesReceived) for event in other.poll_events())
     other.poll_transmits()
     known = entries[0].data
-    forged = known[:CID_SIZE] + bytes(len(known) - CID_SIZE)
-    hostile = (known, forged, known[:-1], bytes(100), hello[0].data)
-    assert deliver(other, [Transmit(data, HERE) for data in hostile], HERE) == [False] * 5
+    zeroed = known[:CID_SIZE] + bytes(len(known) - CID_SIZE)
+    hostile = (known, zeroed, known[:-1], bytes(100), hello[0].data)
+    # Also while there is something else to be done for a peer.
+    for keep in (False, True):
+        other.keep(Identity.generate(os.urandom).key, keep)
+        assert deliver(other, [Transmit(data, HERE) for data in hostile], HERE) == [False] * 5
 
 
 class Sleeps:
@@ -264,6 +282,13 @@ class Sleeps:
         monkeypatch.setattr(selector, "select", counted)
 
 
+@pytest.fixture
+def unrobbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "transport.attention.attend", lambda fd, slice_us: max(0, attend(fd, slice_us))
+    )
+
+
 async def exchange(one: End, other: End) -> None:
     """An entry each way."""
     for sender, receiver in ((one, other), (other, one)):
@@ -275,14 +300,12 @@ async def exchange(one: End, other: End) -> None:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.anyio
+@pytest.mark.usefixtures("unrobbed")
 async def test_an_exchange_without_sleep(
     monkeypatch: pytest.MonkeyPatch, anyio_backend: str
 ) -> None:
     """With a limit that no machine is too slow for: while peers talk nobody sleeps, and what
-    strangers send wakes nobody for longer than it takes. Here nobody is robbed."""
-    monkeypatch.setattr(
-        "transport.attention.attend", lambda fd, slice_us: max(0, attend(fd, slice_us))
-    )
+    strangers send wakes nobody for longer than it takes."""
     ends = [End(attention_s=60.0) for _ in range(2)]
     one, other = ends
     count = 20
@@ -304,3 +327,68 @@ async def test_an_exchange_without_sleep(
                 await exchange(one, other)
             assert sleeps.count == 0
             tasks.cancel_scope.cancel()
+
+
+class BrokenHandlerError(Exception):
+    """A fault while a datagram is dealt with."""
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.anyio
+@pytest.mark.usefixtures("unrobbed")
+@pytest.mark.parametrize("faulty", [False, True])
+async def test_an_endpoint_that_has_ended_looks_no_more(
+    monkeypatch: pytest.MonkeyPatch, anyio_backend: str, faulty: bool
+) -> None:
+    """Whether it was cancelled or there was a fault: nothing is read, though peers go on and its
+    socket is open still."""
+    one, other = End(), End(attention_s=60.0)
+    handled = 0
+
+    def handle(event: object) -> None:
+        nonlocal handled
+        handled += 1
+        if faulty:
+            raise BrokenHandlerError
+
+    ended = anyio.Event()
+    scope = anyio.CancelScope()
+
+    async def run() -> None:
+        with scope, suppress(BrokenHandlerError):
+            await other.endpoint.run()
+        ended.set()
+
+    async with anyio.create_task_group() as tasks:
+        with ExitStack() as stack, anyio.fail_after(PATIENCE_S):
+            for end in (one, other):
+                stack.enter_context(end.endpoint.opened())
+            tasks.start_soon(one.endpoint.run)
+            tasks.start_soon(run)
+            await one.meet(other)
+            for _ in range(5):
+                await exchange(one, other)
+            attention = other.endpoint._attention
+            attention.moment_s = 60.0
+            attention.rest()
+            monkeypatch.setattr(other.endpoint, "_on_event", handle)
+            if not faulty:
+                scope.cancel()
+            while not ended.is_set():
+                one.peers.send(other.key, 7, b"entry", one.endpoint.clock())
+                one.endpoint.touch()
+                await anyio.sleep(0.001)
+            before = handled
+            for _ in range(20):
+                one.peers.send(other.key, 7, b"entry", one.endpoint.clock())
+                one.endpoint.touch()
+                await anyio.sleep(0.001)
+            tasks.cancel_scope.cancel()
+    assert handled == before
+    assert before == faulty or not faulty
+
+
+@pytest.mark.parametrize("attention_s", [-1e-6, float("nan"), float("inf")])
+def test_a_node_is_not_configured_with_nonsense(attention_s: float) -> None:
+    with pytest.raises(LocalError):
+        NodeConfig(attention_s=attention_s)

@@ -191,13 +191,16 @@ def flush_attempt(table: Table, relation: Relation, now: float) -> None:
 
 def attempt_datagram_untrusted(
     table: Table, relation: Relation, data: bytes, address: Address, now: float
-) -> None:
-    """Take a P2 or P4 of this relation's attempt; raises nothing."""
+) -> bool:
+    """Take a P2 or P4 of this relation's attempt; raises nothing. Whether the attempt got on by it:
+    anybody who sees a P1 can send what only looks like an answer."""
     attempt = relation.attempt
     if attempt is None:
-        return
+        return False
+    state = attempt.initiator.state
     established = attempt.receive_untrusted(data, address, lambda: _first_data(relation, now), now)
     _register_echo(table, relation)
+    got_on = attempt.initiator.state is not state
     if established is not None:
         _end_attempt(table, relation)
         try:
@@ -205,7 +208,7 @@ def attempt_datagram_untrusted(
         except WireError:
             table.events.append(ConnectFailed(relation.peer, Reason.PROTOCOL))
             relation.drop_if_unused()
-            return
+            return got_on
         _established(table, relation, attempt, established, address, lane_id, known, offset, now)
         presence = relation.current
         if (
@@ -215,6 +218,7 @@ def attempt_datagram_untrusted(
         ):
             # P4 tells who, and a copy of it comes from anywhere: this has to echo a challenge.
             presence.path.arrived(address, len(data), True, relation.rtt.timeout_s(), now)
+    return got_on
 
 
 def attempt_failed(table: Table, relation: Relation, reason: int) -> None:
@@ -230,9 +234,10 @@ def _end_attempt(table: Table, relation: Relation) -> None:
     if relation.attempt is not None:
         table.by_echo.pop(relation.attempt.echo, None)
         table.by_probe.pop(relation.attempt.probe, None)
+        if table.unprepared is relation.attempt.initiator:
+            table.unprepared = None
         relation.attempt = None
         table.attempts -= 1
-        table.unprepared = None
 
 
 def _register_echo(table: Table, relation: Relation) -> None:

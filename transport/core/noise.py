@@ -105,6 +105,8 @@ class HandshakeState:
             raise LocalError("pre-shared keys do not fit the pattern")
         if remote_static is not None and len(remote_static) != KEY_SIZE:
             raise LocalError("a static key has 32 bytes")
+        if shared is not None and len(shared) != KEY_SIZE:
+            raise LocalError("what was computed beforehand has 32 bytes")
         self._initiator = initiator
         self._messages = plan(name, initiator)
         self._turns = 0

@@ -49,11 +49,10 @@ class Peers:
         self._table = Table(identity, config, random, incarnation)
         self._responder = Responder(identity, self._table.config.handshake, random, now)
         self.introductions = Introductions(self._table, self._responder, self._relation)
-        self.roams = config.roams
-        """`move` may be called."""
-        self.needs_unix_time = bool(config.handshake.groups)
-        """This node is in closed groups: see `tell_unix_time`."""
+        self.roams = config.roams  # `move` may be called
+        self.needs_unix_time = bool(config.handshake.groups)  # see `tell_unix_time`
         self._responder_at = self._responder.next_timeout()
+        self._consulted = False  # the responder was given something and is to be polled
         self._now = now
 
     # -- verbs
@@ -64,24 +63,26 @@ class Peers:
         table = self._table
         find = table.by_cid.get
         dirty = table.dirty
-        strangers = False
+        heard = False
         for data, address in batch:
             presence = find(data[:CID_SIZE])
             if presence is not None:
                 relation = presence.relation
                 opened = relation.receive_untrusted(presence, data, address, now)
+                heard |= opened
                 if opened and not relation.dirty:
                     relation.dirty = True
                     dirty.append(relation)
             elif is_handshake(data):
-                strangers |= self._handshake_untrusted(data, address, now)
+                heard |= self._handshake_untrusted(data, address, now)
             elif table.spares:
                 moved = moving.receive_untrusted(table, data, address, now)
                 if moved is not None:
+                    heard = True
                     table.mark(moved)
-        if strangers:
-            self._poll_responder(now)
-        return bool(table.dirty)
+        if self._consulted:
+            heard |= self._poll_responder(now)
+        return heard
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due at `now`."""
@@ -295,8 +296,7 @@ class Peers:
             self._table.mark(relation)
 
     def probe(self, peer: bytes, now: float) -> None:
-        """Send one probe. Whoever sees it come from a new address looks whether this node is
-        there; a peer without a presence is ignored."""
+        """Send one probe, which shows the peer this node's address. Unknown: nothing."""
         self._now = now
         relation = self._table.relations.get(peer)
         if relation is not None and relation.current is not None:
@@ -369,8 +369,7 @@ class Peers:
         return self._table.names(peer)
 
     def clock(self, now: float) -> float:
-        """This node's time as it is shown to peers, from a random origin
-        (`PeerStatus.clock_offset_s`)."""
+        """This node's time as peers are shown it (`PeerStatus.clock_offset_s`)."""
         return now + self._table.config.handshake.clock_origin_s
 
     def tell_unix_time(self, unix_s: float, now: float) -> None:
@@ -400,24 +399,24 @@ class Peers:
             if len(peer) != KEY_SIZE or peer == table.identity.key:
                 raise LocalError("a peer is another node's key of 32 bytes")
             room = table.config.peers_max
-            if not ours:
-                room -= room // _RESERVED_SHARE
+            room -= 0 if ours else room // _RESERVED_SHARE
             if len(table.relations) >= room and not upkeep.make_room(table, now):
                 raise LocalError("the table of peers is full")
             relation = table.relations[peer] = Relation(table, peer, now)
         return relation
 
     def _handshake_untrusted(self, data: bytes, address: Address, now: float) -> bool:
-        """Whether it was for the responder, which is to be polled then."""
+        """Whether it was a peer's, and did something."""
         table = self._table
         echo = echo_of_untrusted(data)
         if echo is not None:
             relation = table.by_echo.get(echo)
-            if relation is not None:
-                initiating.attempt_datagram_untrusted(table, relation, data, address, now)
-                if not relation.dropped:
-                    table.mark(relation)
-            return False
+            if relation is None:
+                return False
+            heard = initiating.attempt_datagram_untrusted(table, relation, data, address, now)
+            if not relation.dropped:
+                table.mark(relation)
+            return heard
         if data.startswith(PROBE_PREFIX):
             initiating.probe_untrusted(table, data, address, now)
             return False
@@ -427,12 +426,17 @@ class Peers:
             table.out.append(Transmit(result.data, address))
         elif result is not None:
             self._admit(result, now)
-        return True
+        self._consulted = True
+        return isinstance(result, Admitted)
 
-    def _poll_responder(self, now: float) -> None:
+    def _poll_responder(self, now: float) -> bool:
+        """Whether anybody was admitted."""
+        self._consulted = found = False
         while (admitted := self._responder.poll(now)) is not None:
+            found = True
             self._admit(admitted, now)
         self._responder_at = self._responder.next_timeout()
+        return found
 
     def _admit(self, admitted: Admitted, now: float) -> None:
         try:

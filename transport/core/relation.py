@@ -367,6 +367,8 @@ class Relation:
         self.lane = self.new_lane()
 
     def _end_lane(self, reason: int) -> None:
+        if self.dropped:
+            return  # It was ended then, and what is remembered of it says on what evidence.
         mailbox.end(self.table, self, reason)
         lane = self.lane
         if not lane.met and lane.started and self.incarnation is not None:

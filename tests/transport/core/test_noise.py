@@ -135,10 +135,16 @@ def test_unknown_names_are_refused(name: str) -> None:
 
 
 def test_what_was_computed_beforehand_is_what_is_mixed_in() -> None:
-    """Something else in its place, and the other side refuses the message; used once."""
+    """Something else in its place, and the other side refuses the message; what has another size is
+    refused here."""
     here, there = KeyPair(bytes(range(32))), KeyPair(bytes(range(1, 33)))
     static = KeyPair(bytes(range(2, 34)))
     shared = diffie_hellman_untrusted(here.secret, static.public)
+    for size in (0, 5, 31, 33):
+        with pytest.raises(LocalError):
+            HandshakeState(
+                KX, initiator=False, static=here, remote_static=static.public, shared=bytes(size)
+            )
     for given, opens in ((shared, True), (bytes(32), False)):
         reader = HandshakeState(KX, initiator=True, static=static, ephemeral=there)
         first = reader.write_message()

@@ -90,6 +90,17 @@ def test_nothing_is_prepared_for_an_attempt_that_is_over() -> None:
     assert (counts.base, counts.diffie_hellman) == (0, 0)
 
 
+def test_the_end_of_one_attempt_leaves_what_another_prepares() -> None:
+    here = _table()
+    first, second = (Identity.generate(os.urandom).key for _ in range(2))
+    here.connect(first, [THERE], 1.0)
+    here.connect(second, [THERE], 1.0)
+    here.forget(first)
+    with counted_primitives() as counts:
+        here.prepare()
+    assert counts.base == 2
+
+
 def test_nothing_is_prepared_where_p3_goes_at_once() -> None:
     """A known transient: there is no P2 to wait for."""
     here, there = _table(), _table()

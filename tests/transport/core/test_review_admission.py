@@ -2,26 +2,70 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.support.pair import Side, World, kind_of, presence_of
 from transport.core import frames
 from transport.core.agreement import HandshakeConfig
+from transport.core.config import TransportConfig
 from transport.core.constants import (
     KIND_ACCEPT,
     KIND_INITIATE,
     KIND_INITIATE_KNOWN,
 )
-from transport.core.events import BulkPlane, ConnectFailed, PresenceDown, PresenceUp, Reason
+from transport.core.events import (
+    BulkPlane,
+    ConnectFailed,
+    EntriesReceived,
+    PresenceDown,
+    PresenceUp,
+    Reason,
+)
 from transport.core.halves import Evidence, HalfLane, Halves
 from transport.core.initiator import Initiator
 from transport.core.keys import Identity
 from transport.core.lane_receive import LaneReceiver
+from transport.core.peers import Peers
 from transport.core.transient import KnownTransient, decode_record_untrusted
 from transport.core.types import Address
 from transport.core.upkeep import SPARE_AFTER_S
 
 ELSEWHERE = ("203.0.113.66", 666)
+
+
+@pytest.mark.parametrize("how", ["close", "forget"])
+def test_what_arrived_is_remembered_once_and_on_its_evidence(how: str) -> None:
+    """Who showed its address keeps its place among those when the relation is dropped while another
+    attempt to reach it is under way: its lane ends once."""
+    here, there = ("192.0.2.1", 1), ("192.0.2.2", 2)
+    a, b = (
+        Peers(Identity.generate(os.urandom), TransportConfig(), os.urandom, 0.0, life)
+        for life in (1, 2)
+    )
+    now, of_a, of_b = 1.0, a._table.identity.key, b._table.identity.key
+    b.connect(of_a, [ELSEWHERE], now, timeout_s=30.0)
+    b.poll_transmits()
+    a.connect(of_b, [there], now)
+    a.send(of_b, 7, b"entry", now)
+    for _ in range(2):
+        b.receive_datagrams([(each.data, here) for each in a.poll_transmits()], now)
+        answers = [each for each in b.poll_transmits() if each.address == here]
+        a.receive_datagrams([(each.data, there) for each in answers], now)
+    assert any(type(event) is EntriesReceived for event in b.poll_events())
+    # Nothing confirms it: it lapses, and the attempt goes on.
+    while not any(type(event) is PresenceDown for event in b.poll_events()):
+        now += 0.1
+        b.handle_timeout(now)
+        b.poll_transmits()
+    assert b._table.relations[of_a].attempt is not None
+    if how == "close":
+        b.close(of_a, 5, now)
+    else:
+        b.forget(of_a)
+    assert of_a not in b._table.relations
+    assert [len(part) for part in b._table.halves._parts] == [0, 1, 0]
 
 
 def known_of(world: World, victim: Side) -> KnownTransient:
