@@ -362,8 +362,10 @@ class Endpoint:
         try:
             self._take_bulk()
             self._told = False
-            for _ in range(ROUNDS_PER_FLUSH):
+            for count in range(ROUNDS_PER_FLUSH):
                 events = machine.poll_events()
+                if count and not events:
+                    break  # what the last ones led to has left
                 for event in events:
                     if type(event) in _OWN:
                         self._handle(event)
