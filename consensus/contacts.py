@@ -17,6 +17,9 @@ class Contacts:
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
         self._where: dict[bytes, tuple[Address, ...]] = {}
+        self._reached: dict[bytes, Address] = {}
+        """Where each peer of `lives` was reached last: all that is known of those that came to this
+        node and were never called by it, and it may have to call them back."""
         self.lives: dict[bytes, int] = {}
         """The incarnation each peer was last up in; none once its presence is over for good."""
 
@@ -30,9 +33,22 @@ class Contacts:
         """Where a peer was last reached, or is said to be found; may be empty."""
         status = self._peers.status(peer)
         known = self._where.get(peer, ())
-        if status is None or status.address is None or status.address in known:
+        address = status.address if status is not None else None
+        if address is None:
+            address = self._reached.get(peer)
+        if address is None or address in known:
             return known
-        return (status.address, *known)[:ADDRESSES_MAX]
+        return (address, *known)[:ADDRESSES_MAX]
+
+    def met(self, peer: bytes, life: int, address: Address) -> None:
+        """A presence with this life of the peer is up."""
+        self.lives[peer] = life
+        self._reached[peer] = address
+
+    def parted(self, peer: bytes) -> None:
+        """The presence is over, and nobody needs another."""
+        del self.lives[peer]
+        self._reached.pop(peer, None)
 
     def connect(self, peer: bytes, now: float, timeout_s: float) -> None:
         """Have a presence. Raises GroupError if no address is known, LocalError."""

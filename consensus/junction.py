@@ -50,6 +50,7 @@ from transport.core.events import (
     LaneRelieved,
     LinkCut,
     LinkHealed,
+    PathMoved,
     PresenceDown,
     PresenceUp,
     Reason,
@@ -163,6 +164,8 @@ class Junction:
                 self._presence_down(peer, incarnation, reason, now)
             case ConnectFailed(peer):
                 self._connect_failed(peer, now)
+            case PathMoved(peer, address) if peer in self.contacts.lives:
+                self.contacts.met(peer, self.contacts.lives[peer], address)
             case LaneRelieved(peer):
                 self._outbox.relieve(peer, now)
         self._events.append(event)
@@ -207,7 +210,7 @@ class Junction:
                 if member.key == peer and over:
                     slot.group.lost(member)
                     self._dirty[slot] = None
-        self.contacts.lives[peer] = life
+        self.contacts.met(peer, life, event.address)
         if event.restarted or before != life:
             for slot in self._slots.values():
                 if slot.lane_began(Member(peer, life)):
@@ -229,7 +232,7 @@ class Junction:
         if self._interest.needs(peer):
             self._retry(peer, now)
         else:
-            del self.contacts.lives[peer]
+            self.contacts.parted(peer)
             self._outbox.drop(peer)
             self._lose_pair(peer, "the presence has ended")
 

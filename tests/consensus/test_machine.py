@@ -53,6 +53,22 @@ def _work(cast: Cast, name: str) -> int:
     return sum(decision.kind == "work" for decision in cast.decisions(name))
 
 
+def test_who_was_only_called_calls_back() -> None:
+    """A member that knows where the others are only by their presences is removed while it is cut
+    off, and they end these: it calls them and hears that it is out, and does not wait for ever."""
+    cast = Cast("abc")
+    cast.gather("abc")
+    cast.machine("c").contacts._where.clear()
+    heal = cast.world.cut(["c"], ["a", "b"])
+    cast.until(lambda: cast.in_view("ab"), 10.0)
+    for name in "ab":
+        cast.do(name, lambda m, now: m.peers.forget(cast.key("c")))
+    contacts = cast.machine("c").contacts
+    cast.until(lambda: not any(contacts.has_presence(cast.key(name)) for name in "ab"), 300.0)
+    heal()
+    cast.until(lambda: any(type(each) in (Expelled, Lost) for each in cast.outputs("c")), 30.0)
+
+
 @pytest.mark.parametrize("sponsor", "ab")
 def test_a_restart_under_the_same_key_is_another_member(sponsor: str) -> None:
     """The old life is lost and removed, the new one is admitted, and the sponsor is told under
