@@ -6,6 +6,7 @@ class over the one before, so that a test may break one rule by overriding one s
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
@@ -69,7 +70,7 @@ class Phase(IntEnum):
     ENDED = 3
 
 
-class GroupBase:
+class GroupBase(ABC):
     """State and outputs. See `group.Group` for what it means to its users."""
 
     # How state is copied and compared: lists, dictionaries and parts by name, the rest is made of
@@ -184,17 +185,19 @@ class GroupBase:
 
     # -- what the layers above provide -------------------------------------------------------
 
+    @abstractmethod
     def _deliver(self) -> None:
-        raise NotImplementedError
+        """Report what is settled, in order."""
 
+    @abstractmethod
     def _propose_soon(
         self, content: Content, *, resubmit: bool = True, ticket: Ticket | None = None
     ) -> Ticket:
-        raise NotImplementedError
+        """Propose, or wait for room in the window."""
 
+    @abstractmethod
     def _reconsider(self) -> None:
         """Look whether the membership has to change, and do one's part in it."""
-        raise NotImplementedError
 
     # -- outputs -----------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
@@ -72,12 +73,13 @@ class ViewChange(Silence):
             self._joiner_ready,
         )
 
+    @abstractmethod
     def _leases_over(self, promisers: int) -> bool:
         """Nobody reads by a lease that a promiser granted without having promised itself."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _tell_grants(self, coordinator: Member) -> None:
-        raise NotImplementedError
+        """Before a PROMISE: whose leases run."""
 
     def _chosen(self, supporters: int) -> bool:
         """A value is chosen once a quorum accepted it in one ballot."""
@@ -301,5 +303,6 @@ class ViewChange(Silence):
         if synod.value is not None and self._chosen(synod.supporters()):
             self._install(synod.value, spread=synod.leading == synod.accepted)
 
+    @abstractmethod
     def _install(self, value: Value, *, spread: bool) -> None:
-        raise NotImplementedError
+        """Go over to the view that was chosen."""

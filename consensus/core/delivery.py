@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from heapq import heappop
 
 from .ballot import Ballot
@@ -143,8 +144,9 @@ class Delivery(GroupBase):
     def _decision(self, index: int, entry: Entry) -> Decision:
         return entry_decision(self._view, index, entry)
 
+    @abstractmethod
     def _membership_decided(self, ballot: Ballot) -> None:
-        raise NotImplementedError
+        """A proposal about membership has its outcome."""
 
     def _outcomes_unknown(self) -> None:
         """This member is cut off for good: what it had open is unknown to it."""
@@ -214,5 +216,6 @@ class Delivery(GroupBase):
             else:
                 self._propose_now(ticket, content, resubmit)
 
+    @abstractmethod
     def _propose_now(self, ticket: Ticket, content: Content, resubmit: bool) -> int:
-        raise NotImplementedError
+        """Propose at once; returns the key."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from .base import Phase
 from .change import ViewChange
 from .config import STOPPED_MAX
@@ -99,16 +101,19 @@ class Installing(ViewChange):
     def _sponsored_tickets(self) -> frozenset[Ticket]:
         return frozenset(s.ticket for s in self._sponsored.values())
 
+    @abstractmethod
     def _join_settled(
         self, key: int, content: Content, outcome: Outcome, why: tuple[tuple[int, str], ...]
     ) -> None:
-        raise NotImplementedError
+        """The outcome of a join that this member sponsors."""
 
+    @abstractmethod
     def _sponsor_again(self) -> None:
-        raise NotImplementedError
+        """Propose the joins anew that a change of view abandoned."""
 
+    @abstractmethod
     def _sponsor_stops(self) -> None:
-        raise NotImplementedError
+        """This member sponsors nobody any more."""
 
     def _go_on(self, view: View, again: list[tuple[Ticket, Content]]) -> None:
         index = self._order.index
@@ -148,8 +153,9 @@ class Installing(ViewChange):
             for message in stopped[sender]:
                 self.receive(sender, message)
 
+    @abstractmethod
     def receive(self, sender: Member, message: Message) -> None:
-        raise NotImplementedError
+        """Take the next message of the lane from `sender`."""
 
     # -- messages of other views -------------------------------------------------------------
 
@@ -187,14 +193,17 @@ class Installing(ViewChange):
         """Rule 1: a message of a newer view is never acted upon in this one."""
         return True
 
+    @abstractmethod
     def _receive_from_sponsor(self, sender: Member, message: Message) -> None:
-        raise NotImplementedError
+        """A message to a joiner."""
 
+    @abstractmethod
     def _on_ready(self, sender: Member, message: Message) -> None:
-        raise NotImplementedError
+        """READY: whom a joiner reaches."""
 
+    @abstractmethod
     def _is_joiner(self, member: Member) -> bool:
-        raise NotImplementedError
+        """Whether its join is open or committed in this view."""
 
     def _answer_older(self, sender: Member, message: Message) -> None:
         """Rule 1: what is of an older view is dropped and answered with INSTALL or EXPELLED."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from heapq import heappush
 from typing import Any, ClassVar
@@ -129,8 +130,9 @@ class Ordinary(Delivery):
             self._deliver()
         return key
 
+    @abstractmethod
     def _proposed_membership(self, ballot: Ballot) -> None:
-        raise NotImplementedError
+        """An own proposal about membership is under way."""
 
     def _next_clock(self) -> int:
         """A proposal's clock is higher than anything its proposer has seen or said."""
@@ -205,12 +207,13 @@ class Ordinary(Delivery):
         self._vote(ballot, Vote(False, reason=reason))
         self._deliver()
 
+    @abstractmethod
     def _leave_because(self, reason: str) -> Ticket:
-        raise NotImplementedError
+        """Propose to leave; returns the ticket."""
 
+    @abstractmethod
     def _consider(self, ballot: Ballot) -> None:
         """Somebody else's proposal about membership: the engine has a say in it."""
-        raise NotImplementedError
 
     def _want_vote(self, ballot: Ballot) -> None:
         content = ballot.content

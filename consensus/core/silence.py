@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from .base import Phase
 from .kinds import SUSPECT
 from .ordinary import Ordinary
@@ -48,13 +50,13 @@ class Silence(Ordinary):
             if not self._view.is_quorum(self._full & ~self._view.mask(self._gone)):
                 self._arm("lost", self.config.lost_s)
 
+    @abstractmethod
     def _reach(self, member: Member) -> None:
         """A joiner hears somebody."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _expected(self, member: Member) -> bool:
         """A member of this view, or somebody whose join was proposed in it."""
-        raise NotImplementedError
 
     def _silent(self) -> int:
         """Mask of those this member itself does not hear."""
