@@ -19,7 +19,7 @@ from benchmarks.quorate_sides import ASLEEP, PAYLOAD, Transport, node_config, se
 from benchmarks.report import available, options
 from benchmarks.rounds import System, measure
 from consensus import Node
-from transport.attention import LIMIT_S
+from transport.busy_poll import LIMIT_S
 
 _NUMBER_SIZE = 8
 

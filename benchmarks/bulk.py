@@ -20,10 +20,10 @@ from benchmarks import bulk_peers
 from benchmarks.children import Child, child, say
 from benchmarks.report import options, row
 from consensus import Node, NodeConfig
-from consensus.machine import MachineConfig
+from consensus.machine.machine import MachineConfig
 from transport.channel import Channel
 from transport.core.config import TransportConfig
-from transport.core.handshake import HandshakeConfig
+from transport.core.handshake.negotiation import HandshakeConfig
 from utp_native import SUITE_AEGIS256, SUITE_XCHACHA20, Address, Pump
 from utp_native.native import has_aes
 

@@ -23,8 +23,8 @@ import anyio
 from benchmarks.children import Child, child, say
 from benchmarks.quorate_sides import TRANSPORT, Transport, serving
 from benchmarks.report import options, percentile, row
-from transport.core.handshake import Initiator
-from transport.core.keys import Identity
+from transport.core.crypto.keys import Identity
+from transport.core.initiator.initiator import Initiator
 from transport.core.types import Address
 
 KINDS = ("garbage", "hello", "initiate")

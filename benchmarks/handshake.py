@@ -26,9 +26,11 @@ from benchmarks.quorate_sides import ASLEEP, NODE, PAYLOAD, TRANSPORT, Transport
 from benchmarks.report import available, options, row
 from benchmarks.rounds import WINDOW, System, measure
 from consensus import Node
-from transport.attention import LIMIT_S
-from transport.core.handshake import Admitted, Initiator, Reply, Responder
-from transport.core.keys import Identity, KeyPair, diffie_hellman_untrusted
+from transport.busy_poll import LIMIT_S
+from transport.core.crypto.keys import Identity, KeyPair, diffie_hellman_untrusted
+from transport.core.initiator.initiator import Initiator
+from transport.core.responder.incoming import Admitted
+from transport.core.responder.responder import Reply, Responder
 from transport.core.types import Address
 
 

@@ -10,17 +10,17 @@ import os
 import time
 
 from benchmarks.report import options, row
-from transport.core.agreement import EpochKeys, Established
 from transport.core.config import TransportConfig
 from transport.core.constants import SUITE_XCHACHA20
+from transport.core.crypto.aead import Opener, Sealer
+from transport.core.crypto.keys import Identity
+from transport.core.establish.promotion import bind, promote
 from transport.core.events import EntriesReceived
-from transport.core.keys import Identity
-from transport.core.lane import Lane
-from transport.core.meeting import bind, promote
+from transport.core.handshake.negotiation import EpochKeys, Established
+from transport.core.lane.lane import Lane
+from transport.core.lane.rtt import RoundTrip
 from transport.core.peers import Peers
-from transport.core.presence import Presence
-from transport.core.rtt import RoundTrip
-from transport.core.seal import Opener, Sealer
+from transport.core.presence.presence import Presence
 from transport.core.types import Address
 
 IDLE_S = 7200.0

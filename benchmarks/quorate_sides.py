@@ -11,12 +11,12 @@ import anyio
 
 from benchmarks.children import say
 from consensus import Node, NodeConfig, accept
-from consensus.junction import MachineConfig
-from transport.attention import LIMIT_S
-from transport.core.agreement import HandshakeConfig
+from consensus.machine.router import MachineConfig
+from transport.busy_poll import LIMIT_S
 from transport.core.config import TransportConfig
+from transport.core.crypto.keys import Identity
 from transport.core.events import EntriesReceived
-from transport.core.keys import Identity
+from transport.core.handshake.negotiation import HandshakeConfig
 from transport.core.peers import Peers
 from transport.core.types import Address
 from transport.endpoint import Endpoint, Machine, bind
@@ -28,7 +28,7 @@ TRANSPORT = TransportConfig(
     handshake=HandshakeConfig(handshakes_per_s_max=1e6, handshakes_burst=1_000)
 )
 ASLEEP = " asleep"
-"""Of sides that never stay awake for the next datagram (`transport.attention`)."""
+"""Of sides that never stay awake for the next datagram (`transport.busy_poll`)."""
 
 
 def node_config(attention_s: float = LIMIT_S) -> NodeConfig:

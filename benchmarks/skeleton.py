@@ -13,7 +13,7 @@ import time
 from benchmarks.children import child, say
 from benchmarks.report import options, percentile, row
 from transport.core.constants import SUITE_XCHACHA20
-from transport.core.seal import Opener, Sealer
+from transport.core.crypto.aead import Opener, Sealer
 
 MEMBERS = 3
 PROPOSAL_SIZE = 110

@@ -4,11 +4,11 @@ Open a `Node`, `found` or `join` a group, `propose`, and vote in handlers with `
 `reject`. See docs/tutorial.md.
 """
 
-from consensus.bloberrors import BlobDamaged, BlobDiskFull, BlobError, BlobLimit, BlobUnavailable
-from consensus.blobfetch import DroppedSource
-from consensus.blobs import FetchReport
-from consensus.certificates import verify_certificate_untrusted
-from consensus.core.blobtree import BlobRef, BlobRefError, parse_ref_untrusted
+from consensus.blobs.errors import BlobDamaged, BlobDiskFull, BlobError, BlobLimit, BlobUnavailable
+from consensus.blobs.fetch import DroppedSource
+from consensus.blobs.store import FetchReport
+from consensus.codec import ValueRefused
+from consensus.core.blob.tree import BlobRef, BlobRefError, parse_ref_untrusted
 from consensus.core.config import GroupConfig
 from consensus.core.errors import (
     ConsensusError,
@@ -17,8 +17,8 @@ from consensus.core.errors import (
     GroupError,
     GroupSuspended,
 )
-from consensus.core.founding import CertificateError
-from consensus.core.token import TokenError
+from consensus.core.evidence.founding import CertificateError
+from consensus.core.evidence.invitation_text import TokenError
 from consensus.core.types import Outcome
 from consensus.decision import (
     Accept,
@@ -35,17 +35,17 @@ from consensus.decision import (
     accept,
     reject,
 )
-from consensus.group import Group
-from consensus.history import EventsMissed
-from consensus.letters import Letter, Sent
+from consensus.groups.certificates import verify_certificate_untrusted
+from consensus.groups.handle import Group
+from consensus.groups.history import EventsMissed
+from consensus.groups.replica import CommandFailed, Replica, RestoreFailed
+from consensus.network.letters import Letter, Sent
 from consensus.node import Node, NodeConfig
-from consensus.replica import CommandFailed, Replica, RestoreFailed
-from consensus.store import StoreError
-from consensus.values import ValueRefused
+from consensus.storage.node_store import StoreError
 from transport.channel import Channel, ChannelBroken
+from transport.core.crypto.pseudonym import MasterKey, Scope
 from transport.core.errors import LocalError, TransportError
-from transport.core.message import Outcome as LetterOutcome
-from transport.core.pseudonym import MasterKey, Scope
+from transport.core.lane.message import Outcome as LetterOutcome
 from transport.identity import IdentityError
 
 __version__ = "0.1.0"

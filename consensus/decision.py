@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from consensus.codec import pack_answer
 from consensus.core import types as core
-from consensus.core.blobtree import BlobRef
+from consensus.core.blob.tree import BlobRef
 from consensus.core.errors import ConsensusError
-from consensus.core.founding import CertificateError
+from consensus.core.evidence.founding import CertificateError
 from consensus.core.types import Outcome
-from consensus.values import pack_answer
 
 if TYPE_CHECKING:
-    from consensus.group import Group
+    from consensus.groups.handle import Group
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from consensus.addresses import checked, is_wildcard
-from consensus.asking import Asking
-from consensus.blobs import FetchReport
-from consensus.blobservice import BlobService, OnProgress
-from consensus.certificates import SIGN, Certificates
-from consensus.contents import (
+from consensus.arguments import (
     TIMEOUT_MAX_S,
     check_handler,
     check_key,
@@ -27,31 +22,36 @@ from consensus.contents import (
     check_seconds,
     make_content,
 )
+from consensus.blobs.service import BlobService, OnProgress
+from consensus.blobs.store import FetchReport
+from consensus.config import NodeConfig, machine_config
 from consensus.core import outputs
 from consensus.core import types as core
-from consensus.core.blobtree import BlobRef
+from consensus.core.blob.tree import BlobRef
 from consensus.core.config import GroupConfig
 from consensus.core.types import Content, Member, Outcome
 from consensus.decision import Decision
-from consensus.durable import DurableGroups, unwrapped
-from consensus.entering import Entering
-from consensus.files import NodeFiles
-from consensus.group import Group, H, Handler
-from consensus.introducing import Introducing
-from consensus.invitations import ENQUIRE, JOIN, Invitations
-from consensus.letters import Letters
-from consensus.machine import Machine, group_number
-from consensus.nodeconfig import NodeConfig, machine_config
-from consensus.people import SUCCEED, People
-from consensus.reaching import Reaching
-from consensus.replica import Replica, Replicas
-from consensus.services import Service, Services
-from consensus.slot import GroupEvent, PairEvent
-from consensus.store import StoreError
-from consensus.voting import Voting
+from consensus.groups.asking import Asking
+from consensus.groups.certificates import SIGN, Certificates
+from consensus.groups.handle import Group, H, Handler
+from consensus.groups.invitations import ENQUIRE, JOIN, Invitations
+from consensus.groups.lifecycle import Entering
+from consensus.groups.replica import Replica, Replicas
+from consensus.groups.vote_handlers import Voting
+from consensus.machine.addresses import checked, is_wildcard
+from consensus.machine.hosted_group import GroupEvent, PairEvent
+from consensus.machine.machine import Machine, group_number
+from consensus.network.connecting import Reaching
+from consensus.network.introductions import Introducing
+from consensus.network.letters import Letters
+from consensus.network.services import Service, Services
+from consensus.network.trust import SUCCEED, People
+from consensus.storage.durable_groups import DurableGroups, unwrapped
+from consensus.storage.files import NodeFiles
+from consensus.storage.node_store import StoreError
 from transport.channel import Channel
+from transport.core.crypto.keys import Identity
 from transport.core.events import ConnectFailed, PresenceUp
-from transport.core.keys import Identity
 from transport.core.types import Address
 from transport.endpoint import Endpoint, bind
 

@@ -1,4 +1,4 @@
-"""Draws the state tables of `transport.core.states` into `docs/protocol/handshake.md`.
+"""Draws the state tables of `transport.core.handshake.states` into `docs/protocol/handshake.md`.
 
 `python docs/draw_states.py` writes them; with `--check` it only says whether they are up to date.
 """
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from transport.core.states import (
+from transport.core.handshake.states import (
     INITIATOR,
     PROBING_INITIATOR,
     PROBING_RESPONDER,

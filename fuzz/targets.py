@@ -12,35 +12,28 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from transport.core import wire
-from transport.core.agreement import decode_lists_untrusted
-from transport.core.closed import GroupSecret
-from transport.core.counter import decode_untrusted
-from transport.core.errors import WireError
-from transport.core.handshake import (
-    TICKET,
-    VOUCHED,
-    Admitted,
-    HandshakeConfig,
-    Initiator,
-    Rekeying,
-    Reply,
-    Responder,
-    answer_rekeying_untrusted,
-    decode_invitation_untrusted,
-    decode_record_untrusted,
-    issue,
-)
-from transport.core.keys import Identity, key_of_static_untrusted, static_of_key_untrusted
-from transport.core.pseudonym import (
+from transport.core.crypto.keys import Identity, key_of_static_untrusted, static_of_key_untrusted
+from transport.core.crypto.packet_number import decode_untrusted
+from transport.core.crypto.pseudonym import (
     MasterKey,
     Scope,
     verify_certificate_untrusted,
     verify_showing_untrusted,
 )
-from transport.core.simultaneous import SimultaneousOpen, probe_of
+from transport.core.errors import WireError
+from transport.core.handshake import wire
+from transport.core.handshake.circle import GroupSecret
+from transport.core.handshake.negotiation import HandshakeConfig, decode_lists_untrusted
+from transport.core.handshake.rekey import Rekeying, answer_rekeying_untrusted
+from transport.core.handshake.ticket import decode_invitation_untrusted, issue
+from transport.core.handshake.transient import decode_record_untrusted
+from transport.core.handshake.variants import TICKET, VOUCHED
+from transport.core.handshake.wire import HEADER_SIZE, KX_AT
+from transport.core.initiator.initiator import Initiator
+from transport.core.initiator.simultaneous_open import SimultaneousOpen, probe_of
+from transport.core.responder.incoming import Admitted
+from transport.core.responder.responder import Reply, Responder
 from transport.core.types import Address
-from transport.core.wire import HEADER_SIZE, KX_AT
 
 Target = Callable[[bytes], None]
 NOW = 1000.0

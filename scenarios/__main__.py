@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from scenarios.cases import CASES, FULL
-from scenarios.checkers import Checkers, Violation
-from scenarios.explore import Exploration, Found, explore_all
-from scenarios.history import read_lines
+from scenarios.check.history import read_lines
+from scenarios.check.invariants import Checkers, Violation
 from scenarios.picture import as_svg, as_text
-from scenarios.sweep import PROFILES, run_schedule, script_of, sweep
+from scenarios.search.explore import Exploration, Found, explore_all
+from scenarios.search.sweep import PROFILES, run_schedule, script_of, sweep
 
 __all__ = ["main"]
 

@@ -103,7 +103,7 @@ def test_decorators_give_back_the_handler_as_it_was_written(tmp_path: Path) -> N
 
 def test_the_version_is_told_once() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "consensus.cli", "--version"],
+        [sys.executable, "-m", "quorate", "--version"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == f"quorate {consensus.__version__}\n"

@@ -1,0 +1,1 @@
+"""How peers reach each other: the edge around one UDP socket, and the pure core under it."""

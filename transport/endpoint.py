@@ -13,13 +13,13 @@ from typing import Protocol, cast
 
 import anyio
 
-from transport import loop
-from transport.attention import LIMIT_S, Attention
+from transport import event_loop
+from transport.busy_poll import LIMIT_S, Attention
 from transport.channel import Channel, ChannelTable
 from transport.core.config import TransportConfig
 from transport.core.errors import LocalError
 from transport.core.events import BulkClosed, BulkPlane, PathMoved, PresenceDown, PresenceUp
-from transport.core.handshake import HandshakeConfig
+from transport.core.handshake.negotiation import HandshakeConfig
 from transport.core.types import Address, RandomBytes, Transmit
 from utp_native import Pump
 from utp_native.native import has_aes
@@ -125,7 +125,7 @@ class Endpoint:
         self._sock = sock
         self._sendto = sock.sendto
         self._on_event = on_event
-        self._loop = loop.current()
+        self._loop = event_loop.current()
         self._time = self._loop.time
         self._pump = Pump(sock.fileno(), random=random, now=self._loop.time())
         self._channels = ChannelTable(
@@ -152,7 +152,7 @@ class Endpoint:
         name = sock.getsockname()
         self.address: Address = (name[0], name[1])
 
-    def waiter(self) -> loop.Waiter:
+    def waiter(self) -> event_loop.Waiter:
         """Something for one task to wait for."""
         return self._loop.waiter()
 

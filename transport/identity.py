@@ -32,8 +32,8 @@ from nacl.bindings import (
 from nacl.exceptions import CryptoError
 from nacl.pwhash import argon2id
 
+from transport.core.crypto.keys import Identity
 from transport.core.errors import LocalError
-from transport.core.keys import Identity
 
 SEED_SIZE = 32
 OPERATIONS_MAX = 64

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from .errors import GroupError
-from .view import VIEW_SIZE_MAX
+from consensus.core.errors import GroupError
+from consensus.core.view import VIEW_SIZE_MAX
 
 KIND_SIZE_MAX = 64
 """Bytes of UTF-8 in a proposal's kind."""

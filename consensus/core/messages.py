@@ -14,8 +14,8 @@ from typing import Any
 
 import msgpack
 
-from . import kinds
-from .config import (
+from consensus.core import message_kinds as kinds
+from consensus.core.config import (
     ANSWER_SIZE_MAX,
     BLOBS_MAX,
     BODY_SIZE_MAX,
@@ -31,9 +31,9 @@ from .config import (
     WINDOW_BYTES,
     WINDOW_TOTAL_MAX,
 )
-from .errors import MessageError
-from .types import JOIN, KICK, LEAVE, RANK_BITS, Content, Member, Message
-from .view import VIEW_SIZE_MAX
+from consensus.core.errors import MessageError
+from consensus.core.types import JOIN, KICK, LEAVE, RANK_BITS, Content, Member, Message
+from consensus.core.view import VIEW_SIZE_MAX
 
 ENTRY_SIZE_MAX = 64 * 1024
 """Bytes in one lane entry."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from .types import (
+from consensus.core.types import (
     Candidate,
     Decision,
     Member,
@@ -15,7 +15,7 @@ from .types import (
     Timer,
     Value,
 )
-from .view import View
+from consensus.core.view import View
 
 
 class Send(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .quorum import is_quorum
-from .types import Member
+from consensus.core.quorum import is_quorum
+from consensus.core.types import Member
 
 VIEW_SIZE_MAX = 16
 """A rank fits four bits; everyone talks to everyone, so larger groups would not pay."""

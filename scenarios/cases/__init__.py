@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from scenarios.case import Case
 from scenarios.cases.changes import CHANGES
 from scenarios.cases.reads import READS
 from scenarios.cases.silent import SILENT
 from scenarios.cases.three import THREE
 from scenarios.cases.two import TWO
+from scenarios.stage.case import Case
 
 __all__ = ["CASES", "FULL", "SMALL"]
 

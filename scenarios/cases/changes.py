@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.core.config import GroupConfig
-from scenarios.case import ACCEPT, REJECT, Case, kick, leave, propose, sponsor
+from scenarios.stage.case import ACCEPT, REJECT, Case, kick, leave, propose, sponsor
 
 EITHER = (ACCEPT, REJECT)
 AB = ("A", "B")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.case import Case, propose, read
+from scenarios.stage.case import Case, propose, read
 
 ABC = ("A", "B", "C")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.core.config import GroupConfig
-from scenarios.case import ACCEPT, REJECT, Case, propose
+from scenarios.stage.case import ACCEPT, REJECT, Case, propose
 
 EITHER = (ACCEPT, REJECT)
 AB = ("A", "B")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.case import ACCEPT, REJECT, Case, propose
+from scenarios.stage.case import ACCEPT, REJECT, Case, propose
 
 EITHER = (ACCEPT, REJECT)
 ABC = ("A", "B", "C")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.core.config import GroupConfig
-from scenarios.case import ACCEPT, REJECT, Case, kick, propose
+from scenarios.stage.case import ACCEPT, REJECT, Case, kick, propose
 
 STRICT = GroupConfig(casting_vote=False)
 EITHER = (ACCEPT, REJECT)

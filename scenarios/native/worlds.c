@@ -1,4 +1,4 @@
-/* The inner loop of the explorer: `scenarios/space.py` says what is explored and why it is enough.
+/* The inner loop of the explorer: `scenarios/search/space.py` says what is explored and why it is enough.
  *
  * A world is an array of words: for each member the number of its state, for each ordered pair of
  * members the number of the contents of their lane. Lane contents are interned sequences of

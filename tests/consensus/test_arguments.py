@@ -15,7 +15,7 @@ from consensus import (
     reject,
 )
 from consensus.core.config import ANSWER_SIZE_MAX, DELAY_MAX_S
-from tests.support.nodes import gather_group, open_nodes
+from tests.support.nodes.nodes import gather_group, open_nodes
 
 pytestmark = pytest.mark.anyio
 

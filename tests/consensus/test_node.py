@@ -18,9 +18,9 @@ from consensus import (
     accept,
     reject,
 )
-from consensus.store import StoreBusy
-from consensus.values import ValueRefused
-from tests.support.nodes import gather_group, open_nodes
+from consensus.codec import ValueRefused
+from consensus.storage.node_store import StoreBusy
+from tests.support.nodes.nodes import gather_group, open_nodes
 from transport.core.errors import TransportError
 from transport.endpoint import EndpointClosed
 
@@ -265,7 +265,7 @@ async def test_cancellation_leaves_the_node_usable() -> None:
 
 
 async def test_reading_too_slowly_is_told() -> None:
-    from consensus.history import EVENTS_KEPT, EventsMissed
+    from consensus.groups.history import EVENTS_KEPT, EventsMissed
 
     async with open_nodes(1) as (alone,):
         group = await alone.found("board")
@@ -290,7 +290,7 @@ async def test_reading_too_slowly_is_told() -> None:
 async def test_a_fault_in_the_machine_ends_the_node_and_is_not_just_logged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from consensus.machine import Machine
+    from consensus.machine.machine import Machine
 
     def fail(*_: object) -> None:
         raise RuntimeError("a fault of ours")

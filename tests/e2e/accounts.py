@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from consensus import Replica
-from scenarios.checkers import Violation
-from scenarios.reads import ReadChecker
+from scenarios.check.invariants import Violation
+from scenarios.check.reads import ReadChecker
 
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/ledger.py"
 CAPITAL = 1_000_000

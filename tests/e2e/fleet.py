@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 from anyio.abc import Process, TaskGroup
 
-from tests.support.namespaces import Namespaces
+from tests.support.network.namespaces import Namespaces
 
 REPLY_S = 60.0
 STDERR_KEPT = 40

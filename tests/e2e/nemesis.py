@@ -25,13 +25,13 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from scenarios.bounds import check_bounds
-from scenarios.checkers import Checkers, Violation
-from scenarios.history import Decided, Installed
+from scenarios.check.bounds import check_bounds
+from scenarios.check.history import Decided, Installed
+from scenarios.check.invariants import Checkers, Violation
 from tests.e2e.accounts import check_accounts, check_reads
 from tests.e2e.fleet import Child, Fleet, Mode, Refused
-from tests.support.namespaces import Namespaces, available
-from tests.support.recorded import history_of, sizes_of
+from tests.support.network.namespaces import Namespaces, available
+from tests.support.nodes.recorded import history_of, sizes_of
 
 MEMBERS = 5
 REST_S = 120.0

@@ -32,11 +32,11 @@ from consensus import (
     accept,
     reject,
 )
-from consensus import replica as replica_module
-from consensus.leasing import LeaseClock
-from consensus.machine import MachineConfig
+from consensus.groups import replica as replica_module
+from consensus.machine.lease_clock import LeaseClock
+from consensus.machine.machine import MachineConfig
 from tests.e2e.accounts import CAPITAL, Accounts, Acts
-from tests.support.recorded import record_groups
+from tests.support.nodes.recorded import record_groups
 from transport.core.config import TransportConfig
 from transport.core.errors import TransportError
 

@@ -13,10 +13,10 @@ import anyio
 import pytest
 
 from consensus import BlobRef, BlobUnavailable, Node, Outcome
-from consensus.blobs import BlobStore
-from consensus.blobserve import Holding
-from consensus.contents import make_content
-from tests.support.nodes import PATIENCE_S, gather_group, open_nodes
+from consensus.arguments import make_content
+from consensus.blobs.serve import Holding
+from consensus.blobs.store import BlobStore
+from tests.support.nodes.nodes import PATIENCE_S, gather_group, open_nodes
 
 pytestmark = pytest.mark.anyio
 SIZE = 3 << 20

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "consensus.cli"]
+COMMAND = [sys.executable, "-m", "quorate"]
 DEMO = [*COMMAND, "demo", "--members", "3", "--blob-mib", "4", "--json"]
 ENDS_WITHIN_S = 60.0
 

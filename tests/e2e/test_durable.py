@@ -35,7 +35,7 @@ class Process:
         arguments = [str(self.file), str(self.port), str(self.report)]
         with self.errors.open("a") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.durable_member", *arguments],
+                [sys.executable, "-m", "tests.support.nodes.durable_member", *arguments],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
                 cwd=Path(__file__).parents[2],
             )  # fmt: skip

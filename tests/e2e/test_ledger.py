@@ -30,7 +30,7 @@ class Process:
 
     def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.ledger_member", *arguments],
+            [sys.executable, "-m", "tests.support.nodes.ledger_member", *arguments],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.key, self.port, self.resumed = "", 0, 0

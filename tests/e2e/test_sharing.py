@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "consensus.cli"]
+COMMAND = [sys.executable, "-m", "quorate"]
 ROOT = Path(__file__).parents[2]
 LOCAL = ["--listen", "127.0.0.1:0"]
 CHUNK_SIZE = 262_144

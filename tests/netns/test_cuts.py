@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from tests.e2e.nemesis import haunt
-from tests.support.namespaces import Namespaces, available
+from tests.support.network.namespaces import Namespaces, available
 
 pytestmark = pytest.mark.skipif(not available(), reason="needs root and network namespaces")
 

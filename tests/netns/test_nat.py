@@ -7,15 +7,15 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.support.nat import Nat, has_nat
-from tests.support.roaming import PIECE, PIECES
+from tests.support.network.nat import Nat, has_nat
+from tests.support.network.roaming import PIECE, PIECES
 
 pytestmark = pytest.mark.skipif(not has_nat(), reason="needs root, network namespaces and nft")
 
 
 def started(stack: ExitStack, before: list[str], *arguments: str) -> subprocess.Popen[str]:
     child = subprocess.Popen(
-        [*before, sys.executable, "-m", "tests.support.roaming", *arguments],
+        [*before, sys.executable, "-m", "tests.support.network.roaming", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from consensus.core.ballot import Ballot
 from consensus.core.config import GroupConfig
-from consensus.core.group import Group
+from consensus.core.engine.group import Group
+from consensus.core.tables.ballot import Ballot
 from consensus.core.types import Member
 from consensus.core.view import VIEW_SIZE_MAX, View
-from scenarios.bounds import TABLES, check_bounds, check_group, sizes
 from scenarios.cases import CASES
-from scenarios.checkers import Violation
-from scenarios.explore import explore
-from scenarios.sweep import PROFILES, run_schedule, script_of, sweep
+from scenarios.check.bounds import TABLES, check_bounds, check_group, sizes
+from scenarios.check.invariants import Violation
+from scenarios.search.explore import explore
+from scenarios.search.sweep import PROFILES, run_schedule, script_of, sweep
 from tests.e2e.nemesis import Report, check_logs
-from tests.support.recorded import Writer, sizes_of
-from tests.support.rescripted import violation_of
+from tests.support.nodes.recorded import Writer, sizes_of
+from tests.support.scripts.rescripted import violation_of
 
 BOUNDED = "9 bounded memory"
 ME = Member(b"a" * 32, 1)

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.core.group import Group
+from consensus.core.engine.group import Group
 from scenarios.cases import CASES
-from scenarios.explore import explore
-from scenarios.sweep import PROFILES, run_schedule, script_of, sweep
-from tests.support.broken import BROKEN
-from tests.support.rescripted import violation_of
+from scenarios.search.explore import explore
+from scenarios.search.sweep import PROFILES, run_schedule, script_of, sweep
+from tests.support.scripts.broken import BROKEN
+from tests.support.scripts.rescripted import violation_of
 
 SEEDS_MAX = 500
 """The budget of seeded schedules for each broken engine."""

@@ -6,8 +6,7 @@ import io
 
 import pytest
 
-from scenarios.checkers import INVARIANTS, Checkers, Violation, check_history, is_quorum
-from scenarios.history import (
+from scenarios.check.history import (
     Decided,
     Event,
     Expelled,
@@ -21,6 +20,7 @@ from scenarios.history import (
     read_lines,
     write_line,
 )
+from scenarios.check.invariants import INVARIANTS, Checkers, Violation, check_history, is_quorum
 
 History = list[tuple[str, Event]]
 ABC, AB, ABCD = ("A", "B", "C"), ("A", "B"), ("A", "B", "C", "D")

@@ -11,23 +11,23 @@ from dataclasses import replace
 
 import pytest
 
-import scenarios.shell
-from consensus.core.group import Group
+import scenarios.stage.shell
+from consensus.core.engine.group import Group
 from scenarios.__main__ import main
-from scenarios.actor import Actor, Result
-from scenarios.case import ACCEPT, REJECT, Case, Faults, propose
 from scenarios.cases import CASES, FULL, SMALL
-from scenarios.explore import explore, outside
 from scenarios.picture import as_svg, as_text
-from scenarios.prepare import prepare
-from scenarios.space import Space, World
-from tests.support.broken import CommitOnMajority
+from scenarios.search.actor import Actor, Result
+from scenarios.search.explore import explore, outside
+from scenarios.search.space import Space, World
+from scenarios.stage.case import ACCEPT, REJECT, Case, Faults, propose
+from scenarios.stage.prepare import prepare
+from tests.support.scripts.broken import CommitOnMajority
 
 
 def test_what_is_explored_is_the_shipped_engine():
-    assert scenarios.shell.Group is Group
+    assert scenarios.stage.shell.Group is Group
     assert inspect.signature(explore).parameters["group"].default is Group
-    assert Group.__module__ == "consensus.core.group"
+    assert Group.__module__ == "consensus.core.engine.group"
 
 
 @pytest.mark.parametrize("name", SMALL)

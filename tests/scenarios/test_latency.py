@@ -3,9 +3,9 @@
 import pytest
 
 from consensus.core.types import Outcome
-from scenarios.network import Link
-from scenarios.world import Host, World
-from tests.support.gathered import committed, decisions_of, gathered, propose
+from scenarios.world.network import Link
+from scenarios.world.world import Host, World
+from tests.support.nodes.gathered import committed, decisions_of, gathered, propose
 
 ONE_WAY_S = 0.05
 ROUND_TRIP_S = 2 * ONE_WAY_S

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from consensus.core.config import GroupConfig
-from consensus.core.group import Group
+from consensus.core.engine.group import Group
 from consensus.core.types import Content, Member
 from scenarios.cases import CASES
-from scenarios.checkers import Violation
-from scenarios.explore import explore
-from scenarios.liveness import Standing, check_liveness, footprint, left_open
+from scenarios.check.invariants import Violation
+from scenarios.check.liveness import Standing, check_liveness, footprint, left_open
+from scenarios.search.explore import explore
 
 AB = ("A", "B")
 GOOD = [Standing("A", 2, AB), Standing("B", 2, AB), Standing("C", 1, ("A", "B", "C"), ended="left")]

@@ -8,9 +8,9 @@ import statistics
 
 import pytest
 
-from scenarios.clock import Clock, TimeStandsStill
-from scenarios.nat import Nat, NatKind
-from scenarios.network import HEADER_SIZE, Link, Network
+from scenarios.world.clock import Clock, TimeStandsStill
+from scenarios.world.nat import Nat, NatKind
+from scenarios.world.network import HEADER_SIZE, Link, Network
 
 A, B, C = ("a", 1), ("b", 1), ("c", 1)
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from consensus.core.lease import Leasing
-from consensus.leasing import CLOCK_RATE_BOUND, LeaseClock
-from scenarios.checkers import Violation
-from scenarios.reads import ReadChecker
-from tests.support.reading import LEASE_S, Readers
+from consensus.core.engine.reads import Leasing
+from consensus.machine.lease_clock import CLOCK_RATE_BOUND, LeaseClock
+from scenarios.check.invariants import Violation
+from scenarios.check.reads import ReadChecker
+from tests.support.scripts.reading import LEASE_S, Readers
 
 SEEDS = 30
 SECONDS = 8.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from consensus.core.group import Group
-from tests.support.rescripted import Heard, violation_of
-from tests.support.script import TESTDATA
+from consensus.core.engine.group import Group
+from tests.support.scripts.rescripted import Heard, violation_of
+from tests.support.scripts.script import TESTDATA
 
 UNORDERED = {"pair", "pair_silence", "silent"}
 """Views of two of `ask`, whose outcomes have no order."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from scenarios.actor import Actor
-from scenarios.checkers import Violation
-from scenarios.space import Space, World
+from scenarios.check.invariants import Violation
+from scenarios.search.actor import Actor
+from scenarios.search.space import Space, World
 
 Sends = Sequence[tuple[int, Hashable]]
 

@@ -7,12 +7,12 @@ import pytest
 from consensus.core.config import GroupConfig
 from consensus.core.outputs import Decided, Expelled, Installed
 from consensus.core.types import Content, Decision, Outcome, Proposal, Vote
-from consensus.slot import GroupEvent, PairEvent
-from scenarios.member import SimulatedNode
-from scenarios.network import Link
-from scenarios.world import Host, World
-from tests.support.overheard import overhear
-from transport.core.keys import Identity
+from consensus.machine.hosted_group import GroupEvent, PairEvent
+from scenarios.world.member import SimulatedNode
+from scenarios.world.network import Link
+from scenarios.world.world import Host, World
+from tests.support.nodes.overheard import overhear
+from transport.core.crypto.keys import Identity
 
 NUMBER = 7
 NAMES = ("alice", "bob", "carol", "dave")

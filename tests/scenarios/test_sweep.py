@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from consensus.core.group import Group
+from consensus.core.engine.group import Group
 from scenarios.__main__ import main
-from scenarios.history import Event, write_line
-from scenarios.stage import Stage
-from scenarios.sweep import PROFILES, run_schedule, schedule_of, sweep
-from tests.support.broken import BROKEN, CommitOnMajority
+from scenarios.check.history import Event, write_line
+from scenarios.search.sweep import PROFILES, run_schedule, schedule_of, sweep
+from scenarios.stage.stage import Stage
+from tests.support.scripts.broken import BROKEN, CommitOnMajority
 
 SEEDS = 400
 

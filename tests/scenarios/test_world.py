@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import pytest
 
-from scenarios import world as world_module
-from scenarios.network import Address, Link
-from scenarios.world import Host, World
+from scenarios.world import world as world_module
+from scenarios.world.network import Address, Link
+from scenarios.world.world import Host, World
 
 
 class Transmit(NamedTuple):

@@ -8,8 +8,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.support.endpoints import End, everything, exactly, open_pair
-from tests.support.nodes import PATIENCE_S
+from tests.support.network.endpoints import End, everything, exactly, open_pair
+from tests.support.nodes.nodes import PATIENCE_S
 from transport.channel import Channel, ChannelBroken
 from transport.core.errors import LocalError
 

@@ -13,9 +13,9 @@ import pytest
 from anyio.to_thread import run_sync
 
 from consensus import NodeConfig
-from tests.support.endpoints import End, exactly, open_ends, open_pair
-from tests.support.nodes import PATIENCE_S
-from tests.support.relay import relay_to
+from tests.support.network.endpoints import End, exactly, open_ends, open_pair
+from tests.support.network.relay import relay_to
+from tests.support.nodes.nodes import PATIENCE_S
 from transport.channel import Channel, ChannelBroken
 from transport.core.config import TransportConfig
 from transport.core.events import BulkPlane, PathMoved, PresenceDown, PresenceUp
@@ -103,7 +103,7 @@ async def test_an_open_channel_keeps_the_presence_and_a_closed_one_does_not() ->
 @pytest.mark.parametrize("waits_for", ["receive", "send"])
 async def test_a_peer_that_is_killed_breaks_the_channel(waits_for: str) -> None:
     """Within slow_probe_s + suspicion_s + silence_max_s, which are short here."""
-    command = [sys.executable, "-m", "tests.support.vanishing"]
+    command = [sys.executable, "-m", "tests.support.network.vanishing"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:  # noqa: ASYNC220
         try:
             assert child.stdout is not None

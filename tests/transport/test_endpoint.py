@@ -6,8 +6,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.support.endpoints import open_ends, open_pair
-from tests.support.nodes import PATIENCE_S
+from tests.support.network.endpoints import open_ends, open_pair
+from tests.support.nodes.nodes import PATIENCE_S
 from transport.channel import Channel
 from transport.core.errors import LocalError
 from transport.core.events import ConnectFailed, EntriesReceived, PresenceUp

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transport.core.crypto.keys import Identity
 from transport.core.errors import LocalError
-from transport.core.keys import Identity
 from transport.identity import (
     FILE_SIZE_MAX,
     MEMORY_SIZE_MAX,

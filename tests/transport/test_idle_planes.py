@@ -10,8 +10,8 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from tests.support.endpoints import open_pair
-from tests.support.nodes import PATIENCE_S
+from tests.support.network.endpoints import open_pair
+from tests.support.nodes.nodes import PATIENCE_S
 from tests.transport.test_endpoint import Echo
 from tests.utp_native.helpers import key_pair, seeded
 from transport.channel import Channel, ChannelTable

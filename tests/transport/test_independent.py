@@ -1,6 +1,6 @@
 """A second implementation, written from docs/protocol alone, meets the shipped responder.
 
-Nothing of `transport.core` is used but the responder under test; `tests.support.independent` is the
+Nothing of `transport.core` is used but the responder under test; `tests.support.pair.independent` is the
 other side. If a page leaves something out, or says something else than the code does, this fails.
 """
 
@@ -11,7 +11,7 @@ import struct
 
 import pytest
 
-from tests.support.independent import (
+from tests.support.pair.independent import (
     Direction,
     Initiator,
     Name,
@@ -21,11 +21,11 @@ from tests.support.independent import (
     lane_open,
     lane_packet,
 )
-from transport.core.agreement import HandshakeConfig
 from transport.core.config import TransportConfig
+from transport.core.crypto.keys import Identity
 from transport.core.events import EntriesReceived, MessageReceived, PresenceUp
-from transport.core.keys import Identity
-from transport.core.message import Message
+from transport.core.handshake.negotiation import HandshakeConfig
+from transport.core.lane.message import Message
 from transport.core.peers import Peers
 
 HERE = ("192.0.2.1", 4001)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from tests.utp_native.helpers import Keys
 from tests.utp_native.raw import DATA, SYN
+from transport.core.crypto.aead_portable import Opener, Sealer
 from transport.core.errors import TransportError
-from transport.core.seal_portable import Opener, Sealer
 
 FLOOD = 120
 PACKET_MAX = 1060

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from tests.utp_native.helpers import A, key_pair, seeded
-from transport.core.seal_portable import Opener, Sealer
+from transport.core.crypto.aead_portable import Opener, Sealer
 from utp_native import SUITE_XCHACHA20, ChannelEvent, Pump, PumpConfig
 
 DATA, FIN, STATE, RESET, SYN = range(5)

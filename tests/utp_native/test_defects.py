@@ -8,7 +8,7 @@ import pytest
 
 from tests.utp_native.helpers import FULL, MIB, A, B, Link, Transfer, key_pair
 from tests.utp_native.raw import DATA, FIN, STATE, SYN, RawPeer, parse
-from transport.core.seal_portable import Opener
+from transport.core.crypto.aead_portable import Opener
 from utp_native import SUITE_XCHACHA20, ChannelEvent, EventKind, PumpConfig, Reason
 
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from tests.utp_native.helpers import A, B, Link, key_pair, seeded
 from tests.utp_native.raw import STATE, SYN, RawPeer, parse
-from transport.core import constants, counter
+from transport.core import constants
+from transport.core.crypto import packet_number
+from transport.core.crypto.aead_portable import Opener, Sealer
 from transport.core.errors import WireError
-from transport.core.seal_portable import Opener, Sealer
 from utp_native import SUITE_AEGIS256, SUITE_XCHACHA20, EventKind, Pump
 from utp_native.native import lib
 
@@ -34,7 +35,7 @@ def test_counters_are_read_alike(largest: int, size: int, distance: int, low: in
     for number in (low, min(max(largest + distance, 0), constants.COUNTER_MAX)):
         masked = number & ((1 << 7 * size) - 1)
         native = lib.qp_nearest(masked, 7 * size, largest)
-        assert native == counter.nearest(masked, 7 * size, largest + 1)
+        assert native == packet_number.nearest(masked, 7 * size, largest + 1)
 
 
 @BOTH

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.utp_native.helpers import stretch
-from transport.core import seal, seal_native, seal_portable
 from transport.core.constants import COUNTER_MAX, DATAGRAM_SIZE_MAX, SEALED_SIZE_MAX
+from transport.core.crypto import aead, aead_native, aead_portable
 from transport.core.errors import LocalError, WireError
 from transport.core.frames import relay
 from utp_native import SUITE_AEGIS256, SUITE_XCHACHA20
@@ -19,7 +19,7 @@ from utp_native.sealing import ffi
 
 CID = stretch("cid", 8)
 KEY, HEADER_KEY = stretch("key"), stretch("header key")
-KINDS: list[Any] = [seal_portable, seal_native]
+KINDS: list[Any] = [aead_portable, aead_native]
 SUITES = [SUITE_XCHACHA20, SUITE_AEGIS256]
 BOTH = pytest.mark.parametrize("suite", SUITES)
 EACH = pytest.mark.parametrize("kind", KINDS)
@@ -43,8 +43,8 @@ def opened(opener: Any, datagram: bytes) -> bytes | None:
 
 
 def test_the_native_one_is_what_presences_use() -> None:
-    assert seal.Sealer is seal_native.Sealer
-    assert seal.Opener is seal_native.Opener
+    assert aead.Sealer is aead_native.Sealer
+    assert aead.Opener is aead_native.Opener
 
 
 @BOTH
@@ -134,7 +134,7 @@ def test_only_a_relay_may_be_longer(suite: int, kind: Any) -> None:
 
 def test_a_datagram_too_long_uses_no_number() -> None:
     """The one case in which a counter's length decides: a wrapped datagram and nine bytes of it."""
-    sealer = seal_native.Sealer(CID, SUITE_AEGIS256, KEY, HEADER_KEY, counter_size_min=9)
+    sealer = aead_native.Sealer(CID, SUITE_AEGIS256, KEY, HEADER_KEY, counter_size_min=9)
     with pytest.raises(LocalError):
         sealer.seal(relay(KEY, bytes(SEALED_SIZE_MAX)))
     assert sealer.next_counter == 0
@@ -142,8 +142,8 @@ def test_a_datagram_too_long_uses_no_number() -> None:
 
 @BOTH
 def test_nothing_of_the_keys_stays_after_they_are_erased(suite: int) -> None:
-    sealer = seal_native.Sealer(CID, suite, KEY, HEADER_KEY)
-    opener = seal_native.Opener(CID, suite, KEY, HEADER_KEY)
+    sealer = aead_native.Sealer(CID, suite, KEY, HEADER_KEY)
+    opener = aead_native.Opener(CID, suite, KEY, HEADER_KEY)
     datagram = sealer.seal(b"payload")
     for each in (sealer, opener):
         held = ffi.buffer(each._native)[:]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from transport.core.agreement import HandshakeConfig
 from transport.core.errors import LocalError
+from transport.core.handshake.negotiation import HandshakeConfig
 
 __all__ = ["TransportConfig"]
 

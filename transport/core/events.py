@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
-from transport.core.message import Delivery, Message, Outcome
+from transport.core.lane.message import Delivery, Message, Outcome
 from transport.core.types import Address
 
 __all__ = [

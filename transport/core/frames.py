@@ -74,11 +74,11 @@ REKEY_SECOND: Final = 0x0A
 RELAYED: Final = 0x0B
 """key (32), then a sealed datagram to the payload's end: it came from the peer of that key."""
 TICKET: Final = 0x0C
-"""A ticket of the sender's, for its receiver (`transport.core.invitation`)."""
+"""A ticket of the sender's, for its receiver (`transport.core.handshake.ticket`)."""
 MOVABLE: Final = 0x0D
 """The sender may move to another address on purpose: know its spare connection ids."""
 MESSAGE: Final = 0x10
-"""A message of the presence: `transport.core.message`."""
+"""A message of the presence: `transport.core.lane.message`."""
 MESSAGE_ACK: Final = 0x11
 """number (4): all messages below it have arrived."""
 LANE: Final = 0x40

@@ -10,21 +10,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from transport.core import admitting, initiating, mailbox, moving, relaying, upkeep
-from transport.core.admitted import Admitted
 from transport.core.config import TransportConfig
 from transport.core.constants import CID_SIZE, KEY_SIZE, PAYLOAD_SIZE_MAX
+from transport.core.crypto.keys import Identity
+from transport.core.dispatch import timeouts
+from transport.core.dispatch.introductions import Introductions
 from transport.core.errors import LocalError, UnknownPeer
+from transport.core.establish import accept, migration
+from transport.core.establish import connect as initiating
 from transport.core.events import APPLICATION_REASON_MAX, Event, PeerStatus, Reason
-from transport.core.introductions import Introductions
-from transport.core.keys import Identity
-from transport.core.message import Delivery, Message, Ways
-from transport.core.relation import Relation
-from transport.core.responder import Reply, Responder
-from transport.core.simultaneous import PROBE_PREFIX
-from transport.core.table import Table
+from transport.core.handshake.wire import echo_of_untrusted, is_handshake
+from transport.core.initiator.simultaneous_open import PROBE_PREFIX
+from transport.core.lane.message import Delivery, Message, Ways
+from transport.core.peer import mailbox, relay
+from transport.core.peer.context import Table
+from transport.core.peer.peer import Relation
+from transport.core.responder.incoming import Admitted
+from transport.core.responder.responder import Reply, Responder
 from transport.core.types import Address, RandomBytes, Transmit
-from transport.core.wire import echo_of_untrusted, is_handshake
 
 __all__ = ["Peers"]
 
@@ -76,7 +79,7 @@ class Peers:
             elif is_handshake(data):
                 heard |= self._handshake_untrusted(data, address, now)
             elif table.spares:
-                moved = moving.receive_untrusted(table, data, address, now)
+                moved = migration.receive_untrusted(table, data, address, now)
                 if moved is not None:
                     heard = True
                     table.mark(moved)
@@ -91,9 +94,9 @@ class Peers:
         while (relation := table.timers.due(now)) is not None:
             if relation.dropped:
                 continue
-            upkeep.handle_timeout(table, relation, now)
-            if upkeep.rest(table, relation, now):
-                table.timers.wake(relation, upkeep.rest_until(table, relation), now)
+            timeouts.handle_timeout(table, relation, now)
+            if timeouts.rest(table, relation, now):
+                table.timers.wake(relation, timeouts.rest_until(table, relation), now)
             else:
                 table.mark(relation)
         if self._responder_at is not None and self._responder_at <= now:
@@ -115,7 +118,7 @@ class Peers:
                     relation.flush(now)
                     if relation.dropped:
                         continue
-                    due = upkeep.next_timeout(table, relation, now)
+                    due = timeouts.next_timeout(table, relation, now)
                     if due is not None and due < relation.wake_at:
                         table.timers.wake(relation, due, now)
                 else:
@@ -292,7 +295,7 @@ class Peers:
         """
         relation = self._table.relations.get(peer)
         if relation is not None:
-            relaying.configure(self._table, relation, via, self._now)
+            relay.configure(self._table, relation, via, self._now)
             self._table.mark(relation)
 
     def probe(self, peer: bytes, now: float) -> None:
@@ -313,11 +316,11 @@ class Peers:
         table = self._table
         if not table.config.roams:
             raise LocalError("this node does not roam: its peers know no other connection ids")
-        moving.forget_ended(table)
+        migration.forget_ended(table)
         relation = table.relations.get(peer)
         if relation is None:
             raise UnknownPeer("there is no presence with this peer")
-        moving.move(table, relation, now)
+        migration.move(table, relation, now)
         table.mark(relation)
 
     def bulk_passed(self, peer: bytes, size: int, now: float) -> None:
@@ -400,7 +403,7 @@ class Peers:
                 raise LocalError("a peer is another node's key of 32 bytes")
             room = table.config.peers_max
             room -= 0 if ours else room // _RESERVED_SHARE
-            if len(table.relations) >= room and not upkeep.make_room(table, now):
+            if len(table.relations) >= room and not timeouts.make_room(table, now):
                 raise LocalError("the table of peers is full")
             relation = table.relations[peer] = Relation(table, peer, now)
         return relation
@@ -444,7 +447,7 @@ class Peers:
         except LocalError:
             return  # the table is full: to this peer, we are not there
         table = self._table
-        admitting.admit(table, relation, admitted, now)
+        accept.admit(table, relation, admitted, now)
         relation.drop_if_unused()
         if not relation.dropped:
             table.mark(relation)

@@ -1,4 +1,4 @@
-// Waiting for a socket without sleeping: what transport/attention.py does in slices.
+// Waiting for a socket without sleeping: what transport/busy_poll.py does in slices.
 #include "attend.h"
 
 #include <poll.h>

@@ -1,5 +1,5 @@
 // Windowed counters and the window that refuses what was opened before: the native twin of
-// transport/core/counter.py, held to it by tests/utp_native/test_seal.py.
+// transport/core/crypto/packet_number.py, held to it by tests/utp_native/test_seal.py.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // The Noise Protocol Framework, revision 34, for `25519_ChaChaPoly_BLAKE2b`: what
-// transport/core/noise_portable.py does a primitive at a time, a message at a time. X25519 and the
+// transport/core/crypto/noise_portable.py does a primitive at a time, a message at a time. X25519 and the
 // AEAD are libsodium's, BLAKE2b is hash.h. Section numbers are the framework's. Both implementations run through the same published vectors (test_noise.py).
 #include "noise.h"
 

@@ -1,5 +1,5 @@
 // One direction of one plane, sealed: `connection id (8) | counter, masked | ciphertext | tag`.
-// The layout is docs/protocol/presence.md's; transport/core/seal.py is the same in Python.
+// The layout is docs/protocol/presence.md's; transport/core/crypto/aead.py is the same in Python.
 #pragma once
 
 #include <cstdint>

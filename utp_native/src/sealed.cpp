@@ -1,4 +1,4 @@
-// The sealed datagrams of the messages plane, for Python: what transport/core/seal_portable.py does
+// The sealed datagrams of the messages plane, for Python: what transport/core/crypto/aead_portable.py does
 // a primitive at a time. The bulk plane's (seal.h) have counters of one length and open where they
 // stand; these have the shortest, and leave what they are given as it is.
 #include "sealed.h"
@@ -36,7 +36,7 @@ void write_nonce(uint8_t *nonce, uint32_t size, uint64_t number) {
     for (uint32_t i = 0; i < 8; i++) nonce[size - 1 - i] = static_cast<uint8_t>(number >> (8 * i));
 }
 
-// As transport/core/counter.py's size_for.
+// As transport/core/crypto/packet_number.py's size_for.
 uint32_t counter_size(const qp_direction &d) {
     const int64_t distance = static_cast<int64_t>(d.next) - d.acknowledged;
     const uint64_t below = distance > 1 ? static_cast<uint64_t>(distance - 1) : 0;

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consensus.core import kinds
+from consensus.core import message_kinds as kinds
 from consensus.core.config import (
     ANSWER_SIZE_MAX,
     BLOBS_MAX,

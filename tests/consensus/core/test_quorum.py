@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from consensus.core.quorum import Standing, is_quorum, standing
-from consensus.core.suspicion import Matrix, smallest_removal
+from consensus.core.tables.suspicion import Matrix, smallest_removal
 from consensus.core.types import Member
 from consensus.core.view import View
 

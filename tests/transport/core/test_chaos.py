@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.support.pair import Net, Side, World
+from tests.support.pair.pair import Net, Side, World
 from transport.core.errors import LaneFull, LocalError, UnknownPeer
 from transport.core.events import (
     EntriesReceived,
@@ -17,7 +17,7 @@ from transport.core.events import (
     PresenceDown,
     PresenceUp,
 )
-from transport.core.message import Delivery, Message, Outcome
+from transport.core.lane.message import Delivery, Message, Outcome
 from transport.core.peers import Peers
 
 TUNING = {"rekey_s": 7.0, "idle_timeout_s": 8.0, "silence_max_s": 6.0, "drain_s": 3.0}

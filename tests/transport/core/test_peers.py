@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.pair import Net, World, answering, drop_first, kind_of, presence_of
+from tests.support.pair.pair import Net, World, answering, drop_first, kind_of, presence_of
 from transport.core.constants import (
     KIND_ACCEPT,
     KIND_CHALLENGE,

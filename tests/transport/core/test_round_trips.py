@@ -6,17 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from scenarios.nat import Nat, NatKind
-from tests.support.wire import ONE_WAY_S, Host, Wire
-from transport.core.closed import GroupSecret
-from transport.core.handshake import (
-    TICKET,
-    VOUCHED,
-    HandshakeConfig,
-    decode_record_untrusted,
-    issue,
-)
-from transport.core.simultaneous import PROBE_SIZE, is_responder
+from scenarios.world.nat import Nat, NatKind
+from tests.support.pair.wire import ONE_WAY_S, Host, Wire
+from transport.core.handshake.circle import GroupSecret
+from transport.core.handshake.negotiation import HandshakeConfig
+from transport.core.handshake.ticket import issue
+from transport.core.handshake.transient import decode_record_untrusted
+from transport.core.handshake.variants import TICKET, VOUCHED
+from transport.core.initiator.simultaneous_open import PROBE_SIZE, is_responder
 from transport.core.types import Address
 
 RTT_S = 2 * ONE_WAY_S

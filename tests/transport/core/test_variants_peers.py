@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from tests.support.pair import World
+from tests.support.pair.pair import World
 from transport.core import frames
-from transport.core.closed import GroupSecret
 from transport.core.config import TransportConfig
+from transport.core.constants import MAGIC
+from transport.core.crypto.keys import Identity
 from transport.core.events import PresenceUp
-from transport.core.handshake import MAGIC, HandshakeConfig, Initiator
-from transport.core.keys import Identity
+from transport.core.handshake.circle import GroupSecret
+from transport.core.handshake.negotiation import HandshakeConfig
+from transport.core.initiator.initiator import Initiator
 
 UNIX_OFFSET_S = 1.7e9
 

@@ -10,10 +10,10 @@ from itertools import pairwise
 
 import pytest
 
-from scenarios.nat import NatKind
-from scenarios.world import Host
-from tests.support.handshake import flip
-from tests.support.stack import (
+from scenarios.world.nat import NatKind
+from scenarios.world.world import Host
+from tests.support.pair.handshake import flip
+from tests.support.pair.stack import (
     CLOSED,
     ONE_WAY_S,
     OPEN,
@@ -23,7 +23,6 @@ from tests.support.stack import (
     TOKEN,
     Stack,
 )
-from transport.core.agreement import HandshakeConfig
 from transport.core.config import TransportConfig
 from transport.core.constants import (
     KIND_INITIATE,
@@ -39,9 +38,10 @@ from transport.core.constants import (
 )
 from transport.core.errors import LocalError, UnknownPeer, WireError
 from transport.core.events import ConnectFailed, MessageReceived, PresenceUp
-from transport.core.message import Message
+from transport.core.handshake.negotiation import HandshakeConfig
+from transport.core.initiator.simultaneous_open import PROBE_SIZE, probe_of
+from transport.core.lane.message import Message
 from transport.core.peers import Peers
-from transport.core.simultaneous import PROBE_SIZE, probe_of
 from transport.core.types import Address
 
 Ask = Callable[[Stack, Host, Host], None]
@@ -221,7 +221,7 @@ def test_nothing_links_a_presence_without_a_name_to_one_with() -> None:
 
 
 def test_with_one_clock_it_would_be_linked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transport.core.table.Table.draw_clock_origin_s", lambda self: 0.0)
+    monkeypatch.setattr("transport.core.peer.context.Table.draw_clock_origin_s", lambda self: 0.0)
     stack = Stack(SERVES_ANYBODY)
     here, there = stack.add("here"), stack.add("there")
     stack.ask(here, there)

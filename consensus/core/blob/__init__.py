@@ -1,0 +1,1 @@
+"""The tree of a blob and its transfer, pure."""

@@ -1,0 +1,1 @@
+"""One member's share of a group, layer above layer."""

@@ -1,0 +1,447 @@
+"""A group that outlives its process: rebuilt from what it was given, with lanes that outlive it.
+
+A group is a function of what it is given, so what it was given is all that has to be on disk. A
+`DurableGroup` stands in a group's place and writes down every input. A **turn** is what came in
+until the group was polled; its **record** leaves with `Persist` and its outputs stay here until
+`persisted` says that the record is on the disk. So nothing that depends on an input, be it a vote,
+a promise or a reported outcome, is seen by anybody before the input would survive.
+
+Replaying the records gives the same group, to the last mark, and the same messages in the same
+order. To its own group and to the others' a crash is then nothing but a pause, if the lanes hold:
+first in, first out, exactly once, between the two lives (`Line`). A lane of the transport ends with
+a process. What one end had sent and the other has not on disk is sent again on the next lane:
+
+1. Messages are counted, on either side, for each pair of lives. RESUME and SEEN are not.
+2. On a lane that began anew each end first says RESUME(n): how many it has received. Nothing else
+   is sent, and what comes is dropped, until a RESUME of the other is here; then what is beyond the
+   other's n is sent again. A RESUME is answered with one that says it is an answer and needs none,
+   so it does not matter if one end was not there when the lane began, or sees no new lane.
+3. SEEN(n): n are received *and on disk*; only those are forgotten by their sender.
+4. Who is told that more was received than it ever sent has been started from an old copy of its
+   file. It has forgotten votes it gave, so it stops for good. Whoever is asked for what was
+   forgotten speaks to such a one, which is therefore lost.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from hashlib import blake2b
+from typing import Any, NamedTuple, cast
+
+from consensus.core.config import GroupConfig
+from consensus.core.engine.group import Group
+from consensus.core.engine.state import Phase
+from consensus.core.engine.state_codec import FrozenError, freeze, thaw
+from consensus.core.errors import ConsensusError, GroupError
+from consensus.core.evidence.notary import Notary
+from consensus.core.message_kinds import RESUME, SEEN, VOUCH
+from consensus.core.outputs import (
+    Arm,
+    Decided,
+    Disarm,
+    Ended,
+    Expelled,
+    Installed,
+    Lost,
+    Output,
+    Persist,
+    Send,
+    SnapshotReceived,
+    Suspended,
+)
+from consensus.core.types import Member, Message, Timer
+
+SEEN_EVERY = 64
+"""Messages of one member that are on disk here before it is told so."""
+LINES_MAX = 4096
+"""Lives of members, joiners and strangers whose messages are counted."""
+UNSEEN_MAX = 65_536
+"""Messages kept for one member until it has them on disk; beyond, it counts as lost."""
+OUTSIDE_MAX = 4096
+"""Messages kept in all for those who are out, or not yet in."""
+CHECKPOINT_EVERY = 2048
+"""Turns after which the whole state is written down, and the records before it are void."""
+DIGEST_SIZE = 16
+_PERSON = b"quorate log 1"
+
+INPUTS = (
+    "propose", "answer", "receive", "accuse", "fire", "sponsor", "kick", "leave", "reached",
+    "snapshot", "link", "lost", "read", "renew_lease", "cancel_read",
+)  # fmt: skip
+"""The inputs of a group and its notary; the position stands in the records: add at the end."""
+_CODES = {name: code for code, name in enumerate(INPUTS)}
+
+
+class LogDamaged(ConsensusError):
+    """The log of a group cannot be replayed: it was altered, torn, or written by something else."""
+
+
+class Line:
+    """The messages between this life and another member's, over all lanes."""
+
+    __slots__ = ("base", "kept", "open", "received", "released", "seen", "stored")
+
+    def __init__(self) -> None:
+        self.kept: deque[Message] = deque()
+        """What was put out for it and is not known to be on its disk."""
+        self.base = 0
+        """How many were forgotten before those."""
+        self.released = 0
+        """How many were allowed to leave."""
+        self.received = 0
+        self.stored = 0
+        """How many of those received are on disk."""
+        self.seen = 0
+        """How many it was last told are on disk."""
+        self.open = True
+        """Both ends know what the other has: messages may go, and count when they come."""
+
+    def drop(self) -> None:
+        """Forget what is kept; what the other end lacks of it, it will never have."""
+        self.base += len(self.kept)
+        self.kept.clear()
+
+
+class _Turn(NamedTuple):
+    seq: int
+    outputs: list[Output]
+    received: dict[Member, int]
+
+
+class DurableGroup:
+    """Stands in the place of a group: the same inputs, and `poll`. What else is asked of a group
+    is passed on to it."""
+
+    def __init__(self, group: Group, notary: Notary | None) -> None:
+        self.group = group
+        self.notary = notary
+        self.seq = 0
+        """The last turn's number."""
+        self._origin = _digest(b"", 0, freeze([group.me, notary.group if notary else b""]))
+        """Whose log of which group it is: a record of another's does not fit."""
+        self._digest = self._origin
+        self._inputs: list[tuple[int, tuple[Any, ...]]] = []
+        self._turns: deque[_Turn] = deque()
+        self._stored = 0
+        self._lines: dict[Member, Line] = {}
+        self._touched: dict[Member, None] = {}
+        """Members heard in the open turn."""
+        self._timers: dict[Timer, float] = {}
+        self._before: tuple[Member, ...] = ()
+        """The members of the view installed last."""
+        self._control: list[Output] = []
+        """What may leave at once: it depends on nothing that is not on disk."""
+        self._fresh = True
+        """Nothing was polled in this life of the object."""
+
+    def as_group(self) -> Group:
+        """This, as what it stands in the place of."""
+        return cast(Group, self)
+
+    @property
+    def sponsor_awaited(self) -> Member | None:
+        """A joiner's sponsor, until it is installed."""
+        return self.group._sponsor if self.group.phase == Phase.JOINING else None
+
+    # -- inputs ------------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Any:
+        # Inputs are written down; whatever else a group can be asked is answered by it.
+        code = _CODES.get(name)
+        if code is None:
+            return getattr(self.group, name)
+
+        def given(*arguments: Any) -> Any:
+            self._inputs.append((code, arguments))
+            return self._apply(name, arguments)
+
+        return given
+
+    def _apply(self, name: str, arguments: tuple[Any, ...]) -> Any:
+        if name == "fire":
+            self._timers.pop(arguments[0], None)
+        elif name == "receive":
+            sender, message = arguments
+            self._line(sender).received += 1
+            if message[0] < VOUCH:
+                self.group.receive(sender, message)
+            elif self.notary is not None:
+                self.notary.receive(sender, message)
+            return None
+        return getattr(self.group, name)(*arguments)
+
+    def receive(self, sender: Member, message: Message) -> None:
+        """The next message on the lane from `sender`, of its group or its notary."""
+        kind = message[0]
+        line = self._lines.get(sender)
+        if line is None:
+            if len(self._lines) >= LINES_MAX:
+                return
+            line = self._line(sender)
+        if kind == RESUME:
+            self._on_resume(sender, line, *message[4:])
+        elif kind == SEEN:
+            self._on_seen(sender, line, message[4])
+        elif line.open:
+            self._touched[sender] = None
+            self._inputs.append((_CODES["receive"], (sender, message)))
+            self._apply("receive", (sender, message))
+
+    @property
+    def caught_up(self) -> bool:
+        """As the group's: what it has delivered and is held back here counts as not delivered."""
+        return not self._inputs and not self._turns and self.group.caught_up
+
+    # -- turns -------------------------------------------------------------------------------
+
+    def poll(self) -> list[Output]:
+        """What may be done now, in order: what is on disk, and what is to be written down."""
+        outputs: list[Output] = self._control
+        self._control = []
+        while self._turns and self._turns[0].seq <= self._stored:
+            self._release(self._turns.popleft(), outputs)
+        if self._inputs or self._fresh:
+            outputs.append(self._end_turn())
+        return outputs
+
+    def persisted(self, seq: int) -> None:
+        """Records up to this one are on disk."""
+        self._stored = max(self._stored, seq)
+
+    def _end_turn(self) -> Persist:
+        self._fresh = False
+        inputs, self._inputs = self._inputs, []
+        outputs = self._poll_group()
+        self.seq += 1
+        payload = freeze(inputs)
+        record = self._sealed(payload)
+        touched, self._touched = self._touched, {}
+        received = {member: self._lines[member].received for member in touched}
+        self._turns.append(_Turn(self.seq, outputs, received))
+        due = self.seq % CHECKPOINT_EVERY == 0
+        restored, decisions = None, []
+        for output in outputs:
+            if type(output) is Decided and output.decision.index:
+                decisions.append(output.decision)
+            elif type(output) is SnapshotReceived:
+                restored, decisions = (output.index, output.data), []
+            elif type(output) is Installed:
+                due = True
+        checkpoint = self._checkpoint() if due else None
+        return Persist(self.seq, record, tuple(decisions), restored, checkpoint)
+
+    def _poll_group(self) -> list[Output]:
+        """Poll the group, and take note of what a later life of this object must know."""
+        outputs = self.group.poll()
+        if self.notary is not None:
+            outputs = self.notary.accompany(outputs)
+        for output in outputs:
+            if type(output) is Send:
+                line = self._line(output.to)
+                line.kept.append(output.message)
+            elif type(output) is Arm:
+                self._timers[output.timer] = output.delay_s
+            elif type(output) is Disarm:
+                self._timers.pop(output.timer, None)
+            elif type(output) is Ended:
+                self._timers.clear()
+            elif type(output) is Installed:
+                self._renew(output.view.members)
+        return outputs
+
+    def _renew(self, members: tuple[Member, ...]) -> None:
+        """What is kept for those neither in this view nor in the one before goes when it is too
+        much: some of them may still be about to join."""
+        known = {*members, *self._before}
+        outside = [line for member, line in self._lines.items() if member not in known]
+        if sum(len(line.kept) for line in outside) > OUTSIDE_MAX:
+            for line in outside:
+                line.drop()
+        self._before = members
+
+    def _release(self, turn: _Turn, into: list[Output]) -> None:
+        for output in turn.outputs:
+            if type(output) is Send:
+                line = self._lines[output.to]
+                line.released += 1
+                if len(line.kept) > UNSEEN_MAX:
+                    self._give_up(output.to)
+                if not line.open:
+                    continue
+            into.append(output)
+        for member, count in turn.received.items():
+            line = self._lines[member]
+            line.stored = count
+            if line.open and count - line.seen >= SEEN_EVERY:
+                line.seen = count
+                into.append(Send(member, (SEEN, *self._head(), count)))
+
+    # -- lanes -------------------------------------------------------------------------------
+
+    def _line(self, member: Member) -> Line:
+        line = self._lines.get(member)
+        if line is None:
+            line = self._lines[member] = Line()
+        return line
+
+    def _head(self) -> tuple[int, int, int]:
+        return self.group.view.number, 0, self.group.index
+
+    def lane_began(self, member: Member) -> None:
+        """The transport has a lane to this life of a member that is not the one there was."""
+        line = self._lines.get(member)
+        if line is not None:
+            # What was to go on the lane before would be taken for something said on this one.
+            self._control = [o for o in self._control if type(o) is not Send or o.to != member]
+            line.open = False
+            self._say_resume(member, line, answer=False)
+
+    def _say_resume(self, member: Member, line: Line, *, answer: bool) -> None:
+        message = (RESUME, *self._head(), line.received, int(answer))
+        self._control.append(Send(member, message))
+
+    def _on_resume(self, member: Member, line: Line, count: int, answer: int) -> None:
+        if answer and line.open:
+            return  # Both asked at once: its question has said it already.
+        if not answer:
+            self._say_resume(member, line, answer=True)
+        if count > line.released:
+            self._forgotten(member)
+        elif count < line.base:
+            self._give_up(member)
+        else:
+            line.open = True
+            waiting = list(line.kept)[count - line.base : line.released - line.base]
+            self._control += [Send(member, message) for message in waiting]
+
+    def _on_seen(self, member: Member, line: Line, count: int) -> None:
+        if count > line.released:
+            self._forgotten(member)
+            return
+        while line.base < count:
+            line.kept.popleft()
+            line.base += 1
+
+    def _give_up(self, member: Member) -> None:
+        """What it lacks is not here any more: it cannot be in step again."""
+        self._lines[member].drop()
+        self.lost(member)
+
+    def _forgotten(self, member: Member) -> None:
+        """A member has more of this life than this life knows of itself."""
+        if member not in self.group.view.members:
+            return  # Nobody whose word counts.
+        self._control += [Lost("this member's file is older than what it has said"), Ended()]
+        self._turns.clear()
+        self.group._end()
+
+    # -- the log -----------------------------------------------------------------------------
+
+    def _sealed(self, payload: bytes) -> bytes:
+        """A record: its digest, over the one before as well, and the payload."""
+        self._digest = _digest(self._digest, self.seq, payload)
+        return self._digest + payload
+
+    def _checkpoint(self) -> bytes:
+        state = {k: v for k, v in self.group.__dict__.items() if k not in ("config", "_out")}
+        lines = {m: (list(li.kept), li.base, li.received) for m, li in self._lines.items()}
+        evidence = None if self.notary is None else self.notary.remembered()
+        payload = freeze(
+            [self.seq, self._digest, state, lines, self._timers, self._before, evidence]
+        )
+        return _digest(self._origin, 0, payload) + payload
+
+    @classmethod
+    def resume(
+        cls,
+        me: Member,
+        config: GroupConfig,
+        begin: Callable[[], Group],
+        notary: Notary | None,
+        checkpoint: bytes | None,
+        records: Iterable[tuple[int, bytes]],
+        kind: type[Group] = Group,
+    ) -> DurableGroup:
+        """The group as its last record left it. `begin` makes it as it was at first; `records` are
+        (seq, record) in order, those at or below the checkpoint's are skipped. Raises LogDamaged.
+
+        No lane is open; `poll` gives what the shell needs to go on (`Installed`, timers, votes).
+        """
+        if checkpoint is None:
+            durable = cls(begin(), notary)
+        else:
+            durable = cls(kind(me, config), notary)
+            durable._restore(checkpoint)
+        try:
+            for seq, record in records:
+                if seq > durable.seq:
+                    durable._replay(seq, record)
+        except (TypeError, KeyError, IndexError, AttributeError, AssertionError) as error:
+            raise LogDamaged(f"a record does not fit the group: {error!r}") from error
+        durable._wake()
+        return durable
+
+    def _restore(self, checkpoint: bytes) -> None:
+        payload = checkpoint[DIGEST_SIZE:]
+        if _digest(self._origin, 0, payload) != checkpoint[:DIGEST_SIZE]:
+            raise LogDamaged("the checkpoint is damaged, or not of this member and group")
+        try:
+            self.seq, self._digest, state, lines, *rest = thaw(payload)
+            self._timers, self._before, evidence = rest
+        except (FrozenError, ValueError) as error:
+            raise LogDamaged(f"the checkpoint is of another version: {error}") from error
+        expected = set(self.group.__dict__) - {"config", "_out"}
+        if set(state) != expected:
+            raise LogDamaged("the checkpoint is of another version")
+        self.group.__dict__.update(state)
+        self.group._out.clear()
+        for member, (kept, base, received) in lines.items():
+            line = self._line(member)
+            line.kept, line.base, line.received = deque(kept), base, received
+        if self.notary is not None and evidence is not None:
+            self.notary.recall(evidence)
+
+    def _replay(self, seq: int, record: bytes) -> None:
+        payload = record[DIGEST_SIZE:]
+        if seq != self.seq + 1:
+            raise LogDamaged(f"record {self.seq + 1} is missing")
+        self.seq = seq
+        if self._sealed(payload)[:DIGEST_SIZE] != record[:DIGEST_SIZE]:
+            raise LogDamaged(f"record {seq} is damaged, or not of this member and group")
+        try:
+            inputs = thaw(payload)
+        except FrozenError as error:
+            raise LogDamaged(f"record {seq} is of another version: {error}") from error
+        for code, arguments in inputs:
+            with suppress(GroupError):  # Then it was refused the first time, too.
+                self._apply(INPUTS[code], arguments)
+        self._poll_group()
+
+    def _wake(self) -> None:
+        """Everything replayed is on disk and was done, as far as it ever will be: what is left of
+        it is what was not answered, and what others may lack."""
+        self._stored = self.seq
+        self._fresh = self.seq == 0
+        for line in self._lines.values():
+            line.released = line.base + len(line.kept)
+            line.stored = line.received
+            line.open = False
+        if self._fresh:
+            return
+        if self.group.phase == Phase.MEMBER:
+            self._control.append(Installed(self.group.view))
+            if self.group.suspended:
+                self._control.append(Suspended(True))
+        elif self.group.phase == Phase.OUT:
+            self._control.append(Expelled("not in the view that followed"))
+        elif self.group.phase == Phase.ENDED:
+            self._control.append(Ended())
+        self._control += [Arm(timer, delay_s) for timer, delay_s in self._timers.items()]
+        self._control += self.group.unanswered()
+
+
+def _digest(before: bytes, seq: int, payload: bytes) -> bytes:
+    parts = before + seq.to_bytes(8, "big") + payload
+    return blake2b(parts, digest_size=DIGEST_SIZE, person=_PERSON).digest()

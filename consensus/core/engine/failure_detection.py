@@ -1,0 +1,187 @@
+"""Who is heard, who is suspected, and what everybody concludes from it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from consensus.core.engine.state import Phase
+from consensus.core.engine.voting import Ordinary
+from consensus.core.message_kinds import SUSPECT
+from consensus.core.outputs import Ended, Lost, Suspended
+from consensus.core.tables.suspicion import smallest_removal
+from consensus.core.types import RANK_BITS, Member, Message
+
+_NOBODY: frozenset[Member] = frozenset()
+LINKS_MAX = 64
+"""Members beyond the view whose link is remembered: joiners that may be members soon."""
+
+
+class Silence(Ordinary):
+    """The layer of links and suspicions."""
+
+    def link(self, member: Member, up: bool) -> None:
+        """The transport hears this member (again), or neither directly nor by relay any more."""
+        if self._phase == Phase.JOINING and up:
+            self._reach(member)
+        was = member in self._down
+        if was != up or member == self.me or self._phase in (Phase.OUT, Phase.ENDED):
+            return
+        if up:
+            self._down = tuple(m for m in self._down if m != member)
+        elif len(self._down) < LINKS_MAX:
+            self._down = tuple(sorted((*self._down, member)))
+        if member in self._view.members:
+            self._links_changed()
+
+    def lost(self, member: Member) -> None:
+        """This incarnation has ended; nothing will ever come from it again."""
+        if member in self._gone or self._phase in (Phase.OUT, Phase.ENDED):
+            return
+        if member != self._sponsor and not self._expected(member):
+            return
+        self._gone = tuple(sorted((*self._gone, member)))
+        if self._phase == Phase.JOINING and member == self._sponsor:
+            self._lose("the sponsor is gone")
+        elif member in self._view.members:
+            if not self.config.changes:
+                self._lose("the other is gone")
+                return
+            self._links_changed()
+            if not self._view.is_quorum(self._full & ~self._view.mask(self._gone)):
+                self._arm("lost", self.config.lost_s)
+
+    @abstractmethod
+    def _reach(self, member: Member) -> None:
+        """A joiner hears somebody."""
+
+    @abstractmethod
+    def _expected(self, member: Member) -> bool:
+        """A member of this view, or somebody whose join was proposed in it."""
+
+    def _silent(self) -> int:
+        """Mask of those this member itself does not hear."""
+        if not self._down and not self._gone:
+            return 0
+        return self._view.mask(self._down + self._gone) & ~self._bit
+
+    def _links_changed(self) -> None:
+        if self._phase != Phase.MEMBER:
+            return
+        silent = self._silent()
+        if not self.config.changes:
+            if silent:
+                self._arm("lost", self.config.lost_s)
+            else:
+                self._disarm("lost")
+            return
+        alone = not self._view.is_quorum(self._full & ~silent)
+        healed = self._suspended and not alone
+        if alone != self._suspended:
+            self._suspended = alone
+            self._out.append(Suspended(alone))
+        self._weigh(tell=healed)
+        if healed:
+            self._drain_backlog()
+
+    def _weigh(self, tell: bool = False) -> None:
+        """Work out one's own row of the matrix, tell it if it changed, and act on the whole."""
+        matrix = self._matrix
+        view = self._view
+        suspects = self._silent() | self._distrusted
+        matrix.down[self._rank] = 0 if self._suspended else suspects
+        cuts = matrix.cuts()
+        wanted = (smallest_removal(cuts, view) or 0) if any(cuts) else 0
+        open_question = bool(wanted & ~matrix.removed(view)) and not self._suspended
+        if open_question != self._settling:
+            self._settling = open_question
+            if open_question:
+                self._arm("settle", self.config.settle_s)
+            else:
+                self._disarm("settle")
+        matrix.agreed[self._rank] &= wanted if not self._suspended else 0
+        self._tell_row(tell)
+        self._reconsider()
+
+    def _tell_row(self, again: bool = False) -> None:
+        matrix = self._matrix
+        row = matrix.down[self._rank], matrix.agreed[self._rank]
+        if again or row != matrix.told:
+            matrix.told = row
+            self._broadcast((SUSPECT, self._number, *self._head(), *row))
+
+    def _settled(self) -> None:
+        """The matrix stood long enough: agree to the removal it asks for."""
+        if not self._settling:
+            return
+        self._settling = False
+        self._matrix.agreed[self._rank] = smallest_removal(self._matrix.cuts(), self._view) or 0
+        self._tell_row()
+        self._reconsider()
+
+    def _on_suspect(self, rank: int, message: Message) -> None:
+        down, agreed = message[4], message[5]
+        if down > self._full or agreed > self._full or down >> rank & 1:
+            self._accuse(self._view.members[rank], "suspects nobody there")
+            return
+        self._matrix.down[rank] = down
+        self._matrix.agreed[rank] = agreed
+        self._weigh()
+
+    def _lose(self, reason: str) -> None:
+        self._outcomes_unknown()
+        self._out.append(Lost(reason))
+        self._end()
+
+    def _lost_for_good(self) -> None:
+        """The `lost` timer: the silence lasted."""
+        if self._phase != Phase.MEMBER:
+            return
+        if not self.config.changes:
+            if self._silent():
+                self._lose("the other is silent")
+        elif not self._view.is_quorum(self._full & ~self._view.mask(self._gone)):
+            self._lose("a majority is gone")
+
+    def _end(self) -> None:
+        """Forget everything; nothing is sent or taken any more."""
+        self._phase = Phase.ENDED
+        self._rank_of = {}
+        self._stopped = {}
+        self._ballots = {}
+        self._order.queue.clear()
+        self._order.log.clear()
+        self._accepts.clear()
+        self._backlog.clear()
+        self._sponsored = {}
+        self._out.append(Ended())
+
+    @property
+    def awaited(self) -> frozenset[Member]:
+        """Whom to probe quickly: those whose vote, lane, lease, promise or INSTALL is waited for,
+        and those somebody else does not hear."""
+        if self._phase != Phase.MEMBER:
+            return frozenset(m for m in (self._sponsor,) if m is not None and not self._phase)
+        if not self.config.changes:  # Nothing but votes.
+            return frozenset(self._others) if self._ballots else _NOBODY
+        mask = 0
+        synod = self._synod
+        if synod.wedged:
+            if synod.leading and synod.accepted != synod.leading:
+                mask = sum(1 << rank for rank in synod.promises) ^ self._full
+            else:
+                mask = self._full
+        elif self._order.queue:
+            ballot = self._ballots[self._order.queue[0]]
+            mask = self._full & ~(ballot.accepted | ballot.noted)
+            clock = ballot.key >> RANK_BITS
+            for rank, heard in enumerate(self._order.heard):
+                if heard < clock:
+                    mask |= 1 << rank
+        if self._leases.granters:
+            mask |= self._full & ~self._leases.granters
+        for cut in self._matrix.down:
+            mask |= cut
+        mask &= ~self._bit
+        if not mask:
+            return _NOBODY
+        return frozenset([m for r, m in enumerate(self._view.members) if mask >> r & 1])

@@ -1,0 +1,238 @@
+"""One group as one member sees it: the object the engine's users drive.
+
+Pure: no instants, no randomness, no I/O. After any input call `poll` and do what it says, in
+order. The lanes beneath are ideal: what is sent to an incarnation arrives at it in order, once,
+unless either end dies. Equal inputs give equal outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from consensus.core.config import CLOCK_STEP_MAX, GroupConfig
+from consensus.core.engine.reads import Leasing
+from consensus.core.engine.state import Phase
+from consensus.core.engine.voting import Handler
+from consensus.core.message_kinds import (
+    ACCEPT,
+    ACCEPTED,
+    ANSWER,
+    ASK,
+    LEASE,
+    LEASE_ASK,
+    LEASES,
+    MARK,
+    NOTED,
+    PREPARE,
+    PROMISE,
+    PROPOSE,
+    REJECT,
+    SUSPECT,
+    VOTE,
+)
+from consensus.core.outputs import Installed
+from consensus.core.types import Member, Message, Timer
+from consensus.core.view import View
+
+_METHODS = {
+    PROPOSE: "_on_propose",
+    VOTE: "_on_vote",
+    ANSWER: "_on_answer",
+    REJECT: "_on_reject",
+    NOTED: "_on_noted",
+    MARK: "_on_mark",
+    SUSPECT: "_on_suspect",
+    PREPARE: "_on_prepare",
+    PROMISE: "_on_promise",
+    ACCEPT: "_on_accept",
+    ACCEPTED: "_on_accepted",
+    ASK: "_on_ask",
+    LEASE_ASK: "_on_lease_ask",
+    LEASE: "_on_lease",
+    LEASES: "_on_leases",
+}
+"""What members of a view say to each other in it."""
+
+
+class Group(Leasing):
+    """See the module. Constructors: `found`, `pair` and `joining`."""
+
+    _handlers: ClassVar[dict[int, Handler]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._handlers = {kind: getattr(cls, name) for kind, name in _METHODS.items()}
+
+    # -- constructors ------------------------------------------------------------------------
+
+    @classmethod
+    def found(cls, me: Member, config: GroupConfig) -> Group:
+        """A new group whose view 1 is its founder alone."""
+        group = cls(me, config)
+        group._begin_with(View(1, (me,), config.casting_vote))
+        return group
+
+    @classmethod
+    def pair(cls, me: Member, other: Member, config: GroupConfig) -> Group:
+        """The view of two of `ask`: strict, without synod and without an order between calls (a
+        call made to answer a call would otherwise wait for itself). Seniority is by key."""
+        config = replace(config, casting_vote=False, ordered=False, changes=False)
+        first, second = sorted((me, other))
+        group = cls(me, config)
+        group._begin_with(View(1, (first, second), False))
+        return group
+
+    @classmethod
+    def within(cls, me: Member, view: View, config: GroupConfig) -> Group:
+        """A member of a view that is in force already, with nothing decided or in flight (for
+        exploration, and for groups that are agreed on beforehand)."""
+        group = cls(me, config)
+        group._begin_with(view)
+        return group
+
+    @classmethod
+    def joining(cls, me: Member, sponsor: Member, config: GroupConfig) -> Group:
+        """Somebody whom `sponsor` proposes. It becomes a member with `Installed`, or ends with
+        `Expelled` (refused) or `Lost`."""
+        group = cls(me, config)
+        group._sponsor = sponsor
+        group._reached = (sponsor,)
+        group._arm("join", 4 * config.join_s)
+        return group
+
+    def _begin_with(self, view: View) -> None:
+        self._enter(view, view.members.index(self.me), 0)
+        self._phase = Phase.MEMBER
+        self._out.append(Installed(view))
+
+    # -- inputs ------------------------------------------------------------------------------
+
+    def receive(self, sender: Member, message: Message) -> None:
+        """Take the next message of the lane from `sender`: one that `decode_untrusted` made, or
+        one another group put out. Never raises for what is in it."""
+        rank = self._rank_of.get(sender)
+        if rank is None or message[1] != self._number:
+            self._receive_beside(sender, message)
+            return
+        kind = message[0]
+        handler = self._handlers.get(kind)
+        if handler is None:
+            self._receive_beside(sender, message)
+            return
+        order = self._order
+        heard = order.heard
+        clock = message[2]
+        last = heard[rank]
+        if clock <= last and (clock < last or kind == PROPOSE):
+            self._accuse(sender, "clock went back")
+            return
+        mark = message[3]
+        marks = order.marks
+        if mark != marks[rank]:
+            if mark < marks[rank]:
+                self._accuse(sender, "mark went back")
+                return
+            marks[rank] = mark
+            self._marks_moved = True
+        if clock > self._clock:
+            if clock - self._clock > CLOCK_STEP_MAX:
+                self._accuse(sender, "clock leapt")
+                return
+            self._clock = clock
+        if kind >= SUSPECT and not self.config.changes:
+            self._accuse(sender, "a change in a view that cannot change")
+            return
+        handler(self, rank, message)
+        if order is self._order:
+            heard[rank] = clock
+            if self._distrusted >> rank & 1:
+                self._distrust()
+            queue = order.queue
+            if self._departure or (queue and self._ballots[queue[0]].outcome):
+                self._deliver()
+
+    def accuse(self, sender: Member, what: str) -> None:
+        """The shell saw that `sender` sent what no honest member could (bytes that are no
+        message): treat it like a message the group itself refuses."""
+        if self._phase == Phase.MEMBER:
+            self._accuse(sender, what)
+
+    def fire(self, timer: Timer) -> None:
+        """An armed timer's delay is over."""
+        name, key = timer
+        if self._phase == Phase.ENDED:
+            return
+        if self._phase == Phase.OUT:
+            if name == "linger":
+                self._end()
+        elif name == "answer":
+            self._no_answer(key)
+        elif name == "takeover":
+            self._take_over()
+        elif name == "settle":
+            self._settled()
+        elif name == "kick":
+            self._kick_overdue(key)
+        elif name == "join":
+            self._join_overdue(key)
+        elif name == "ready":
+            self._tell_ready(partly=True)
+        elif name == "lost":
+            self._lost_for_good()
+        elif name == "lease":
+            self._grant_over(key)
+
+    # -- what can be asked -------------------------------------------------------------------
+
+    @property
+    def view(self) -> View:
+        """The view installed last (of a joiner: the one it is to leave for the next)."""
+        return self._view
+
+    @property
+    def index(self) -> int:
+        """The index of the last decision delivered."""
+        return self._order.index
+
+    @property
+    def phase(self) -> Phase:
+        return self._phase
+
+    @property
+    def suspended(self) -> bool:
+        return self._suspended
+
+    @property
+    def wedged(self) -> bool:
+        """Frozen for a view change."""
+        return self._synod.wedged
+
+    # -- exploration -------------------------------------------------------------------------
+
+    def fork(self) -> Group:
+        """An independent copy that behaves alike."""
+        twin = object.__new__(type(self))
+        self._fork_into(twin)
+        return twin
+
+    def state(self) -> Hashable:
+        """A hashable value; groups with equal ones behave equally."""
+        return (
+            self._plain_state(),
+            tuple(self._out),
+            tuple(self._accepts),
+            tuple(self._committed_changes),
+            tuple(sorted(self._ready.items())),
+            tuple(sorted(self._feeds.items())),
+            tuple(getattr(self, name).state() for name in self._PARTS),
+            tuple(self._backlog),
+            tuple(self._ballots[key].state() for key in sorted(self._ballots)),
+            tuple((m, s.state()) for m, s in sorted(self._sponsored.items())),
+            tuple(read.state() for read in self._reads),
+            tuple((m, tuple(lane)) for m, lane in sorted(self._stopped.items())),
+        )
+
+
+Group._handlers = {kind: getattr(Group, name) for kind, name in _METHODS.items()}

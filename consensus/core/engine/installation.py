@@ -1,0 +1,315 @@
+"""From one view to the next: INSTALL, messages of other views, and being left out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from consensus.core.config import STOPPED_MAX
+from consensus.core.engine.state import Phase
+from consensus.core.engine.view_change import ViewChange
+from consensus.core.message_kinds import (
+    ACCEPT,
+    ACCEPTED,
+    ASK,
+    DECISION,
+    EXPELLED,
+    GONE,
+    HERE,
+    INSTALL,
+    PREPARE,
+    PROMISE,
+    PROPOSE,
+    READY,
+    SNAPSHOT,
+    SUSPECT,
+)
+from consensus.core.outputs import Abandoned, Decided, Expelled, Installed
+from consensus.core.types import RANK_BITS, Content, Member, Message, Outcome, Ticket, Value
+from consensus.core.view import View
+
+PROBING = frozenset((PREPARE, ACCEPT, ASK))
+"""Whoever sends one of these in an old view is stuck there and always gets an answer; to other
+messages one answer is enough, since lanes lose nothing."""
+UNANSWERED = frozenset((EXPELLED, HERE, INSTALL, PROMISE, ACCEPTED, SNAPSHOT, DECISION, READY))
+"""Answers themselves, or what is normally still under way when a view ends."""
+
+TOO_OLD = "not in this view, nor in the one before"
+
+
+def gone_head(message: Message) -> tuple[int, int, int]:
+    """The head of a GONE: what remains of a group has no view, clock or mark of its own."""
+    return message[1], 0, 0
+
+
+class Installing(ViewChange):
+    """The layer that goes from view to view, and deals with messages of other views."""
+
+    # -- installing --------------------------------------------------------------------------
+
+    def _install(self, value: Value, *, spread: bool) -> None:
+        """Deliver the trim, then go on to the next view or out. Needs no promise of one's own."""
+        view = self._view
+        kept, joiner, reasons, trim, _ = value
+        following = view.following(kept, joiner)
+        again = self._deliver_trim(value)
+        self._clock = max(self._clock, *(e[0] >> RANK_BITS for e in trim), 0)
+        self._stop_takeover()
+        if self._settling:
+            self._settling = False
+            self._disarm("settle")
+        message = (INSTALL, self._number, *self._head(), value)
+        if spread:
+            for member in self._others:
+                self._tell(member, message)
+            if joiner is not None:
+                self._tell(joiner, message)
+        self._record_before, self._record = self._record, (view, value, self._clock)
+        self._informed = 0
+        if self.me in following.members:
+            self._go_on(following, again)
+        else:
+            self._go_out(dict(reasons).get(self._rank, "left out"), again)
+
+    def _deliver_trim(self, value: Value) -> list[tuple[Ticket, Content]]:
+        """Deliver what of the trim was not delivered yet. Returns what to submit again."""
+        again = []
+        order = self._order
+        for entry in value[3]:
+            key, outcome, content = entry[:3]
+            if key <= order.last_key:
+                continue
+            order.index += 1
+            order.last_key = key
+            ballot = self._ballots.pop(key, None)
+            ticket = None
+            if ballot is not None:
+                if ballot.armed is not None:
+                    self._disarm("answer", key)
+                ticket = ballot.ticket
+            abandoned = outcome == Outcome.ABANDONED
+            decision = self._decision(order.index, entry)
+            self._out.append(Decided(decision, None if abandoned else ticket))
+            if abandoned and ticket is not None and ballot is not None:
+                if ballot.resubmit:
+                    again.append((ticket, content))
+                elif content.kind[0] != "@" or ticket not in self._sponsored_tickets():
+                    self._out.append(Abandoned(ticket, None))
+            if content.subject is not None:
+                self._join_settled(key, content, Outcome(outcome), entry[4])
+        return again
+
+    def _sponsored_tickets(self) -> frozenset[Ticket]:
+        return frozenset(s.ticket for s in self._sponsored.values())
+
+    @abstractmethod
+    def _join_settled(
+        self, key: int, content: Content, outcome: Outcome, why: tuple[tuple[int, str], ...]
+    ) -> None:
+        """The outcome of a join that this member sponsors."""
+
+    @abstractmethod
+    def _sponsor_again(self) -> None:
+        """Propose the joins anew that a change of view abandoned."""
+
+    @abstractmethod
+    def _sponsor_stops(self) -> None:
+        """This member sponsors nobody any more."""
+
+    def _go_on(self, view: View, again: list[tuple[Ticket, Content]]) -> None:
+        index = self._order.index
+        out_of_it = [m for m in self._others if m not in view.members]
+        newcomer = [m for m in view.members if m not in self._view.members and m != self.me]
+        if self._phase == Phase.JOINING:
+            self._disarm("join")
+            self._disarm("ready")
+        self._enter(view, view.members.index(self.me), index)
+        self._phase = Phase.MEMBER
+        known = (*view.members, *self._sponsored)
+        self._gone = tuple(m for m in self._gone if m in known)
+        self._out.append(Installed(view))
+        for member in out_of_it + newcomer:
+            self._tell(member, (HERE, self._number, *self._head()))
+        for ticket, content in again:
+            self._submit_again(ticket, content)
+        self._sponsor_again()
+        self._drain_backlog()
+        self._links_changed()
+        self._restart_lanes()
+
+    def _submit_again(self, ticket: Ticket, content: Content) -> None:
+        """Rule 6: only what was delivered as abandoned, in the view then installed, under a new
+        id. The window of the next view is never smaller than what fell out of this one, unless
+        a joiner took its share: then the rest waits."""
+        if self._may_propose(content):
+            key = self._propose_now(ticket, content, True)
+            self._out.append(Abandoned(ticket, self._proposal_id(key)))
+        else:
+            self._wait(ticket, content, True)
+
+    def _restart_lanes(self) -> None:
+        """Lanes that stopped at a message of the view now installed go on."""
+        stopped, self._stopped = self._stopped, {}
+        for sender in sorted(stopped):
+            for message in stopped[sender]:
+                self.receive(sender, message)
+
+    @abstractmethod
+    def receive(self, sender: Member, message: Message) -> None:
+        """Take the next message of the lane from `sender`."""
+
+    # -- messages of other views -------------------------------------------------------------
+
+    def _receive_beside(self, sender: Member, message: Message) -> None:
+        """What is not from a member of this view in this view."""
+        kind, number = message[0], message[1]
+        if sender == self.me:
+            return
+        if self._phase == Phase.ENDED:
+            if kind not in (GONE, EXPELLED):
+                self._tell(sender, (GONE, *gone_head(message)))
+        elif kind == GONE:
+            self.lost(sender)
+        elif not self.config.changes:
+            return
+        elif kind == EXPELLED:
+            self._on_expelled(sender, message)
+        elif self._phase == Phase.OUT:
+            self._receive_out(sender, message)
+        elif kind == INSTALL:
+            self._on_install(sender, message)
+        elif self._phase == Phase.JOINING and kind in (SNAPSHOT, DECISION):
+            self._receive_from_sponsor(sender, message)
+        elif number < self._number:
+            self._answer_older(sender, message)
+        elif number > self._number:
+            if self._lane_stops():
+                self._stop_lane(sender, message)
+            elif sender in self._rank_of:
+                self.receive(sender, (kind, self._number, *message[2:]))
+        elif kind == READY and self._phase == Phase.MEMBER:
+            self._on_ready(sender, message)
+
+    def _lane_stops(self) -> bool:
+        """Rule 1: a message of a newer view is never acted upon in this one."""
+        return True
+
+    @abstractmethod
+    def _receive_from_sponsor(self, sender: Member, message: Message) -> None:
+        """A message to a joiner."""
+
+    @abstractmethod
+    def _on_ready(self, sender: Member, message: Message) -> None:
+        """READY: whom a joiner reaches."""
+
+    @abstractmethod
+    def _is_joiner(self, member: Member) -> bool:
+        """Whether its join is open or committed in this view."""
+
+    def _answer_older(self, sender: Member, message: Message) -> None:
+        """Rule 1: what is of an older view is dropped and answered with INSTALL or EXPELLED."""
+        kind, number = message[0], message[1]
+        if kind in UNANSWERED:
+            return
+        for record in (self._record, self._record_before):
+            if record is None or record[0].number != number:
+                continue
+            view, value, clock = record
+            if sender in view.members:
+                bit = 1 << view.members.index(sender)
+                if kind not in PROBING and record is self._record:
+                    if self._informed & bit:
+                        return
+                    self._informed |= bit
+            elif sender != value[1]:
+                continue
+            self._tell(sender, (INSTALL, number, clock, value[4], value))
+            return
+        if kind in PROBING or kind in (PROPOSE, SUSPECT):
+            self._tell(sender, (EXPELLED, self._number, *self._head(), TOO_OLD))
+
+    def _stop_lane(self, sender: Member, message: Message) -> None:
+        """The lane stops at a message of a newer view until that is installed here."""
+        if self._number == 0 or not self._expected(sender):
+            return
+        lane = self._stopped.get(sender)
+        if lane is None:
+            lane = self._stopped[sender] = []
+            self._tell(sender, (ASK, self._number, *self._head()))
+        if len(lane) >= STOPPED_MAX:
+            self._accuse(sender, "too much of a newer view")
+            return
+        lane.append(message)
+
+    def _expected(self, sender: Member) -> bool:
+        """A member of this view, or somebody whose join was proposed in it."""
+        return sender in self._view.members or self._is_joiner(sender)
+
+    def _on_ask(self, rank: int, message: Message) -> None:
+        """Asked out of a view that is still ours: there is nothing to give yet."""
+
+    def _on_install(self, sender: Member, message: Message) -> None:
+        value: Value = message[4]
+        if message[1] != self._number or self._number == 0:
+            return
+        if sender not in self._view.members and not (
+            sender == value[1] and self._is_joiner(sender)
+        ):
+            return
+        if self._phase == Phase.JOINING and value[1] != self.me:
+            return  # the join lapsed; the sponsor will say what comes next
+        if not self._value_sound(value):
+            self._accuse(sender, "impossible value")
+            return
+        self._clock = max(self._clock, message[2])
+        self._install(value, spread=False)
+
+    def _on_expelled(self, sender: Member, message: Message) -> None:
+        """Only somebody this member knows, in a view beyond this one, may say so."""
+        if self._phase == Phase.JOINING:
+            if sender == self._sponsor:
+                self._out.append(Expelled(message[4]))
+                self._end()
+        elif (
+            self._phase == Phase.MEMBER
+            and message[1] > self._number
+            and sender in self._view.members
+        ):
+            self._stop_takeover()
+            self._go_out(message[4], [])
+
+    # -- out ---------------------------------------------------------------------------------
+
+    def _go_out(self, reason: str, again: list[tuple[Ticket, Content]]) -> None:
+        """Report what is still open as unknown, and stay for stragglers (rules 5 and 13)."""
+        for ticket, _ in again:
+            self._out.append(Abandoned(ticket, None))
+        self._outcomes_unknown()
+        self._sponsor_stops()
+        self._out.append(Expelled(reason))
+        members = len(self._view.members)
+        self._phase = Phase.OUT
+        self._rank_of = {}
+        self._stopped = {}
+        self._ballots = {}
+        self._order.queue.clear()
+        self._order.log.clear()
+        self._accepts.clear()
+        if members == 1:
+            self._end()
+        else:
+            self._arm("linger", self.config.linger_s)
+
+    def _receive_out(self, sender: Member, message: Message) -> None:
+        number = message[1]
+        record = self._record
+        if record is None or number <= self._number:
+            self._answer_older(sender, message)
+            return
+        following = record[0].following(record[1][0], record[1][1])
+        if record[0].number != self._number or number != following.number:
+            return
+        if sender in following.members:
+            self._confirmed |= 1 << following.members.index(sender)
+            if self._confirmed == following.full:
+                self._disarm("linger")
+                self._end()

@@ -1,0 +1,411 @@
+"""Joins by sponsor, leaves and kicks."""
+
+from __future__ import annotations
+
+from consensus.core.config import (
+    JOIN_ATTEMPTS_MAX,
+    REASON_SIZE_MAX,
+    SNAPSHOT_SIZE_MAX,
+    WHERE_SIZE_MAX,
+)
+from consensus.core.engine.installation import Installing
+from consensus.core.engine.state import RANK_MASK, Phase
+from consensus.core.engine.voting import ACCEPT, UNREACHABLE, check_content
+from consensus.core.errors import GroupBusy, GroupClosed, GroupError, GroupSuspended
+from consensus.core.message_kinds import EXPELLED, READY, SNAPSHOT
+from consensus.core.outputs import (
+    Abandoned,
+    Decided,
+    Output,
+    ReachWanted,
+    SnapshotReceived,
+    SnapshotWanted,
+    VoteWanted,
+)
+from consensus.core.tables.ballot import WAITS_APPLICATION, WAITS_REACH, Ballot
+from consensus.core.tables.membership_rules import Sponsorship, reason_text
+from consensus.core.types import (
+    JOIN,
+    KICK,
+    LEAVE,
+    Candidate,
+    Content,
+    Member,
+    Message,
+    Outcome,
+    Proposal,
+    Ticket,
+    Vote,
+)
+from consensus.core.view import VIEW_SIZE_MAX, View
+
+JOINERS_MAX = 4
+"""Joiners one member sponsors at a time."""
+NO_SNAPSHOT = "the sponsor has no snapshot of the state to give"
+LAPSED, FULL = "the join lapsed", "the group is full"
+
+
+class Joining(Installing):
+    """The layer of joins, leaves and kicks, and the joiner's own side."""
+
+    # -- inputs ------------------------------------------------------------------------------
+
+    def _check_member(self) -> None:
+        if self._phase != Phase.MEMBER or not self.config.changes:
+            raise GroupClosed("not a member of a group that can change")
+        if self._suspended:
+            raise GroupSuspended("no quorum is heard")
+
+    def sponsor(
+        self, joiner: Member, where: bytes, note: bytes = b"", deadline_ms: int = 30_000
+    ) -> Ticket:
+        """Propose that `joiner` be let in. `where` (its addresses) is for the other members'
+        shells, `note` for their applications. The outcome of the join comes with the ticket, the
+        joiner itself with `Installed`. Raises what `propose` raises, and `GroupBusy` while
+        JOINERS_MAX others are joining by this member."""
+        self._check_member()
+        if joiner in self._view.members or joiner in self._sponsored:
+            raise GroupError("already a member, or about to be")
+        if len(self._view.members) >= VIEW_SIZE_MAX:
+            raise GroupError(FULL)
+        if len(self._sponsored) >= JOINERS_MAX:
+            raise GroupBusy(f"{len(self._sponsored)} others are joining, try again")
+        if len(where) > WHERE_SIZE_MAX:
+            raise GroupError(f"addresses have at most {WHERE_SIZE_MAX} bytes")
+        content = Content(JOIN, note, (), deadline_ms, joiner, where)
+        check_content(content)
+        ticket = self._next_ticket
+        self._sponsored[joiner] = Sponsorship(content, ticket, 1)
+        return self._propose_soon(content, resubmit=False)
+
+    @property
+    def sponsoring(self) -> tuple[Member, ...]:
+        """Those whose joins by this member may still succeed."""
+        return tuple(sorted(self._sponsored))
+
+    def kick(self, member: Member, reason: str = "") -> Ticket:
+        """Propose that `member` be removed. It has no veto; the others have."""
+        self._check_member()
+        if member == self.me or member not in self._view.members:
+            raise GroupError("not another member")
+        self._check_backlog()
+        return self._propose_soon(self._bounded(KICK, reason, member), resubmit=False)
+
+    def leave(self) -> Ticket:
+        """Propose to leave. The group is left when `Expelled` comes, not before."""
+        self._check_member()
+        self._check_backlog()
+        return self._leave_because("")
+
+    def _leave_because(self, reason: str) -> Ticket:
+        return self._propose_soon(self._bounded(LEAVE, reason, self.me))
+
+    def _bounded(self, kind: str, reason: str, subject: Member) -> Content:
+        body = reason.encode()
+        if len(body) > REASON_SIZE_MAX - 16:
+            raise GroupError(f"a reason has at most {REASON_SIZE_MAX - 16} bytes")
+        return Content(kind, body, subject=subject)
+
+    def reached(self, member: Member, ok: bool) -> None:
+        """The answer to `ReachWanted`."""
+        if self._phase == Phase.JOINING:
+            if ok:
+                self._reach(member)
+            return
+        # Several sponsors may have proposed it, and the shell answers once for all of them. A vote
+        # may bring the next view, which has other ballots.
+        for key in sorted(self._ballots):
+            ballot = self._ballots.get(key)
+            if (
+                ballot is not None
+                and ballot.waits & WAITS_REACH
+                and ballot.content is not None
+                and ballot.content.subject == member
+            ):
+                self._answered(ballot, WAITS_REACH, Vote(ok, reason="" if ok else UNREACHABLE))
+
+    def snapshot(self, joiner: Member, index: int, data: bytes | None) -> None:
+        """The application's state after the decision of this index, for a `SnapshotWanted`; None
+        if there is none to be had: the join lapses."""
+        if data is None:
+            if joiner in self._sponsored and joiner not in self._feeds:
+                self._give_up(joiner, NO_SNAPSHOT)
+                self._lapse = True
+                self._reconsider()
+            return
+        if len(data) > SNAPSHOT_SIZE_MAX:
+            raise GroupError(f"a snapshot has at most {SNAPSHOT_SIZE_MAX} bytes")
+        committed = [c for c in self._committed_changes if c[1] == JOIN and c[2] == joiner]
+        if not committed or joiner not in self._sponsored or joiner in self._feeds:
+            return
+        if not committed[0][4] <= index <= self._order.index:
+            raise GroupError("a snapshot is of the index asked for, or of a later decision")
+        log = [self._ballots[key] for key in self._order.log]
+        at = next((b.key for b in log if b.index == index), committed[0][0])
+        head = self._number, *self._head()
+        self._tell(joiner, (SNAPSHOT, *head, self._view.members, index, at, data))
+        self._feeds[joiner] = index
+        for ballot in log:
+            self._feed(joiner, self._feeds[joiner], ballot)
+
+    def unanswered(self) -> list[Output]:
+        """What was asked of the shell and the application and is still to be answered, again: for
+        those who have forgotten it."""
+        asked: list[Output] = []
+        for key in sorted(self._ballots):
+            ballot = self._ballots[key]
+            content = ballot.content
+            if content is None:
+                continue
+            if ballot.waits & WAITS_APPLICATION:
+                asked.append(VoteWanted(Proposal(self._proposal_id(key), content)))
+            if ballot.waits & WAITS_REACH and content.subject is not None:
+                asked.append(ReachWanted(Candidate(content.subject, content.where)))
+        for _, kind, subject, _, index in self._committed_changes:
+            if kind == JOIN and subject in self._sponsored and subject not in self._feeds:
+                asked.append(SnapshotWanted(subject, index))
+        if self._phase == Phase.JOINING:
+            missing = [m for m in self._view.members if m not in self._reached]
+            asked += [ReachWanted(Candidate(member, b"")) for member in missing]
+        return asked
+
+    # -- voting on membership ----------------------------------------------------------------
+
+    def _consider(self, ballot: Ballot) -> None:
+        content = ballot.content
+        assert content is not None
+        subject = content.subject
+        proposer = self._view.members[ballot.proposer]
+        if not self._membership_sound(content, proposer):
+            self._accuse(proposer, "impossible membership proposal")
+            self._vote(ballot, Vote(False, reason="impossible"))
+        elif content.kind == JOIN:
+            assert subject is not None
+            if subject in self._view.members or len(self._view.members) >= VIEW_SIZE_MAX:
+                self._vote(ballot, Vote(False, reason="already a member, or full"))
+                return
+            self._gone = tuple(m for m in self._gone if m != subject)
+            ballot.waits = WAITS_REACH
+            if self.config.asks_application_about_joins:
+                ballot.waits |= WAITS_APPLICATION
+            self._out.append(ReachWanted(Candidate(subject, content.where)))
+            self._want_vote(ballot)
+        elif content.kind == KICK and subject != self.me:
+            self._arm("kick", self.config.kick_s, ballot.key)
+            if self.config.asks_application_about_kicks:
+                ballot.waits = WAITS_APPLICATION
+                self._want_vote(ballot)
+            else:
+                self._vote(ballot, ACCEPT)
+        else:
+            self._vote(ballot, ACCEPT)
+
+    def _membership_sound(self, content: Content, proposer: Member) -> bool:
+        kind, subject = content.kind, content.subject
+        if kind == LEAVE:
+            return subject == proposer
+        if kind == KICK:
+            return subject in self._view.members and subject != proposer
+        return kind == JOIN and subject is not None
+
+    def _proposed_membership(self, ballot: Ballot) -> None:
+        if ballot.content is not None and ballot.content.kind == KICK:
+            self._arm("kick", self.config.kick_s, ballot.key)
+
+    def _kick_overdue(self, key: int) -> None:
+        """The target of a kick has not accepted it in time: it counts as silent."""
+        if key in self._ballots:
+            self._overdue += (key,)
+            self._distrust()
+
+    def _distrust(self) -> None:
+        """Suspect exactly the targets that have neither accepted nor noted an overdue kick."""
+        mask = 0
+        for key in self._overdue:
+            ballot = self._ballots.get(key)
+            if ballot is None or ballot.outcome or ballot.content is None:
+                continue
+            target = self._view.mask((ballot.content.subject,)) if ballot.content.subject else 0
+            mask |= target & ~(ballot.accepted | ballot.noted | self._bit)
+        if mask != self._distrusted:
+            self._distrusted = mask
+            self._links_changed()
+
+    # -- what decided membership sets going --------------------------------------------------
+
+    def _membership_decided(self, ballot: Ballot) -> None:
+        content = ballot.content
+        assert content is not None
+        assert content.subject is not None
+        if content.kind == KICK:
+            self._disarm("kick", ballot.key)
+            self._overdue = tuple(key for key in self._overdue if key != ballot.key)
+        outcome = ballot.outcome or Outcome.UNKNOWN
+        if outcome == Outcome.COMMITTED:
+            reason = reason_text(content)
+            self._committed_changes.append(
+                (ballot.key, content.kind, content.subject, reason, ballot.index)
+            )
+            if content.kind == JOIN and ballot.proposer == self._rank:
+                self._start_feeding(content.subject, ballot.index)
+        _, reasons = ballot.said()
+        self._join_settled(ballot.key, content, outcome, reasons)
+        if content.subject in self._gone and not self._expected(content.subject):
+            self._gone = tuple(m for m in self._gone if m != content.subject)
+
+    def _start_feeding(self, joiner: Member, index: int) -> None:
+        sponsorship = self._sponsored.get(joiner)
+        if sponsorship is None:
+            return
+        self._arm("join", self.config.join_s, sponsorship.ticket)
+        if self.config.asks_for_snapshots:
+            self._out.append(SnapshotWanted(joiner, index))
+        else:
+            self.snapshot(joiner, index, b"")
+
+    def _join_settled(
+        self, key: int, content: Content, outcome: Outcome, why: tuple[tuple[int, str], ...]
+    ) -> None:
+        """A join that was rejected is over. What else may become of it shows at installation."""
+        joiner = content.subject
+        if content.kind != JOIN or key & RANK_MASK != self._rank or joiner is None:
+            return
+        if outcome == Outcome.COMMITTED and joiner in self._sponsored:
+            self._sponsored[joiner].settled = True
+        if outcome == Outcome.REJECTED and joiner in self._sponsored:
+            reason = next((text for _, text in why if text), "rejected")
+            del self._sponsored[joiner]
+            self._tell(joiner, (EXPELLED, self._number, *self._head(), reason))
+
+    def _sponsor_again(self) -> None:
+        """In the new view: joins that were not installed have lapsed and are proposed again. A
+        change admits one joiner, so those that it passed over have not failed in anything: such a
+        lapse is no attempt. It cannot go on for ever, as each time somebody else is in."""
+        passed_over = self._record is not None and self._record[1][1] is not None
+        full = len(self._view.members) >= VIEW_SIZE_MAX
+        waiting = {ticket for ticket, _, _ in self._backlog}
+        for joiner in sorted(self._sponsored):
+            sponsorship = self._sponsored[joiner]
+            if sponsorship.ticket in waiting:
+                continue
+            self._disarm("join", sponsorship.ticket)
+            if joiner in self._view.members:
+                del self._sponsored[joiner]
+            elif (
+                (sponsorship.attempts >= JOIN_ATTEMPTS_MAX and not passed_over)
+                or joiner in self._down
+                or joiner in self._gone
+                or full
+            ):
+                if not sponsorship.settled:
+                    self._out.append(Abandoned(sponsorship.ticket, None))
+                self._give_up(joiner, FULL if full else LAPSED)
+            else:
+                sponsorship.attempts += not passed_over
+                # Under the ticket that somebody still waits with, or else under a new one.
+                # It is noted first: alone in a view, what is proposed is committed at once.
+                if sponsorship.settled:
+                    sponsorship.ticket = self._next_ticket
+                    self._next_ticket += 1
+                content, ticket = sponsorship.content, sponsorship.ticket
+                self._propose_soon(content, resubmit=False, ticket=ticket)
+
+    def _give_up(self, joiner: Member, reason: str) -> None:
+        del self._sponsored[joiner]
+        self._tell(joiner, (EXPELLED, self._number, *self._head(), reason))
+
+    def _sponsor_stops(self) -> None:
+        for joiner in sorted(self._sponsored):
+            self._give_up(joiner, "the sponsor is out")
+
+    def _join_overdue(self, ticket: int) -> None:
+        """A joiner was not ready in time: have a change without it, which lapses its join. For a
+        joiner's own timer (no ticket): it was not admitted in time."""
+        if self._phase == Phase.JOINING:
+            self._lose("not admitted in time")
+        elif any(s.ticket == ticket for s in self._sponsored.values()):
+            self._lapse = True
+            self._reconsider()
+
+    def _on_ready(self, sender: Member, message: Message) -> None:
+        """A joiner has the snapshot; the header's mark says how far it got."""
+        if self._is_joiner(sender):
+            self._ready[sender] = message[3], message[4]
+            self._marks_moved = True
+            self._reconsider()
+
+    def _is_joiner(self, member: Member) -> bool:
+        """Whether its join is open or committed in this view."""
+        return any(c[1] == JOIN and c[2] == member for c in self._committed_changes) or any(
+            b.content is not None and b.content.kind == JOIN and b.content.subject == member
+            for b in self._ballots.values()
+            if b.outcome in (None, Outcome.COMMITTED)
+        )
+
+    # -- the joiner's side -------------------------------------------------------------------
+
+    def _reach(self, member: Member) -> None:
+        if member not in self._reached and len(self._reached) < 2 * VIEW_SIZE_MAX:
+            self._reached = tuple(sorted((*self._reached, member)))
+            self._tell_ready()
+
+    def _receive_from_sponsor(self, sender: Member, message: Message) -> None:
+        if sender != self._sponsor:
+            return
+        self._clock = max(self._clock, message[2])
+        if message[0] == SNAPSHOT:
+            self._on_snapshot(sender, message)
+        else:
+            self._on_decision(sender, message)
+
+    def _on_snapshot(self, sender: Member, message: Message) -> None:
+        number, (members, index, key, data) = message[1], message[4:8]
+        if number <= self._number or sender not in members or self.me in members:
+            self._accuse(sender, "impossible snapshot")
+            return
+        self._enter(View(number, members, self.config.casting_vote), -1, index)
+        self._order.last_key = key
+        self._stopped = {}
+        self._told_ready = ()
+        self._out.append(SnapshotReceived(index, data))
+        self._reach(sender)
+        for member in members:
+            if member not in self._reached:
+                self._out.append(ReachWanted(Candidate(member, b"")))
+        self._arm("ready", self.config.join_s / 2)
+        self._tell_ready()
+
+    def _on_decision(self, sender: Member, message: Message) -> None:
+        index, entry = message[4], message[5]
+        order = self._order
+        if message[1] != self._number:
+            return
+        size = len(self._view.members)
+        if (
+            index != order.index + 1
+            or entry[0] <= order.last_key
+            or entry[0] & RANK_MASK >= size
+            or any(rank >= size for rank, _ in entry[3] + entry[4])
+        ):
+            self._accuse(sender, "decision out of order")
+            return
+        order.index = index
+        order.last_key = entry[0]
+        self._out.append(Decided(self._decision(index, entry), None))
+        if index - self._sent_mark >= self._mark_every:
+            self._tell_ready(again=True)
+
+    def _tell_ready(self, *, again: bool = False, partly: bool = False) -> None:
+        """READY goes to all once all are reached; later again, to move the mark. When the timer
+        fires it goes with those reached until then: the others may be on their way out."""
+        members = self._view.members
+        if self._phase != Phase.JOINING or not members:
+            return
+        reached = tuple(m for m in members if m in self._reached)
+        if again or partly or self._told_ready:
+            wanted = bool(again and self._told_ready) or reached != self._told_ready
+        else:
+            wanted = len(reached) == len(members)
+        if wanted:
+            self._told_ready = reached
+            self._broadcast((READY, self._number, *self._head(), reached))

@@ -1,0 +1,365 @@
+"""The ordinary path: propose, vote, note."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from heapq import heappush
+from typing import Any, ClassVar
+
+from consensus.core.config import (
+    ANSWER_SIZE_MAX,
+    BACKLOG_MAX,
+    BLOBS_MAX,
+    BODY_SIZE_MAX,
+    CONTENT_OVERHEAD,
+    DEADLINE_MS_MAX,
+    KIND_SIZE_MAX,
+    REASON_SIZE_MAX,
+)
+from consensus.core.engine.delivery import DEPARTURES, Delivery
+from consensus.core.engine.state import RANK_MASK, Phase
+from consensus.core.errors import GroupBusy, GroupClosed, GroupError, GroupSuspended
+from consensus.core.message_kinds import ANSWER, NOTED, PROPOSE, REJECT
+from consensus.core.outputs import Arm, Disarm, VoteWanted
+from consensus.core.tables.ballot import WAITS_APPLICATION, Ballot
+from consensus.core.types import (
+    RANK_BITS,
+    Content,
+    Message,
+    Outcome,
+    Proposal,
+    ProposalId,
+    Ticket,
+    Timer,
+    Vote,
+)
+
+ACCEPT = Vote(True)
+COMMITTED, REJECTED = Outcome.COMMITTED, Outcome.REJECTED
+NO_ANSWER = "no answer in time"
+UNREACHABLE = "unreachable"
+
+Handler = Callable[[Any, int, Message], None]
+
+# Named tuples are made by thousands here, and this makes them twice as fast as calling them.
+_new = tuple.__new__
+
+
+def check_content(content: Content) -> None:
+    """Raise `GroupError` unless the content is within the bounds of `config`."""
+    kind, body, blobs, deadline_ms, _, _ = content
+    if not 0 < len(kind.encode()) <= KIND_SIZE_MAX:
+        raise GroupError(f"a kind has 1 to {KIND_SIZE_MAX} bytes")
+    if len(body) > BODY_SIZE_MAX:
+        raise GroupError(f"a body has at most {BODY_SIZE_MAX} bytes")
+    if blobs and (len(blobs) > BLOBS_MAX or any(len(root) != 32 for root, _ in blobs)):
+        raise GroupError(f"at most {BLOBS_MAX} blobs, each named by a root of 32 bytes")
+    if not 0 < deadline_ms <= DEADLINE_MS_MAX:
+        raise GroupError(f"a deadline is 1 to {DEADLINE_MS_MAX} ms")
+
+
+class Ordinary(Delivery):
+    """The layer of proposals and votes."""
+
+    _handlers: ClassVar[dict[int, Handler]] = {}
+
+    # -- inputs ------------------------------------------------------------------------------
+
+    def propose(self, content: Content, *, resubmit: bool = True) -> Ticket:
+        """Propose to everybody; proposing is accepting. The outcome comes with this ticket.
+
+        An abandoned proposal is submitted again in the next view unless `resubmit` is False.
+        Raises `GroupClosed`, `GroupSuspended`, `GroupBusy`, or `GroupError` for bad content.
+        """
+        if self._phase != Phase.MEMBER:
+            raise GroupClosed("not a member")
+        if self._suspended:
+            raise GroupSuspended("no quorum is heard")
+        check_content(content)
+        if content.kind[0] == "@" or content.subject is not None or content.where:
+            raise GroupError("kinds that start with @ are reserved")
+        self._check_backlog()
+        return self._propose_soon(content, resubmit=resubmit)
+
+    def _check_backlog(self) -> None:
+        if len(self._backlog) >= BACKLOG_MAX:
+            raise GroupBusy("window and backlog are full")
+
+    def answer(self, proposal: ProposalId, vote: Vote) -> None:
+        """The application's vote on a `VoteWanted`. Too late or twice, it is ignored."""
+        _, said, why = vote
+        if (said and len(said) > ANSWER_SIZE_MAX) or (why and len(why.encode()) > REASON_SIZE_MAX):
+            raise GroupError(f"answers have {ANSWER_SIZE_MAX}, reasons {REASON_SIZE_MAX} bytes")
+        view, clock, proposer = proposal
+        rank = self._rank_of.get(proposer)
+        if view != self._number or rank is None:
+            return
+        ballot = self._ballots.get(clock << RANK_BITS | rank)
+        if ballot is None or not ballot.waits & WAITS_APPLICATION:
+            return
+        self._answered(ballot, WAITS_APPLICATION, vote)
+
+    # -- proposing ---------------------------------------------------------------------------
+
+    def _propose_soon(
+        self, content: Content, *, resubmit: bool = True, ticket: Ticket | None = None
+    ) -> Ticket:
+        if ticket is None:
+            ticket = self._next_ticket
+            self._next_ticket = ticket + 1
+        behind = self._backlog and content.kind not in DEPARTURES
+        if behind or not self._may_propose(content):
+            self._wait(ticket, content, resubmit)
+        else:
+            self._propose_now(ticket, content, resubmit)
+        return ticket
+
+    def _propose_now(self, ticket: Ticket, content: Content, resubmit: bool) -> int:
+        clock = self._clock = self._next_clock()
+        key = clock << RANK_BITS | self._rank
+        ballot = Ballot(key, content, self._bit)
+        ballot.ticket = ticket
+        ballot.resubmit = resubmit
+        self._hold(ballot, self._rank)
+        self._broadcast((PROPOSE, self._number, clock, self._order.index, content))
+        if content[4] is not None:
+            self._proposed_membership(ballot)
+        if self._commit_ready(ballot):
+            self._settle(ballot, COMMITTED)
+            self._deliver()
+        return key
+
+    @abstractmethod
+    def _proposed_membership(self, ballot: Ballot) -> None:
+        """An own proposal about membership is under way."""
+
+    def _next_clock(self) -> int:
+        """A proposal's clock is higher than anything its proposer has seen or said."""
+        return self._clock + 1
+
+    # -- voting ------------------------------------------------------------------------------
+
+    def _answered(self, ballot: Ballot, what: int, vote: Vote) -> None:
+        """One of the things an own vote waited for has come."""
+        ballot.waits &= ~what
+        if not vote.accept:
+            ballot.waits = 0
+        elif vote.answer:
+            ballot.give_answer(self._rank, vote.answer)
+        if not ballot.waits:
+            self._vote(ballot, vote)
+            self._deliver()
+
+    def _vote(self, ballot: Ballot, vote: Vote) -> None:
+        """Cast one's own vote; the caller delivers."""
+        if not self._may_vote(ballot):
+            return
+        if ballot.armed is not None:
+            self._out.append(_new(Disarm, (ballot.armed,)))
+            ballot.armed = None
+        bit = self._bit
+        if vote.accept:
+            ballot.accepted |= bit
+            if ballot.answers is not None and self._rank in ballot.answers:
+                self._broadcast(
+                    (ANSWER, self._number, *self._head(), ballot.key, ballot.answers[self._rank])
+                )
+            else:
+                self._accepts.append(ballot.key)
+            if self._commit_ready(ballot):
+                self._settle(ballot, COMMITTED)
+        else:
+            ballot.rejected |= bit
+            ballot.noted |= bit
+            ballot.give_reason(self._rank, vote.reason)
+            if ballot.answers is not None:
+                ballot.answers.pop(self._rank, None)
+            self._broadcast((REJECT, self._number, *self._head(), ballot.key, vote.reason))
+            if self._may_report_reject(ballot):
+                self._settle(ballot, REJECTED)
+
+    def _learn_reject(self, ballot: Ballot) -> None:
+        """Store a reject somebody else voted, and say so if need be."""
+        if self._may_note(ballot):
+            ballot.noted |= self._bit
+            ballot.waits = 0
+            if ballot.armed is not None:
+                self._out.append(Disarm(ballot.armed))
+                ballot.armed = None
+            if self._must_tell_note(ballot):
+                rank, reason = min(ballot.reasons.items()) if ballot.reasons else (0, "")
+                self._broadcast((NOTED, self._number, *self._head(), ballot.key, rank, reason))
+        if not ballot.outcome and ballot.content is not None and self._may_report_reject(ballot):
+            self._settle(ballot, REJECTED)
+
+    def _no_answer(self, key: int) -> None:
+        """The deadline of one's own answer has come."""
+        ballot = self._ballots.get(key)
+        if ballot is None or not ballot.waits or ballot.armed is None:
+            return
+        ballot.armed = None
+        reason = NO_ANSWER if ballot.waits & WAITS_APPLICATION else UNREACHABLE
+        if self.config.on_silence_kick and reason == NO_ANSWER and len(self._view.members) > 1:
+            self._leave_because(NO_ANSWER)
+            return
+        ballot.waits = 0
+        self._vote(ballot, Vote(False, reason=reason))
+        self._deliver()
+
+    @abstractmethod
+    def _leave_because(self, reason: str) -> Ticket:
+        """Propose to leave; returns the ticket."""
+
+    @abstractmethod
+    def _consider(self, ballot: Ballot) -> None:
+        """Somebody else's proposal about membership: the engine has a say in it."""
+
+    def _want_vote(self, ballot: Ballot) -> None:
+        content = ballot.content
+        assert content is not None
+        key = ballot.key
+        ballot.armed = timer = _new(Timer, ("answer", key))
+        out = self._out
+        if ballot.waits & WAITS_APPLICATION:
+            proposer = self._view[1][key & RANK_MASK]
+            proposal = ballot.id = _new(ProposalId, (self._number, key >> RANK_BITS, proposer))
+            out.append(_new(VoteWanted, (_new(Proposal, (proposal, content)),)))
+        out.append(_new(Arm, (timer, content[3] / 1000)))
+
+    # -- messages ----------------------------------------------------------------------------
+
+    def _on_propose(self, rank: int, message: Message) -> None:
+        content: Content = message[4]
+        key: int = message[2] << RANK_BITS | rank
+        size = len(content[1]) + CONTENT_OVERHEAD
+        held_bytes = self._open_bytes[rank] + size
+        if self._open[rank] >= self._held_max or held_bytes > self._held_bytes_max:
+            self._accuse(self._view.members[rank], "window exceeded")
+            return
+        ballot = self._ballots.get(key)
+        if ballot is None:
+            ballot = Ballot(key, content, 1 << rank)
+        else:
+            self._early -= 1
+            ballot.content = content
+            ballot.accepted |= 1 << rank
+        self._ballots[key] = ballot
+        self._open[rank] += 1
+        self._open_bytes[rank] += size
+        if self.config.ordered:
+            heappush(self._order.queue, key)
+        if ballot.noted:
+            self._learn_reject(ballot)
+        if not self._may_vote(ballot):
+            if self._commit_ready(ballot) and not ballot.outcome:
+                self._settle(ballot, COMMITTED)
+        elif content[4] is not None:
+            self._consider(ballot)
+        else:
+            ballot.waits = WAITS_APPLICATION
+            self._want_vote(ballot)
+
+    def _ballot_of(self, rank: int, key: int, limit: int) -> Ballot | None:
+        """The ballot a vote is about, or None after accusing who sent an impossible one. A vote's
+        clock is not below its proposal's: `limit` is the highest key of the vote's clock.
+
+        The vote may be here before the proposal, as long as the proposer's lane can still bring
+        it; votes of that kind are bounded by what all windows hold.
+        """
+        ballot = self._ballots.get(key)
+        proposer = key & RANK_MASK
+        if key > limit:
+            self._accuse(self._view.members[rank], "vote before its proposal")
+            return None
+        if ballot is None:
+            if (
+                proposer >= len(self._open)
+                or key >> RANK_BITS <= self._order.heard[proposer]
+                or self._early >= self._early_max
+            ):
+                self._accuse(self._view.members[rank], "vote on no proposal")
+                return None
+            ballot = self._ballots[key] = Ballot(key, None, 0)
+            self._early += 1
+        if proposer == rank:
+            self._accuse(self._view.members[rank], "second vote")
+            return None
+        return ballot
+
+    def _on_vote(self, rank: int, message: Message) -> None:
+        bit = 1 << rank
+        ballots = self._ballots
+        limit = message[2] << RANK_BITS | RANK_MASK
+        for key in message[4]:
+            ballot = ballots.get(key)
+            if ballot is None or key & RANK_MASK == rank or key > limit:
+                ballot = self._ballot_of(rank, key, limit)
+                if ballot is None:
+                    return
+            if (ballot.accepted | ballot.noted) & bit:
+                self._accuse(self._view.members[rank], "second vote")
+                return
+            ballot.accepted |= bit
+            if self._commit_ready(ballot) and not ballot.outcome:
+                self._settle(ballot, COMMITTED)
+
+    def _on_answer(self, rank: int, message: Message) -> None:
+        ballot = self._ballot_of(rank, message[4], message[2] << RANK_BITS | RANK_MASK)
+        if ballot is None:
+            return
+        if (ballot.accepted | ballot.noted) >> rank & 1:
+            self._accuse(self._view.members[rank], "second vote")
+            return
+        if self._synod.wedged:
+            return  # rule D13: this member's promise did not carry it, so the trim may lack it
+        ballot.accepted |= 1 << rank
+        ballot.give_answer(rank, message[5])
+        if self._commit_ready(ballot) and not ballot.outcome:
+            self._settle(ballot, COMMITTED)
+
+    def _on_reject(self, rank: int, message: Message) -> None:
+        ballot = self._ballot_of(rank, message[4], message[2] << RANK_BITS | RANK_MASK)
+        if ballot is None:
+            return
+        if (ballot.accepted | ballot.noted) >> rank & 1:
+            self._accuse(self._view.members[rank], "second vote")
+            return
+        if not self._may_be_rejected(ballot, rank):
+            self._accuse(self._view.members[rank], "rejected its own kick")
+            return
+        ballot.rejected |= 1 << rank
+        ballot.noted |= 1 << rank
+        ballot.give_reason(rank, message[5])
+        self._learn_reject(ballot)
+
+    def _may_be_rejected(self, ballot: Ballot, rank: int) -> bool:
+        """The target of a kick may not reject it."""
+        content = ballot.content
+        return (
+            content is None
+            or content.kind != "@kick"
+            or content.subject != self._view.members[rank]
+        )
+
+    def _on_noted(self, rank: int, message: Message) -> None:
+        ballot = self._ballots.get(message[4])
+        if ballot is None or message[4] & RANK_MASK != rank:
+            ballot = self._ballot_of(rank, message[4], message[2] << RANK_BITS | RANK_MASK)
+        if ballot is None:
+            return
+        rejecter = message[5]
+        if (
+            ballot.noted >> rank & 1
+            or rejecter == rank
+            or rejecter >= len(self._open)
+            or (rejecter == self._rank and not ballot.rejected & self._bit)
+        ):
+            self._accuse(self._view.members[rank], "false note")
+            return
+        ballot.noted |= 1 << rank
+        ballot.give_reason(rejecter, message[6])
+        self._learn_reject(ballot)
+
+    def _on_mark(self, rank: int, message: Message) -> None:
+        """The header says it all."""

@@ -1,0 +1,1 @@
+"""What proves a decision, a view or an invitation to others."""

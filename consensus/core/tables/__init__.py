@@ -1,0 +1,1 @@
+"""Counting and ordering by themselves: ballots, quorums of them, suspicion, leases."""

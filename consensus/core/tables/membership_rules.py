@@ -1,0 +1,88 @@
+"""Joins, leaves and kicks: what the committed ones amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from consensus.core.types import JOIN, KICK, LEAVE, RANK_BITS, Content, Member, Ticket
+from consensus.core.view import View
+
+
+class Sponsorship:
+    """A joiner this member proposed: what to propose again if the join lapses."""
+
+    __slots__ = ("attempts", "content", "settled", "ticket")
+
+    def __init__(
+        self, content: Content, ticket: Ticket, attempts: int, settled: bool = False
+    ) -> None:
+        self.content = content
+        self.ticket = ticket
+        self.attempts = attempts
+        """How often it was proposed, but for the times another joiner was let in instead."""
+        self.settled = settled
+        """Whoever asked for it has been told an outcome."""
+
+    def fork(self) -> Sponsorship:
+        return Sponsorship(self.content, self.ticket, self.attempts, self.settled)
+
+    def state(self) -> tuple[Any, ...]:
+        return self.content, self.ticket, self.attempts, self.settled
+
+
+class Change(NamedTuple):
+    """What a change of membership comes to."""
+
+    kept: int
+    joiner: Member | None
+    reasons: tuple[tuple[int, str], ...]
+
+
+REASON_LEFT = "left"
+REASON_SILENT = "silent"
+
+
+def reason_text(content: Content) -> str:
+    """Why somebody is out, as the others will be told."""
+    said = content.body.decode("utf-8", "replace")
+    if content.kind == LEAVE:
+        return f"{REASON_LEFT}: {said}" if said else REASON_LEFT
+    return f"kicked: {said}" if said else "kicked"
+
+
+def next_members(
+    view: View,
+    promisers: int,
+    silent: int,
+    decided: Iterable[tuple[int, str, Member, str]],
+    kick_counts: Callable[[int, int, int], bool],
+    joiner_ready: Callable[[int, Member, int], bool],
+) -> Change:
+    """Apply the committed membership decisions, (key, kind, subject, reason) in order of keys.
+
+    The next members are the promisers, less those a quorum holds to be silent, those leaving and
+    those kicked, plus at most one joiner. `kick_counts(proposer, promisers, removed)` and
+    `joiner_ready(sponsor, joiner, kept)` are rules of the caller.
+    """
+    reasons: dict[int, str] = {}
+    removed = 0
+    joins: list[tuple[int, Member]] = []
+    for key, kind, subject, reason in decided:
+        proposer = key & (1 << RANK_BITS) - 1
+        if kind == JOIN:
+            joins.append((proposer, subject))
+            continue
+        if subject not in view.members:
+            continue
+        target = view.members.index(subject)
+        if kind == LEAVE or (kind == KICK and kick_counts(proposer, promisers, removed)):
+            if not removed >> target & 1:
+                reasons[target] = reason
+            removed |= 1 << target
+    kept = promisers & ~silent & ~removed
+    for rank in range(len(view.members)):
+        if not kept >> rank & 1:
+            reasons.setdefault(rank, REASON_SILENT)
+    joiner = next((j for sponsor, j in joins if joiner_ready(sponsor, j, kept)), None)
+    return Change(kept, joiner, tuple(sorted(reasons.items())))

@@ -1,0 +1,1 @@
+"""The handle on a group, and what serves it."""

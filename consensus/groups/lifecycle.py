@@ -1,0 +1,226 @@
+"""How a node comes into its groups, and out of them: founding, joining, resuming, giving up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from consensus.arguments import check_name
+from consensus.codec import pack
+from consensus.core.config import GroupConfig
+from consensus.core.errors import GroupError
+from consensus.core.evidence.founding import NONCE_SIZE, Founding, group_id
+from consensus.core.evidence.invitation_text import Invitation, TokenError, parse_untrusted
+from consensus.core.evidence.notary import Notary
+from consensus.decision import Rejected
+from consensus.groups.handle import Group, describe
+from consensus.groups.invitations import BUSY, ENQUIRE, JOIN, config_untrusted
+from consensus.groups.replica import Replica, Replicas
+from consensus.machine.machine import Machine, group_number
+from consensus.storage.durable_groups import DurableGroups, Stored
+from consensus.storage.files import NodeFiles
+from transport.core.crypto.keys import verify
+from transport.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from consensus.node import Node
+
+BUSY_RETRY_S = 0.25
+"""After so long a joiner asks a busy sponsor again: about what it takes to let somebody in."""
+
+
+class Entering:
+    """Keeps `groups`, by number on the lanes, in step with the machine's."""
+
+    def __init__(
+        self,
+        node: Node,
+        groups: dict[int, Group],
+        machine: Machine,
+        endpoint: Endpoint,
+        files: NodeFiles,
+        durables: DurableGroups,
+    ) -> None:
+        self._node = node
+        self._groups = groups
+        self._machine = machine
+        self._endpoint = endpoint
+        self._files = files
+        self._durables = durables
+        self._joining: set[int] = set()
+        """Groups this node is about to join: a second attempt would undo the first."""
+
+    async def found(
+        self, name: str, config: GroupConfig, replica: Replica | None, durable: bool
+    ) -> Group:
+        """As `Node.found`."""
+        check_name(name)
+        if not (config.ordered and config.changes):
+            raise GroupError("`ordered` and `changes` are for views of two: a group has both")
+        if config.asks_for_snapshots and replica is None:
+            raise GroupError("snapshots are of a replica's state: found(..., replica=)")
+        config = replace(config, asks_for_snapshots=replica is not None)
+        config = replace(config, durable=durable or config.durable)
+        nonce, me = self._node._random(NONCE_SIZE), self._node._me
+        founding = Founding(name, nonce, me, config.casting_vote, config.window_total).encode()
+        return await self._enter(name, group_id(founding), config, None, founding, replica)
+
+    async def join(
+        self, token: str, sponsor: bytes | None, timeout_s: float, replica: Replica | None
+    ) -> Group:
+        """As `Node.join`."""
+        invitation = parse_untrusted(token, verify)
+        self._files.check(invitation)
+        if sponsor not in (None, invitation.sponsor):
+            raise TokenError("the invitation is from another sponsor than the one expected")
+        number = group_number(invitation.group)
+        there = self._groups.get(number)
+        if number in self._joining or (there is not None and there.ended is None):
+            raise GroupError(f"this node is in {invitation.name} already, or about to be")
+        self._joining.add(number)
+        try:
+            with anyio.fail_after(timeout_s):
+                return await self._join(token, invitation, timeout_s, replica)
+        except TimeoutError as error:
+            raise TimeoutError(f"not in {invitation.name} within {timeout_s} s") from error
+        finally:
+            self._joining.discard(number)
+
+    async def _join(
+        self, token: str, invitation: Invitation, timeout_s: float, replica: Replica | None
+    ) -> Group:
+        sponsor = invitation.sponsor
+        self._node.know(sponsor, invitation.addresses)
+        question = {"token": token, "addresses": [list(a) for a in self._node._advertised()]}
+        answer = await self._ask_until_free(sponsor, ENQUIRE, question, timeout_s)
+        config = config_untrusted(answer)
+        if config.asks_for_snapshots != (replica is not None):
+            says = "keeps a state" if config.asks_for_snapshots else "keeps no state"
+            raise GroupError(f"{invitation.name} {says}: see Replica.join and Node.join")
+        group = await self._enter(
+            invitation.name, invitation.group, config, sponsor, replica=replica
+        )
+        admitted = False
+        try:
+            await self._ask_until_free(sponsor, JOIN, question, timeout_s, group.installed)
+            await group.installed.wait()
+            if group.ended is not None:
+                if replica is not None:
+                    replica.check_restored()
+                raise GroupError(f"not admitted to {group.name}: {group.ended.reason}")
+            admitted = True
+        finally:
+            if not admitted:
+                self.drop(group, "the join was given up")
+        return group
+
+    async def _ask_until_free(
+        self,
+        sponsor: bytes,
+        kind: str,
+        question: dict[str, Any],
+        timeout_s: float,
+        over: anyio.Event | None = None,
+    ) -> Any:
+        """The sponsor's answer once it is not busy with others, or None when it is `over` before.
+        The caller's patience is the bound."""
+        over = over or anyio.Event()
+        while True:
+            try:
+                return await self._node._ask_framework(
+                    sponsor, kind, pack(question), timeout_s, timeout_s
+                )
+            except Rejected as no:
+                if not no.reason.startswith(BUSY):
+                    raise
+            with anyio.move_on_after(BUSY_RETRY_S):
+                await over.wait()
+                return None
+
+    async def resume(self, replicas: Replicas) -> tuple[Group, ...]:
+        """As `Node.resume`."""
+        rebuilt = [each for each in await self._durables.rebuild() if each[0] not in self._groups]
+        groups = [
+            Group(self._node, number, stored.id, stored.name, stored.config, stored.notary)
+            for number, stored in rebuilt
+        ]
+        # First everything that may go wrong, then, without a break, what others will notice.
+        try:
+            for group, (_, stored) in zip(groups, rebuilt, strict=True):
+                if stored.config.asks_for_snapshots:
+                    self._restore(group, stored, replicas)
+        except BaseException:
+            for group in groups:
+                group.close("not resumed")
+            raise
+        for group, (number, stored) in zip(groups, rebuilt, strict=True):
+            self._groups[number] = group
+            self._node._invitations.recall(group, stored.invitations)
+            self._machine.resume(number, stored.durable, self._endpoint.clock())
+            self._endpoint.touch()
+        return tuple(groups)
+
+    def _restore(
+        self, group: Group, stored: Stored, replicas: Replicas
+    ) -> None:
+        replica = replicas.get(stored.id, replicas.get(stored.name))
+        if replica is None:
+            raise GroupError(
+                f"{stored.name} keeps a state: say which, Node.resume(replicas={{name: replica}})"
+            )
+        self._attach(group, replica)
+        said = [describe(decision, None, group) for decision in stored.decisions]
+        replica.resume(stored.state, said)
+
+    def _attach(self, group: Group, replica: Replica) -> None:
+        keep = None
+        if group.config.durable:
+            keep = partial(self._durables.save_state, group.id)
+        replica.attach(self._node, group, keep)
+        group.observer = replica
+
+    async def _enter(
+        self,
+        name: str,
+        group_id: bytes,
+        config: GroupConfig,
+        sponsor: bytes | None,
+        founding: bytes | None = None,
+        replica: Replica | None = None,
+    ) -> Group:
+        number = group_number(group_id)
+        if config.durable:
+            await self._durables.begin(name, group_id, config, founding, sponsor)
+        former = self._groups.get(number)
+        if former is not None:
+            self.drop(former, "entered anew")
+        notary = Notary(self._node._me, group_id, founding, self._node._sign, verify)
+        group = Group(self._node, number, group_id, name, config, notary)
+        if replica is not None:
+            self._attach(group, replica)
+        self._groups[number] = group
+        try:
+            if sponsor is None:
+                self._node._machine_do(lambda m, now: m.found(number, config, now, notary))
+                self._endpoint.flush()
+                await group.installed.wait()
+            else:
+                self._node._machine_do(lambda m, now: m.join(number, sponsor, config, now, notary))
+        except GroupError:
+            del self._groups[number]
+            raise
+        return group
+
+    def drop(self, group: Group, reason: str) -> None:
+        """Give a group up at once, as far as this node is concerned; harmless if it is gone."""
+        number = group_number(group.id)
+        group.close(reason)
+        if self._groups.get(number) is group:
+            del self._groups[number]
+            self._node._invitations.forget(group)
+            self._durables.over(group.id)
+            if not self._endpoint.closed:
+                self._node._machine_do(lambda m, now: m.drop(number, now))

@@ -1,0 +1,1 @@
+"""The pure node: transport and groups joined behind the four verbs."""

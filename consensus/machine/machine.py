@@ -1,0 +1,300 @@
+"""One node, pure: a table of peers and the groups above it, behind the four verbs.
+
+How the two hang together is in `junction`.
+"""
+
+from collections.abc import Sequence
+
+from consensus.core.config import GroupConfig
+from consensus.core.engine.durable_group import DurableGroup
+from consensus.core.engine.group import Group
+from consensus.core.errors import GroupError
+from consensus.core.evidence.notary import Notary
+from consensus.core.types import (
+    Content,
+    Member,
+    ProposalId,
+    Ticket,
+    Timer,
+    Vote,
+)
+from consensus.machine.addresses import encode_addresses
+from consensus.machine.hosted_group import Slot, TimedOut
+from consensus.machine.lease_clock import ReadReady
+from consensus.machine.router import PAIR_NUMBER, Junction, MachineConfig
+from transport.core.types import Address, Transmit
+
+__all__ = ["Machine", "MachineConfig", "group_number"]
+
+GROUPS_MAX = 1024
+CONNECT_SHARE = 0.9
+"""Of the time that `ask` may take, how much is spent on reaching a peer."""
+LINKS_TOLD_MAX = 64
+"""Presences a joining group is told of at its beginning; it hears of later ones as they come up."""
+
+
+def group_number(group_id: bytes) -> int:
+    """The number of a group on the lanes: 63 bits of its id, never that of `ask`."""
+    return int.from_bytes(group_id[:8], "big") >> 1 or 1
+
+
+class Machine(Junction):
+    """One node's peers and groups. `me` is this life of the node."""
+
+    # The four verbs.
+
+    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> bool:
+        """Datagrams that came in, in order. Whether any was a peer's."""
+        self._now = now
+        heard = self.peers.receive_datagrams(batch, now)
+        self._work(now)
+        return heard
+
+    def handle_timeout(self, now: float) -> None:
+        """The time that `next_timeout` named has come."""
+        self._now = now
+        if self._relaxed:
+            self._relax(now)
+        self.peers.handle_timeout(now)
+        while (due := self._timers.due(now)) is not None:
+            slot, what = due
+            if slot is not None and isinstance(what, Timer):
+                slot.group.fire(what)
+                self._dirty[slot] = None
+            elif slot is not None and isinstance(what, int):
+                self._tell(slot, TimedOut(what))
+            elif isinstance(what, bytes) and self._interest.needs(what):
+                self.contacts.reconnect(what, now)
+        self._work(now)
+
+    def poll_transmits(self) -> list[Transmit]:
+        """Datagrams that may go now."""
+        if self._dirty:
+            self._work(self._now)
+        if self._stirred:
+            self._look_who_is_awaited(self._now)
+        return self.peers.poll_transmits()
+
+    def prepare(self) -> None:
+        """Do ahead what can be done, now that there is nothing to send. Need not be called."""
+        self.peers.prepare()
+
+    def poll_events(self) -> list[object]:
+        """GroupEvent, PairEvent and the transport's events, in the order in which they happened."""
+        if self._dirty:
+            self._work(self._now)
+        events, self._events = self._events, []
+        return events
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` wants to be called."""
+        peers_at, timers_at = self.peers.next_timeout(), self._timers.next_timeout()
+        if peers_at is None or timers_at is None:
+            return timers_at if peers_at is None else peers_at
+        return min(peers_at, timers_at)
+
+    # What the application asks for.
+
+    def connect(self, peer: bytes, now: float, timeout_s: float) -> None:
+        """Have a presence with a peer whose address is known. Raises GroupError if it is not."""
+        self.contacts.connect(peer, now, timeout_s)
+        self._work(now)
+
+    def connect_nameless(self, peer: bytes, now: float, timeout_s: float) -> bytes:
+        """As `connect`, without this node's name; what the peer goes by then. Raises GroupError,
+        LocalError."""
+        alias = self.contacts.connect_nameless(peer, now, timeout_s)
+        self._work(now)
+        return alias
+
+    def move(self, now: float) -> tuple[bytes, ...]:
+        """Go on under other connection ids with every peer that is up; those with whom that cannot
+        be. Raises LocalError if this node does not roam."""
+        self._now = now
+        return tuple(peer for peer in self.contacts.lives if not self.contacts.move(peer, now))
+
+    def keep(self, peer: bytes, wanted: bool) -> None:
+        """Channels to the peer are open, or no longer: its presence does not idle out."""
+        self._interest.need([peer], +1 if wanted else -1)
+
+    def bulk_passed(self, peer: bytes, size: int, now: float) -> None:
+        """Channels with the peer have moved so many bytes."""
+        self.peers.bulk_passed(peer, size, now)
+
+    def bulk_heard(self, peer: bytes, address: Address, size: int, now: float) -> None:
+        """Bulk from the peer came from another address than it is reached at."""
+        self.peers.bulk_heard(peer, address, size, now)
+
+    def probe(self, peer: bytes, now: float) -> None:
+        """Channels with the peer have come to a halt: see whether it is still there."""
+        self.peers.probe(peer, now)
+
+    def found(
+        self, number: int, config: GroupConfig, now: float, notary: Notary | None = None
+    ) -> None:
+        """Found a group: its first view is this node alone."""
+        self._add(Slot(Group.found(self.me, config), number, notary=notary))
+        self._work(now)
+
+    def join(
+        self,
+        number: int,
+        sponsor: bytes,
+        config: GroupConfig,
+        now: float,
+        notary: Notary | None = None,
+    ) -> None:
+        """Stand ready to be taken into a group by a sponsor with whom a presence is up."""
+        member = self.contacts.member(sponsor)
+        group = Group.joining(self.me, member, config)
+        slot = Slot(group, number, sponsor=member, notary=notary)
+        for each in sorted(self.contacts.lives.items())[:LINKS_TOLD_MAX]:
+            group.link(Member(*each), True)
+        self._add(slot)
+        self._interest.need([sponsor], +1)
+        self._work(now)
+
+    def resume(self, number: int, durable: DurableGroup, now: float) -> None:
+        """Go on with a group that was rebuilt from the disk."""
+        slot = Slot(durable, number, sponsor=durable.sponsor_awaited)
+        self._add(slot)
+        self.absent.discard(number)
+        for each in self.contacts.lives.items():
+            slot.lane_began(Member(*each))
+        self._work(now)
+
+    def persisted(self, number: int, seq: int, now: float) -> None:
+        """What `Persist` asked for is on disk, up to and with this one."""
+        slot = self._slots.get(number)
+        if slot is not None and slot.durable is not None:
+            slot.durable.persisted(seq)
+            self._acted(slot, 0, now)
+
+    def sponsor(
+        self,
+        number: int,
+        joiner: bytes,
+        addresses: Sequence[Address],
+        now: float,
+        timeout_s: float | None = None,
+    ) -> Ticket:
+        """Propose to admit a peer with whom a presence is up, in its present life; `TimedOut` as
+        for `propose`. Raises GroupError."""
+        member = self.contacts.member(joiner)
+        slot = self._slot(number)
+        ticket = slot.group.sponsor(member, encode_addresses(addresses))
+        return self._acted(slot, ticket, now, timeout_s)
+
+    def sponsoring(self, number: int) -> tuple[int, frozenset[bytes]]:
+        """The number of the view a group is in, and whose joins by this node may still succeed.
+        Raises GroupError."""
+        group = self._slot(number).group
+        return group.view.number, frozenset(member.key for member in group.sponsoring)
+
+    def propose(
+        self, number: int, content: Content, now: float, timeout_s: float | None = None
+    ) -> Ticket:
+        """Put a proposal to a group. `TimedOut` comes after `timeout_s` without an outcome, and
+        changes nothing. Raises GroupError."""
+        slot = self._slot(number)
+        return self._acted(slot, slot.group.propose(content), now, timeout_s)
+
+    def read(self, number: int, now: float) -> ReadReady | Ticket:
+        """Begin a read: what is done at once, or the ticket with which `ReadReady` comes. Look at
+        the clock before believing either. Raises GroupError."""
+        slot = self._slot(number)
+        begun = slot.lease.begin(slot.group, now)
+        self._acted(slot, 0, now)
+        return begun
+
+    def cancel_read(self, number: int, ticket: Ticket) -> None:
+        """Nobody waits for a read any more."""
+        slot = self._slots.get(number)
+        if slot is not None:
+            slot.lease.cancel(ticket)
+            slot.group.cancel_read(ticket)
+
+    def answer(self, number: int, proposal: ProposalId, vote: Vote, now: float) -> None:
+        """The application's vote. Too late or unknown is no error."""
+        slot = self._slots.get(number)
+        if slot is not None:
+            slot.group.answer(proposal, vote)
+            self._acted(slot, 0, now)
+
+    def kick(
+        self, number: int, member: Member, reason: str, now: float, timeout_s: float | None = None
+    ) -> Ticket:
+        """Propose to remove a member; `TimedOut` as for `propose`. Raises GroupError."""
+        slot = self._slot(number)
+        return self._acted(slot, slot.group.kick(member, reason), now, timeout_s)
+
+    def leave(self, number: int, now: float) -> Ticket:
+        """Propose to go. Raises GroupError."""
+        slot = self._slot(number)
+        return self._acted(slot, slot.group.leave(), now)
+
+    def snapshot(
+        self, number: int, joiner: Member, index: int, data: bytes | None, now: float
+    ) -> None:
+        """The application's state for a joiner, as `SnapshotWanted` asked for it."""
+        slot = self._slots.get(number)
+        if slot is not None:
+            slot.group.snapshot(joiner, index, data)
+            self._acted(slot, 0, now)
+
+    def drop(self, number: int, now: float) -> None:
+        """Forget a group at once, whatever its state, and tell its members that this node is gone
+        from it."""
+        slot = self._slots.pop(number, None)
+        if slot is not None:
+            self._now = now
+            if not slot.joining:
+                view = slot.group.view.number
+                for member in slot.members:
+                    if self.contacts.is_up(member):
+                        self._outbox.say_gone(member.key, number, view, now)
+            self._retire(slot, now)
+
+    def ask(self, peer: bytes, content: Content, now: float, timeout_s: float) -> Ticket:
+        """Propose in the view of two with `peer`; `TimedOut` as for `propose`. Connects if need
+        be; raises GroupError when it is not known where the peer is."""
+        if peer == self.me.key:
+            raise GroupError("a node does not ask itself")
+        slot = self._pair(peer)
+        if peer not in self.contacts.lives:
+            # It ends before the caller's patience does, so that the caller hears why.
+            self.contacts.connect(peer, now, CONNECT_SHARE * timeout_s)
+        return self._acted(slot, slot.group.propose(content), now, timeout_s)
+
+    def answer_peer(self, peer: bytes, proposal: ProposalId, vote: Vote, now: float) -> None:
+        """The application's vote on what a peer asked. Too late is no error."""
+        slot = self._pairs.get(peer)
+        if slot is not None:
+            slot.group.answer(proposal, vote)
+            self._acted(slot, 0, now)
+
+    # The groups.
+
+    def _slot(self, number: int) -> Slot:
+        slot = self._slots.get(number)
+        if slot is None:
+            raise GroupError("this node is not in that group")
+        return slot
+
+    def _add(self, slot: Slot) -> None:
+        if slot.number in self._slots or slot.number == PAIR_NUMBER:
+            raise GroupError("this node is in that group already")
+        if len(self._slots) >= GROUPS_MAX:
+            raise GroupError(f"a node is in at most {GROUPS_MAX} groups")
+        self._slots[slot.number] = slot
+        self._dirty[slot] = None
+        self._outbox.entered(slot.number)
+
+    def _acted(
+        self, slot: Slot, ticket: Ticket, now: float, timeout_s: float | None = None
+    ) -> Ticket:
+        self._now = now
+        self._dirty[slot] = None
+        if timeout_s is not None:
+            self._timers.arm((slot, ticket), now, timeout_s)
+        return ticket

@@ -1,0 +1,419 @@
+"""Where one node's groups and its table of peers meet. Pure; `machine` adds what a node is asked.
+
+What passes between the two: a group's `Send` becomes an entry of the lane to that member, an
+entry becomes `receive`, the presence's liveness becomes `link`, a group's timers become part of
+`next_timeout`. Entries of group number 0 belong to the view of two of `ask`; every other group
+has a number made of its id. A message is meant for one incarnation and never reaches another.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from consensus.core.config import GroupConfig
+from consensus.core.engine.group import Group
+from consensus.core.messages import entries, pack
+from consensus.core.outputs import (
+    Arm,
+    Decided,
+    Disarm,
+    Ended,
+    Installed,
+    LeaseAsked,
+    LeaseGranted,
+    Lost,
+    Output,
+    ReachWanted,
+    Readable,
+    Send,
+    VoteWanted,
+)
+from consensus.core.types import (
+    Candidate,
+    Member,
+    Message,
+    Ticket,
+    Timer,
+)
+from consensus.machine.addresses import decode_addresses_untrusted
+from consensus.machine.contacts import Contacts
+from consensus.machine.demand import Interest
+from consensus.machine.hosted_group import UNREACHABLE, GroupEvent, PairEvent, Slot, TimedOut
+from consensus.machine.lease_clock import ReadReady
+from consensus.machine.outbox import Outbox
+from consensus.machine.timers import Timers
+from transport.core.config import TransportConfig
+from transport.core.crypto.keys import Identity
+from transport.core.events import (
+    ConnectFailed,
+    EntriesReceived,
+    Event,
+    Heard,
+    LaneRelieved,
+    LinkCut,
+    LinkHealed,
+    PathMoved,
+    PresenceDown,
+    PresenceUp,
+    Reason,
+    Silent,
+)
+from transport.core.peer.relay import RELAYS_MAX
+from transport.core.peers import Peers
+from transport.core.types import RandomBytes
+
+# Named tuples are made by thousands here, and this makes them twice as fast as calling them.
+_new = tuple.__new__
+
+PAIR_NUMBER = 0
+RECONNECT_S = 1.0
+"""How long after a failed attempt a member of a view is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineConfig:
+    """Tuning of a node."""
+
+    transport: TransportConfig = field(default_factory=TransportConfig)
+    pair: GroupConfig = field(default_factory=GroupConfig)
+    """For the views of two of `ask`."""
+
+
+class Junction:
+    """Carries events up and outputs down. `me` is this life of the node."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        config: MachineConfig,
+        random: RandomBytes,
+        now: float,
+        incarnation: int,
+    ) -> None:
+        self._config = config
+        self.me = Member(identity.key, incarnation)
+        self.peers = Peers(identity, config.transport, random, now, incarnation)
+        self._slots: dict[int, Slot] = {}
+        self._pairs: dict[bytes, Slot] = {}
+        self._dirty: dict[Slot, None] = {}
+        """Groups that were given something since their outputs were carried out. That is put off
+        to the next poll, so that what was asked for together travels together."""
+        self._stirred: dict[Slot, None] = {}
+        """Groups that may await something from others than before."""
+        self._relaxed: dict[Slot, None] = {}
+        """Groups that seem to await less than their peers are watched for."""
+        self._now = now
+        self._events: list[object] = []
+        self._timers = Timers[tuple[Slot | None, Timer | bytes | Ticket]]()
+        self.contacts = Contacts(self.peers)
+        self._outbox = Outbox(self.peers)
+        self.absent: set[int] = set()
+        """Groups that are on the disk and not resumed yet: what comes for them will come again."""
+        self._interest = Interest(self.peers)
+
+    def _pair(self, peer: bytes) -> Slot:
+        slot = self._pairs.get(peer)
+        if slot is None:
+            # A lane serves one pair of lives, and this group lives as long as the lane does: it
+            # needs no incarnations, and can exist before the peer's is known.
+            own, other = (Member(key, 0) for key in self.peers.names(peer))
+            group = Group.pair(own, other, self._config.pair)
+            slot = self._pairs[peer] = Slot(group, PAIR_NUMBER, peer=peer, other=other)
+        return slot
+
+    def _tell(self, slot: Slot, output: Output | TimedOut | ReadReady) -> None:
+        if slot.peer is not None:
+            self._events.append(_new(PairEvent, (slot.peer, output)))
+        else:
+            self._events.append(_new(GroupEvent, (slot.number, output)))
+
+    def _work(self, now: float) -> None:
+        """Carry events up and outputs down until there are none."""
+        while True:
+            events = self.peers.poll_events()
+            for event in events:
+                self._take(event, now)
+            if not self._dirty:
+                if not events:
+                    return
+                continue
+            dirty, self._dirty = self._dirty, {}
+            for slot in dirty:
+                self._carry_out(slot, now)
+
+    def _take(self, event: Event, now: float) -> None:
+        if type(event) is EntriesReceived:
+            self._receive(event.peer, event.incarnation, event.entries, now)
+            return
+        match event:
+            case Silent(peer, incarnation):
+                self._link(Member(peer, incarnation), up=False)
+                if peer in self._pairs and not self._interest.needs(peer):
+                    # Whoever lives another life does not answer in this one: ask for a presence
+                    # with it, or every question until the silence is given up would be lost.
+                    self.contacts.renew(peer, now)
+            case Heard(peer, incarnation):
+                self._link(Member(peer, incarnation), up=True)
+            case LinkCut(peer, incarnation, lasting) if lasting:
+                # It is still heard by relays; but nobody can rely on that for ever.
+                self._link(Member(peer, incarnation), up=False)
+            case LinkHealed(peer, incarnation):
+                self._link(Member(peer, incarnation), up=True)
+            case PresenceUp():
+                self._presence_up(event)
+            case PresenceDown(peer, incarnation, reason):
+                self._presence_down(peer, incarnation, reason, now)
+            case ConnectFailed(peer):
+                self._connect_failed(peer, now)
+            case PathMoved(peer, address) if peer in self.contacts.lives:
+                self.contacts.met(peer, self.contacts.lives[peer], address)
+            case LaneRelieved(peer):
+                self._outbox.relieve(peer, now)
+        self._events.append(event)
+
+    def _receive(
+        self, peer: bytes, life: int, entries: Sequence[tuple[int, bytes]], now: float
+    ) -> None:
+        for number, entry in entries:
+            if number == PAIR_NUMBER:
+                slot = self._pair(peer)
+                sender = slot.other or Member(peer, 0)
+            elif number in self._slots:
+                slot, sender = self._slots[number], Member(peer, life)
+            else:
+                if number not in self.absent:
+                    self._outbox.tell_gone(peer, number, entry, now)
+                continue
+            slot.receive_untrusted(sender, entry)
+            self._dirty[slot] = None
+
+    def _link(self, member: Member, *, up: bool) -> None:
+        pair = self._pairs.get(member.key)
+        if pair is not None:
+            pair.group.link(pair.other or Member(member.key, 0), up)
+            self._dirty[pair] = None
+        for slot in self._slots.values():
+            if member in slot.members or slot.joining:
+                slot.group.link(member, up)
+                self._dirty[slot] = None
+
+    def _presence_up(self, event: PresenceUp) -> None:
+        peer, life = event.peer, event.incarnation
+        before = self.contacts.lives.get(peer)
+        if event.restarted or before not in (None, life):
+            # What the lane held is gone: whoever was behind it cannot be in step any more.
+            self._outbox.drop(peer)
+            self._lose_pair(peer, "the peer has started anew")
+        # Also if it is met for the first time: by a process that goes on with a group of before.
+        for slot in self._slots.values():
+            for member in slot.members:
+                over = member.incarnation != life or (event.restarted and not slot.durable)
+                if member.key == peer and over:
+                    slot.group.lost(member)
+                    self._dirty[slot] = None
+        self.contacts.met(peer, life, event.address)
+        if event.restarted or before != life:
+            for slot in self._slots.values():
+                if slot.lane_began(Member(peer, life)):
+                    self._dirty[slot] = None
+        self._link(Member(peer, life), up=True)
+        for slot in self._slots.values():
+            for candidate in [c for c in slot.candidates if c.key == peer]:
+                del slot.candidates[candidate]
+                slot.group.reached(candidate, candidate.incarnation == life)
+                self._dirty[slot] = None
+
+    def _presence_down(self, peer: bytes, life: int, reason: int, now: float) -> None:
+        if self.contacts.lives.get(peer) != life:
+            return
+        # Who has just started anew is there: to a durable group that is a pause, and no silence.
+        # What is lost to the others, the next `PresenceUp` tells.
+        if reason != Reason.RESTARTED:
+            self._link(Member(peer, life), up=False)
+        if self._interest.needs(peer):
+            self._retry(peer, now)
+        else:
+            self.contacts.parted(peer)
+            self._outbox.drop(peer)
+            self._lose_pair(peer, "the presence has ended")
+
+    def _connect_failed(self, peer: bytes, now: float) -> None:
+        for slot in self._slots.values():
+            for candidate in [c for c in slot.candidates if c.key == peer]:
+                del slot.candidates[candidate]
+                slot.group.reached(candidate, False)
+                self._dirty[slot] = None
+            for member in slot.members:
+                if member.key == peer and not self.contacts.is_up(member):
+                    slot.group.link(member, False)  # It may come back; until then it is silent.
+                    self._dirty[slot] = None
+        if self._interest.needs(peer):
+            self._retry(peer, now)
+        elif peer not in self.contacts.lives:
+            self._outbox.drop(peer)
+            self._lose_pair(peer, UNREACHABLE)
+
+    def _lose_pair(self, peer: bytes, reason: str) -> None:
+        pair = self._pairs.pop(peer, None)
+        if pair is not None:
+            pair.lost_because = reason
+            pair.group.lost(pair.other or Member(peer, 0))
+            self._dirty[pair] = None
+            # The next one may begin, and is to be watched in its presence, before this is polled.
+            self._await(pair, frozenset(), self._now)
+
+    def _retry(self, peer: bytes, now: float) -> None:
+        self._timers.arm((None, peer), now, RECONNECT_S)
+
+    def _carry_out(self, slot: Slot, now: float) -> None:
+        message: Message | None = None
+        packed = b""
+        sends: dict[Member, list[bytes]] = {}
+        timers, tell = self._timers, self._events.append
+        event, whose = (GroupEvent, slot.number) if slot.peer is None else (PairEvent, slot.peer)
+        for output in slot.poll():
+            if type(output) is Send:
+                to, each = output
+                if each is not message:
+                    message = each
+                    packed = pack(each)
+                if to in sends:
+                    sends[to].append(packed)
+                else:
+                    sends[to] = [packed]
+            elif type(output) is VoteWanted:
+                tell(_new(event, (whose, output)))
+            elif type(output) is Arm:
+                timer, delay_s = output
+                timers.arm((slot, timer), now, delay_s)
+            elif type(output) is Disarm:
+                (timer,) = output
+                timers.disarm((slot, timer))
+            elif type(output) is Decided:
+                if output[1] is not None:
+                    timers.disarm((slot, output[1]))
+                elif slot.peer is not None:
+                    continue  # Only who asked is told.
+                tell(_new(event, (whose, output)))
+            elif type(output) is LeaseAsked:
+                slot.lease.asked(output.number, now)
+            elif type(output) is LeaseGranted:
+                slot.lease.granted(output.number, output.lease_s)
+            elif type(output) is Readable:
+                self._tell(slot, slot.lease.ready(output.ticket, output.lease))
+            else:
+                self._send(slot, sends, now)
+                sends = {}
+                self._carry_out_rare(slot, output, now)
+        if sends:
+            self._send(slot, sends, now)
+        self._stirred[slot] = None
+
+    def _carry_out_rare(self, slot: Slot, output: Output, now: float) -> None:
+        """What may change to whom messages go; those before it are on their way."""
+        if type(output) is ReachWanted:
+            self._reach(slot, output.candidate, now)
+            return
+        if type(output) is Installed and slot.peer is None:
+            self._install(slot, output.view.members)
+        elif type(output) is Lost and slot.lost_because:
+            output = Lost(slot.lost_because)
+        self._tell(slot, output)
+        if type(output) is Ended and slot.peer is None:
+            self._slots.pop(slot.number, None)
+            self._retire(slot, now)
+
+    def _send(self, slot: Slot, sends: dict[Member, list[bytes]], now: float) -> None:
+        """Messages that leave together; those of a broadcast are made entries once."""
+        before: list[bytes] = []
+        found: list[bytes] = []
+        for to, packed in sends.items():
+            if packed != before:
+                before, found = packed, entries(packed)
+            peer = slot.peer or to.key
+            if slot.peer is None and self.contacts.lives.get(peer) != to.incarnation:
+                continue  # The lane to that life of it is gone; the group learns of it by `link`.
+            for entry in found:
+                if self._outbox.send(peer, slot.number, entry, now):
+                    continue
+                if slot.peer is not None:
+                    self._lose_pair(peer, "the presence has ended")
+                break
+
+    def _reach(self, slot: Slot, candidate: Candidate, now: float) -> None:
+        member = candidate.member
+        if self.contacts.is_up(member):
+            slot.group.reached(member, True)
+        elif self.contacts.attempt(member, decode_addresses_untrusted(candidate.where), now):
+            slot.candidates[member] = candidate
+        else:
+            slot.group.reached(member, False)
+        self._dirty[slot] = None
+
+    def _install(self, slot: Slot, members: Sequence[Member]) -> None:
+        before = slot.members
+        slot.renew(tuple(m for m in members if m != self.me))
+        self._interest.need([m.key for m in slot.members], +1)
+        self._interest.need([m.key for m in before], -1)
+        for key in dict.fromkeys(m.key for m in (*slot.members, *before)):
+            self.peers.relays(key, self._common(key))
+        for member in slot.members:
+            # Until now nobody kept the presence with a joiner: it may have gone meanwhile, and
+            # what was said to it then has gone with it.
+            if self.contacts.lives.get(member.key) != member.incarnation:
+                if slot.durable is None:
+                    slot.group.lost(member)
+                elif self.contacts.addresses(member.key):
+                    self.contacts.reconnect(member.key, self._now)
+                else:
+                    slot.group.link(member, False)
+            elif not self.contacts.is_up(member):
+                slot.group.link(member, False)
+
+    def _common(self, peer: bytes) -> list[bytes]:
+        """Members of groups that this node and the peer share: they relay between the two, and
+        for whom this node relays between them and the peer."""
+        found: dict[bytes, None] = {}
+        for slot in self._slots.values():
+            keys = [member.key for member in slot.members]
+            if peer in keys:
+                found.update(dict.fromkeys(keys))
+        found.pop(peer, None)
+        return list(found)[:RELAYS_MAX]
+
+    def _look_who_is_awaited(self, now: float) -> None:
+        """Before datagrams leave, and not with every input: what a plain handler is asked is
+        answered by then. That less is awaited can wait until a probe would be due: mostly the same
+        is awaited again before."""
+        stirred, self._stirred = self._stirred, {}
+        for slot in stirred:
+            awaited = slot.group.awaited
+            if awaited == slot.awaited:
+                continue
+            if awaited < slot.awaited:
+                self._relaxed[slot] = None
+            else:
+                self._await(slot, awaited, now)
+
+    def _relax(self, now: float) -> None:
+        """What was awaited has come, and nothing since."""
+        relaxed, self._relaxed = self._relaxed, {}
+        for slot in relaxed:
+            awaited = slot.group.awaited
+            if awaited != slot.awaited:
+                self._await(slot, awaited, now)
+
+    def _await(self, slot: Slot, awaited: frozenset[Member], now: float) -> None:
+        if slot.peer is None:
+            self._interest.await_instead(slot.awaited, awaited, now)
+        elif awaited and not slot.awaited:
+            self._interest.await_peer(slot.peer, now)
+        elif slot.awaited and not awaited:
+            self._interest.await_no_longer(slot.peer, now)
+        slot.awaited = awaited
+
+    def _retire(self, slot: Slot, now: float) -> None:
+        self._install(slot, ())
+        self._stirred.pop(slot, None)
+        self._relaxed.pop(slot, None)
+        self._await(slot, frozenset(), now)
+        self._timers.disarm_all(lambda timer: timer[0] is slot)

@@ -1,0 +1,1 @@
+"""Peers beside groups: reaching, trusting, introducing and writing to them."""

@@ -1,0 +1,1 @@
+"""The node file: identity, peers, letters and durable groups, in SQLite."""

@@ -1,0 +1,1 @@
+"""The command `quorate`: demo, share, fetch, verify, scenario."""

@@ -1,0 +1,1 @@
+"""The invariants, and who holds histories against them."""

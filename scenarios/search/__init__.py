@@ -1,0 +1,1 @@
+"""Exhaustive and seeded search for what could go wrong."""

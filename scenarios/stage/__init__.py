@@ -1,0 +1,1 @@
+"""Groups above ideal lanes: what the explorer and scripts step."""

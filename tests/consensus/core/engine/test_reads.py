@@ -1,0 +1,228 @@
+"""Reads and leases: what is asked, granted, refused and bounded."""
+
+import pytest
+
+from consensus.core import message_kinds as kinds
+from consensus.core.config import LEASE_MS_MAX, GroupConfig
+from consensus.core.engine.group import Group
+from consensus.core.engine.reads import READS_MAX
+from consensus.core.errors import GroupBusy, GroupClosed, GroupError, GroupSuspended
+from consensus.core.outputs import (
+    Accused,
+    Arm,
+    LeaseAsked,
+    LeaseGranted,
+    Readable,
+    Send,
+    VoteWanted,
+)
+from consensus.core.types import Content, Member, Vote
+from consensus.core.view import View
+from consensus.machine.lease_clock import CLOCK_RATE_BOUND, LeaseClock, ReadReady
+
+A, B, C = (Member(bytes([i]) * 32, i) for i in (1, 2, 3))
+
+
+def member(me: Member = A, members: tuple[Member, ...] = (A, B, C), **options: float) -> Group:
+    config = GroupConfig(kicks_liars=False, **options)  # type: ignore[arg-type]
+    group = Group.within(me, View(1, members, config.casting_vote), config)
+    group.poll()
+    return group
+
+
+def of(group: Group, kind: type) -> list[tuple]:  # type: ignore[type-arg]
+    return [output for output in group.poll() if isinstance(output, kind)]
+
+
+def sent(group: Group, kind: int) -> list[tuple[Member, tuple]]:  # type: ignore[type-arg]
+    return [(o.to, o.message) for o in group.poll() if isinstance(o, Send) and o.message[0] == kind]
+
+
+def lease(number: int, ms: int = 250) -> tuple[int, ...]:
+    return (kinds.LEASE, 1, 0, 0, number, ms)
+
+
+def ask(number: int, ms: int = 250) -> tuple[int, ...]:
+    return (kinds.LEASE_ASK, 1, 0, 0, number, ms)
+
+
+def test_reads_of_one_turn_share_one_question() -> None:
+    group = member()
+    tickets = [group.read(False) for _ in range(10)]
+    assert len(sent(group, kinds.LEASE_ASK)) == 2
+    later = group.read(False)
+    assert not sent(group, kinds.LEASE_ASK), "one question at a time"
+    group.receive(B, lease(1))
+    told = group.poll()
+    assert [o for o in told if isinstance(o, LeaseGranted)] == [LeaseGranted(1, 0.25)]
+    done = [o for o in told if isinstance(o, Readable)]
+    assert done == [Readable(t, 0) for t in tickets] + [Readable(later, 1)]
+
+
+def test_without_leases_every_read_asks_after_it_began() -> None:
+    group = member(lease_s=0.0)
+    first = group.read(False)
+    group.poll()
+    second = group.read(False)
+    group.receive(B, lease(1, 0))
+    told = group.poll()
+    assert [o for o in told if isinstance(o, Readable)] == [Readable(first, 0)]
+    assert [o for o in told if isinstance(o, LeaseAsked)] == [LeaseAsked(2)]
+    assert not [o for o in told if isinstance(o, LeaseGranted)]
+    group.receive(C, lease(2, 0))
+    assert of(group, Readable) == [Readable(second, 0)]
+    assert group.lease == 0
+
+
+def test_the_shortest_time_counts() -> None:
+    group = member(members=(A, B, C, Member(b"d" * 32, 4), Member(b"e" * 32, 5)))
+    group.read(False)
+    group.poll()
+    group.receive(B, lease(1, 250))
+    group.receive(C, lease(1, 40))
+    assert of(group, LeaseGranted) == [LeaseGranted(1, 0.04)]
+
+
+def test_a_grantor_grants_no_longer_than_its_own_configuration_says() -> None:
+    group = member(lease_s=0.1)
+    group.receive(B, ask(5, LEASE_MS_MAX))
+    told = group.poll()
+    (answer,) = [o for o in told if isinstance(o, Send)]
+    assert answer == Send(B, (kinds.LEASE, 1, 0, 0, 5, 100))
+    assert [o.delay_s for o in told if isinstance(o, Arm)] == [0.1]
+
+
+def test_who_has_promised_grants_nothing() -> None:
+    group = member()
+    group.receive(B, (kinds.PREPARE, 1, 0, 0, 17))
+    assert group.wedged
+    group.poll()
+    group.receive(C, ask(1))
+    assert not sent(group, kinds.LEASE)
+
+
+def test_who_has_promised_reads_by_no_lease() -> None:
+    group = member(B)
+    group.read(False)
+    group.poll()
+    group.receive(A, lease(1))
+    assert group.lease == 1
+    group.poll()
+    group.receive(A, (kinds.PREPARE, 1, 0, 0, 16))
+    assert group.lease == 0
+    group.poll()
+    group.read(True)
+    assert not of(group, Readable)
+    group.renew_lease()
+    assert not group.poll()
+
+
+def test_a_late_timer_ends_no_newer_grant() -> None:
+    group = member()
+    group.receive(B, ask(1))
+    (first,) = of(group, Arm)
+    group.receive(B, ask(2))
+    (second,) = of(group, Arm)
+    assert first.timer != second.timer
+    group.fire(first.timer)
+    group.receive(C, (kinds.PREPARE, 1, 0, 0, 18))
+    assert [m[4] for _, m in sent(group, kinds.LEASES)] == [0b10], "the second still runs"
+    group.fire(second.timer)
+    assert [m[4] for _, m in sent(group, kinds.LEASES)] == [0, 0]
+
+
+def test_a_member_that_is_a_quorum_needs_no_lease() -> None:
+    for group in (member(members=(A,)), member(members=(A, B))):
+        assert group.always_leased
+        ticket = group.read(False)
+        assert of(group, Readable) == [Readable(ticket, 0)]
+    group = member(members=(A, B), casting_vote=False)
+    group.read(False)
+    assert len(sent(group, kinds.LEASE_ASK)) == 1
+
+
+def test_what_is_refused() -> None:
+    group = member()
+    group.receive(B, lease(1))
+    assert of(group, Accused) == [Accused(B, "answers what was not asked")]
+    group.link(B, False)
+    group.link(C, False)
+    with pytest.raises(GroupSuspended):
+        group.read(False)
+    with pytest.raises(GroupClosed):
+        Group.pair(A, B, GroupConfig()).read(False)
+    with pytest.raises(GroupClosed):
+        Group.joining(A, B, GroupConfig()).read(False)
+    with pytest.raises(GroupError):
+        GroupConfig(lease_s=LEASE_MS_MAX / 1000 + 0.001)
+    with pytest.raises(GroupError):
+        GroupConfig(lease_s=-1)
+
+
+def test_waiting_reads_are_bounded_and_can_be_given_up() -> None:
+    group = member()
+    tickets = [group.read(False) for _ in range(READS_MAX)]
+    with pytest.raises(GroupBusy):
+        group.read(False)
+    for ticket in tickets[1:]:
+        group.cancel_read(ticket)
+    group.poll()
+    group.receive(C, lease(1))
+    assert of(group, Readable) == [Readable(tickets[0], 0)]
+
+
+def test_copies_of_waiting_reads_and_grants_are_copies() -> None:
+    group = member()
+    group.read(False)
+    group.receive(B, ask(1))
+    twin = group.fork()
+    assert twin.state() == group.state()
+    twin.poll()
+    twin.receive(B, lease(1))
+    twin.receive(C, ask(9))
+    assert twin.state() != group.state()
+    group.poll()
+    group.receive(B, lease(1))
+    assert [type(o) for o in group.poll()] == [LeaseGranted, Readable]
+
+
+def test_the_clock_counts_from_the_question_and_less_than_the_grantor() -> None:
+    clock = LeaseClock()
+    group = member()
+    begun = clock.begin(group, 10.0)
+    assert not isinstance(begun, ReadReady)
+    group.poll()
+    clock.asked(1, 10.0)
+    group.receive(B, lease(1))
+    clock.granted(1, 0.25)
+    assert clock.until == pytest.approx(10.0 + 0.25 * (1 - CLOCK_RATE_BOUND))
+    assert clock.ready(begun, 0) == ReadReady(begun, None)
+    group.poll()
+    assert clock.begin(group, 10.1) == ReadReady(0, clock.until)
+    assert clock.begin(group, 10.2) == ReadReady(0, clock.until, asks=True)
+    assert len(sent(group, kinds.LEASE_ASK)) == 2
+    assert clock.begin(group, 10.21) == ReadReady(0, clock.until), "asked once"
+    again = clock.begin(group, clock.until)
+    assert not isinstance(again, ReadReady), "the time is over"
+    clock.granted(7, 100.0)
+    assert clock.until < 11, "an answer to no question of these counts for nothing"
+
+
+def test_a_read_that_began_by_a_lease_is_judged_by_that_one() -> None:
+    clock = LeaseClock()
+    group = member()
+    clock.begin(group, 0.0)
+    group.poll()
+    clock.asked(1, 0.0)
+    group.receive(B, lease(1))
+    clock.granted(1, 0.25)
+    until = clock.until
+    group.receive(B, (kinds.PROPOSE, 1, 1, 0, Content("work")))
+    (wanted,) = [o for o in group.poll() if isinstance(o, VoteWanted)]
+    group.answer(wanted.proposal.id, Vote(True))
+    ticket = clock.begin(group, 0.1)
+    assert not isinstance(ticket, ReadReady), "what it accepted is open"
+    clock.asked(2, 0.2)
+    clock.granted(2, 0.25)
+    assert clock.ready(ticket, 1) == ReadReady(ticket, until)
+    assert clock.ready(99, 1).until < 0, "of a lease that is no more"

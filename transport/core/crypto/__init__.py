@@ -1,0 +1,1 @@
+"""Noise, authenticated encryption, keys, and the numbers of packets."""

@@ -1,0 +1,1 @@
+"""How a presence comes about, replaces another, renews its keys and moves."""

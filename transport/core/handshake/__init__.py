@@ -1,0 +1,1 @@
+"""What both sides of a handshake share: layouts, states, negotiation."""

@@ -1,0 +1,1 @@
+"""Ordered entries, single messages, and the round trips both are timed by."""

@@ -1,0 +1,1 @@
+"""What there is between this node and one peer: lane, relay, mailbox, and how they end."""

@@ -1,0 +1,1 @@
+"""One epoch of keys and the path under it: opening, liveness, expiry."""

@@ -1,0 +1,1 @@
+"""P1 and P3 from strangers: silence, puzzle, admission."""
