@@ -4,6 +4,6 @@ Open a `Node`, `found` or `join` a group, `propose`, and vote in handlers with `
 `reject`. See docs/tutorial.md. All public names are here; the packages below are how they are made.
 """
 
-from consensus import *
+from consensus import *  # noqa: F403 - `__all__` says which
 from consensus import __all__ as __all__
 from consensus import __version__ as __version__

@@ -1,9 +1,9 @@
 """Letters: a word from one peer to another that nobody votes on, now or when it can be had.
 
-A letter is one message of a presence (`transport.core.lane.message`): at most a kilobyte, handed up at
-most once, its delivery known. A *stored* letter waits in the node's file until its receiver is up,
-across restarts: it is marked in the file before it may leave, so that it leaves once. A reply to
-it finds its handler by the handler's class and number, which are in the file too: also in a
+A letter is one message of a presence (`transport.core.lane.message`): at most a kilobyte, handed up
+at most once, its delivery known. A *stored* letter waits in the node's file until its receiver is
+up, across restarts: it is marked in the file before it may leave, so that it leaves once. A reply
+to it finds its handler by the handler's class and number, which are in the file too: also in a
 process that was started since.
 """
 

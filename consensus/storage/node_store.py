@@ -89,7 +89,8 @@ CREATE TABLE log (
     PRIMARY KEY (group_id, seq)
 ) STRICT, WITHOUT ROWID;
 """
-# Checkpoints and the log have no seals: `consensus.core.engine.durable_group` chains them by digests.
+# Checkpoints and the log have no seals: `consensus.core.engine.durable_group` chains them by
+# digests.
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,8 @@ class GroupRecord:
     incarnation: int
     """This node's incarnation in it, 64 bits."""
     origin: bytes
-    """What the group was made with, as `consensus.storage.durable_groups` encodes it; empty once it has ended."""
+    """What the group was made with, as `consensus.storage.durable_groups` encodes it; empty once it
+    has ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Durable groups: sleeping at any moment, alone or all at once, changes nothing but the time.
 
-What the schedules check at every step is what `tests.support.scripts.schedule` checks (one order, one
-outcome, vetoes, views, nobody accused), and that nothing is reported before it is on disk.
+What the schedules check at every step is what `tests.support.scripts.schedule` checks (one order,
+one outcome, vetoes, views, nobody accused), and that nothing is reported before it is on disk.
 """
 
 import pytest

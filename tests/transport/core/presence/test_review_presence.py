@@ -163,7 +163,8 @@ def test_a_rekeying_is_finished_by_the_current_presence_only() -> None:
     )
     relation.retire(old, world.now)
     there = len(table.by_cid)
-    key_update.receive_untrusted(table, relation, old, frames.REKEY_SECOND, answer.message, world.now)
+    message = answer.message
+    key_update.receive_untrusted(table, relation, old, frames.REKEY_SECOND, message, world.now)
     assert relation.current is None
     assert len(table.by_cid) == there
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.flood.flood import Flood, everywhere, one_range, one_range_6
 from transport.core.responder.address_load import Burden
+from transport.core.responder.effort import EffortController
 from transport.core.types import Address
 
 FLOOD_S = 20.0
@@ -36,7 +37,7 @@ def test_ten_times_the_capacity_from_addresses_that_do_not_solve() -> None:
 def test_without_a_controller_the_same_flood_keeps_honest_ones_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("transport.core.responder.effort.EffortController.strained", lambda self: None)
+    monkeypatch.setattr(EffortController, "strained", lambda self: None)
     flood = Flood()
     flood.run(8.0, 2.0)
     assert flood.responder.effort == 0
