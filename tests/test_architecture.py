@@ -1,4 +1,7 @@
-"""The arrows and house rules of docs/architecture.md, as a test."""
+"""The seven rules of the house, as docs/architecture.md states them, held against every file.
+
+What does the holding is in `tests.support.house`, and is itself tried in `tests/house`.
+"""
 
 import ast
 import re
@@ -8,111 +11,42 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("consensus", "transport", "utp_native", "scenarios")
-LINES_MAX = 450
+from tests.support.house.imports import (
+    PACKAGES,
+    ROOT,
+    between,
+    circles,
+    everything,
+    modules,
+)
+from tests.support.house.lengths import FILE_LINES_MAX, LONG, lines_of, long_functions
+from tests.support.house.names import TWICE, repeated
+from tests.support.house.purity import breaches, impure, simulated
+from tests.support.house.rooms import crowded, running_up
 
-# Modules that bring the world in: input, output, time, randomness, threads.
-WORLD = {
-    *("anyio", "asyncio", "trio", "socket", "ssl", "select", "selectors", "http", "urllib"),
-    *("time", "datetime", "sched", "random", "secrets", "uuid"),
-    *("os", "sys", "io", "pathlib", "shutil", "tempfile", "fcntl", "mmap", "sqlite3", "logging"),
-    *("threading", "multiprocessing", "concurrent", "subprocess", "signal", "queue", "contextvars"),
-}
-
-# (where, what may not be imported there): prefixes of module names.
-RULES = [
-    ("transport.core", {"consensus", "utp_native", "scenarios"} | WORLD),
-    ("consensus.core", {"transport", "utp_native", "scenarios"} | WORLD),
-    ("consensus.machine", {"utp_native", "scenarios"} | WORLD),
-    ("transport", {"consensus", "scenarios"}),
-    ("utp_native", {"consensus", "transport", "scenarios"}),
-    ("consensus", {"utp_native"}),
-]
-
-# What a module may import although a rule forbids the package: pure functions behind a border.
-EXCEPTIONS = {
-    "transport.core.noise_native": {"utp_native.noise"},
-    "transport.core.seal_native": {"utp_native.sealing"},
-}
+SUFFIXES = (".py", ".c", ".cpp", ".h", ".inc")
+FOLDERS = (*PACKAGES, "tests", "benchmarks", "fuzz", "docs")
 
 
-def modules(*packages: str) -> Iterator[tuple[str, Path]]:
-    """Every module of the packages: its dotted name and its file."""
-    for package in packages:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+def sources(*folders: str) -> Iterator[Path]:
+    for folder in folders or FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in SUFFIXES and "build" not in path.parts:
+                yield path
 
 
-def within(module: str, prefix: str) -> bool:
-    return module == prefix or module.startswith(prefix + ".")
+# Rule 1: no circle, imports for typing included.
 
 
-def imports(module: str, source: str, is_package: bool = False) -> set[str]:
-    """What `module` imports, dotted; `from a import b` counts as `a.b` too."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = module.split(".")
-                kept = len(parts) - node.level + (1 if is_package else 0)
-                base = ".".join([*parts[:kept], *([base] if base else [])])
-            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
-            name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            if name in ("__import__", "import_module") and node.args:
-                argument = node.args[0]
-                found.add(str(argument.value) if isinstance(argument, ast.Constant) else "?")
-    return found
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles(between(everything())) == []
 
 
-def breaches(module: str, source: str, is_package: bool = False) -> set[str]:
-    """The imports of `module` that a rule forbids."""
-    allowed = EXCEPTIONS.get(module, set())
-    found = {
-        name
-        for name in imports(module, source, is_package)
-        if not any(within(name, exception) for exception in allowed)
-    }
-    return {
-        name
-        for where, forbidden in RULES
-        if within(module, where)
-        for name in found
-        if any(within(name, prefix) for prefix in forbidden)
-    }
+# Rule 2: rooms from bottom to top.
 
 
-def reached(start: str, graph: dict[str, set[str]]) -> set[str]:
-    """All that a module imports, directly and through modules of ours.
-
-    The top packages are left out: they re-export what a user opens, which is edge.
-    """
-    seen: set[str] = set()
-    ahead = [start]
-    while ahead:
-        fresh = graph.get(ahead.pop(), set()) - seen - set(PACKAGES)
-        seen |= fresh
-        ahead += fresh
-    return seen
-
-
-def import_graph() -> dict[str, set[str]]:
-    return {
-        module: imports(module, path.read_text(), path.name == "__init__.py")
-        for module, path in modules(*PACKAGES)
-        if not within(module, "utp_native")  # its border is the rule, not what is behind it
-    }
-
-
-def impure(module: str, graph: dict[str, set[str]]) -> set[str]:
-    """What a module that ought to be pure brings in, through whatever it imports."""
-    found = reached(module, graph)
-    return {name for name in found if any(within(name, world) for world in WORLD)}
+def test_no_import_runs_up() -> None:
+    assert list(running_up(between(everything()))) == []
 
 
 def test_imports_run_along_the_arrows() -> None:
@@ -126,88 +60,71 @@ def test_imports_run_along_the_arrows() -> None:
 
 def test_pure_parts_are_pure_through_and_through() -> None:
     """The machine, and all of consensus and transport that the simulator imports."""
-    graph = import_graph()
-    driven = {
-        name
-        for module, names in graph.items()
-        if within(module, "scenarios")
-        for name in names
-        if name.split(".")[0] in ("consensus", "transport") and name in graph
-    }
-    found = {name: bad for name in {*driven, "consensus.machine"} if (bad := impure(name, graph))}
-    assert not found
+    graph = everything()
+    # What is behind utp_native's border is not pure; the border is the rule.
+    graph = {module: names for module, names in graph.items() if not module.startswith("utp_")}
+    pure = {*simulated(graph), *(name for name in graph if name.startswith("consensus.machine"))}
+    assert not {name: bad for name in pure if (bad := impure(name, graph))}
 
 
-def test_impurity_is_seen_through_a_module_in_between() -> None:
-    graph = {
-        "consensus.machine": {"consensus.helper", "consensus.helper.thing"},
-        "consensus.helper": {"transport.core.wire"},
-        "transport.core.wire": {"os.path"},
-        "consensus.values": {"struct"},
-    }
-    assert impure("consensus.machine", graph) == {"os.path"}
-    assert not impure("consensus.values", graph)
+# Rule 3: small rooms, each of which says what lives in it.
 
 
-@pytest.mark.parametrize(
-    ("module", "source"),
-    [
-        ("transport.core.wire", "import os"),
-        ("transport.core.wire", "def f():\n    from time import monotonic"),
-        ("transport.core.wire", "from consensus.core import view"),
-        ("transport.core.wire", "import asyncio.events"),
-        ("transport.core.wire", "from ...consensus import core"),
-        ("transport.core.wire", "__import__('random')"),
-        ("transport.core.wire", "import importlib\nimportlib.import_module('socket')"),
-        ("transport.endpoint", "import consensus"),
-        ("consensus.core.view", "from transport.core import wire"),
-        ("consensus.core.view", "import threading"),
-        ("consensus.machine", "import anyio"),
-        ("consensus.node", "import utp_native"),
-        ("utp_native.context", "from transport.core import types"),
-    ],
-)
-def test_a_breach_is_seen(module: str, source: str) -> None:
-    assert breaches(module, source)
+def test_no_room_is_crowded() -> None:
+    folders = [ROOT / package for package in PACKAGES]
+    assert crowded(folders, SUFFIXES) == {}
 
 
-@pytest.mark.parametrize(
-    ("module", "source"),
-    [
-        ("transport.core.wire", "import struct, hmac\nfrom nacl import bindings"),
-        ("transport.core.wire", "from .errors import WireError\nfrom . import types"),
-        ("consensus.machine", "from transport.core.peers import Peers"),
-        ("consensus.node", "import anyio, os\nfrom transport.endpoint import Endpoint"),
-        ("transport.endpoint", "from utp_native import Pump"),
-    ],
-)
-def test_what_is_allowed_is_no_breach(module: str, source: str) -> None:
-    assert not breaches(module, source)
+def test_rooms_modules_and_public_classes_say_what_they_are() -> None:
+    silent = []
+    for module, path in modules(*PACKAGES):
+        tree = ast.parse(path.read_text())
+        if ast.get_docstring(tree) is None:
+            silent.append(module)
+        silent += [
+            f"{module}.{node.name}"
+            for node in tree.body
+            if isinstance(node, ast.ClassDef)
+            and not node.name.startswith("_")
+            and ast.get_docstring(node) is None
+        ]
+    assert not silent
 
 
-def sources() -> Iterator[Path]:
-    for package in (*PACKAGES, "tests", "benchmarks"):
-        for path in sorted((ROOT / package).rglob("*")):
-            if path.suffix in (".py", ".cpp", ".h", ".hpp") and "build" not in path.parts:
-                yield path
+# Rule 4: no module name twice without a reason.
+
+
+def test_a_module_name_stands_once_or_for_a_reason() -> None:
+    named = [module for module, path in modules(*PACKAGES) if path.name != "__init__.py"]
+    assert set(repeated(named)) == set(TWICE)
+
+
+# Rule 6: lengths.
 
 
 def test_files_are_small() -> None:
-    long = {
-        str(path.relative_to(ROOT)): lines
-        for path in sources()
-        if (lines := len(path.read_text().splitlines())) > LINES_MAX
+    found = {str(path.relative_to(ROOT)): lines_of(path) for path in sources()}
+    assert not {path: lines for path, lines in found.items() if lines > FILE_LINES_MAX}
+
+
+def test_functions_are_small_or_hot() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}:{name}"
+        for folder in (*PACKAGES, "benchmarks", "fuzz", "docs")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for name, _ in long_functions(path.read_text())
     }
-    assert not long
+    assert found == set(LONG)
+
+
+# What else every file keeps to.
 
 
 def written() -> Iterator[Path]:
     """What people read: sources, documents, what builds."""
     yield from sources()
     yield from (path for path in ROOT.glob("*") if path.is_file() and not path.is_symlink())
-    for path in sorted((ROOT / "docs").rglob("*")):
-        if path.suffix in (".md", ".py"):
-            yield path
+    yield from sorted((ROOT / "docs").rglob("*.md"))
     yield from (path for path in (ROOT / ".ci").glob("*") if path.is_file())
 
 
@@ -227,26 +144,6 @@ def test_nothing_says(what: str, pattern: re.Pattern[str]) -> None:
         if pattern.search(line)
     }
     assert not found, what
-
-
-def public_definitions(tree: ast.Module) -> Iterator[ast.ClassDef]:
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            yield node
-
-
-def test_public_classes_and_modules_say_what_they_are() -> None:
-    silent = []
-    for module, path in modules(*PACKAGES):
-        tree = ast.parse(path.read_text())
-        if tree.body and ast.get_docstring(tree) is None:
-            silent.append(module)
-        silent += [
-            f"{module}.{node.name}"
-            for node in public_definitions(tree)
-            if ast.get_docstring(node) is None
-        ]
-    assert not silent
 
 
 def test_untrusted_decoders_name_no_bare_except() -> None:

@@ -1,0 +1,1 @@
+"""What holds the project's files against the rules of the house (docs/architecture.md)."""
