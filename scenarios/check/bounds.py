@@ -1,4 +1,4 @@
-"""How much each table of a group holds, and the most that it may: what invariant 9 is asked of.
+"""How much each table of a group holds, and the most that it may: what I9 is asked of.
 
 The bounds are worked out here once more from the constants of `consensus.core.config`, so that an
 engine that forgets one of its own is found out.
@@ -46,7 +46,7 @@ _DEPARTURES_BYTES = DEPARTURES_MAX * (REASON_SIZE_MAX + CONTENT_OVERHEAD)
 
 
 def check_bounds(who: Any, tables: Sizes) -> None:
-    """Invariant 9: raises Violation if something is larger than its stated bound.
+    """I9: raises Violation if something is larger than its stated bound.
 
     `tables` is what `sizes` returned, or what a log says that it was.
     """

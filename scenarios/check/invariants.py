@@ -129,7 +129,7 @@ class Checker:
 
 
 class Agreement(Checker):
-    """1. No two members report different outcomes, orders or bodies for one proposal."""
+    """I1: no two members report different outcomes, orders or bodies for one proposal."""
 
     name = "1 agreement"
 
@@ -152,7 +152,7 @@ class Agreement(Checker):
 
 
 class Veto(Checker):
-    """2. Nothing is committed that a member of its final view rejected, or without a quorum.
+    """I2: nothing is committed that a member of its final view rejected, or without a quorum.
 
     A reject known only to members left out of the next view does not count (deliberate).
     """
@@ -201,7 +201,7 @@ class Veto(Checker):
 
 
 class Order(Checker):
-    """3. Deliveries are one sequence: no gaps, no repeats, by clock within a view."""
+    """I3: deliveries are one sequence: no gaps, no repeats, by clock within a view."""
 
     name = "3 order"
 
@@ -249,7 +249,7 @@ class Order(Checker):
 
 
 class Views(Checker):
-    """4. One membership a number, one successor by a wedged quorum, votes only by members."""
+    """I4: one membership a number, one successor by a wedged quorum, votes only by members."""
 
     name = "4 views"
 
@@ -306,7 +306,7 @@ class Views(Checker):
 
 
 class VirtualSynchrony(Checker):
-    """5. Members that go together from one view to the next delivered the same in the first."""
+    """I5: members that go together from one view to the next delivered the same in the first."""
 
     name = "5 virtual synchrony"
 
@@ -324,7 +324,7 @@ class VirtualSynchrony(Checker):
 
 
 class Integrity(Checker):
-    """6. Every delivered proposal was proposed, once, by its claimed proposer, as delivered."""
+    """I6: every delivered proposal was proposed, once, by its claimed proposer, as delivered."""
 
     name = "6 integrity"
 
@@ -352,7 +352,7 @@ class Integrity(Checker):
 
 
 class Admission(Checker):
-    """7. Nobody is in a view without a committed join that a majority of the last one accepted."""
+    """I7: nobody is in a view without a committed join that a majority of the last one accepted."""
 
     name = "7 admission"
 
@@ -385,7 +385,7 @@ class Admission(Checker):
 
 
 class Reads(Checker):
-    """10. No read returns less than its reader knew to be committed when it began."""
+    """I10: no read returns less than its reader knew to be committed when it began."""
 
     name = "10 reads"
 

@@ -1,4 +1,4 @@
-"""Invariant 8: what comes to an end once faults are over. And how much an object holds in all.
+"""I8: what comes to an end once faults are over. And how much an object holds in all.
 
 Liveness is asked of a whole world. What a group may hold at most is said in `bounds`.
 """

@@ -1,4 +1,4 @@
-"""The invariant of reads: none returns less than was committed when it began.
+"""The invariant of reads (I10): none returns less than was committed when it began.
 
 Stronger than linearizability asks for: what counts as committed is what any member reported, not
 only what a proposer was told.

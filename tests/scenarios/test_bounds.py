@@ -1,4 +1,4 @@
-"""Invariant 9: what exceeds its bound is caught wherever groups run, and nothing is left out."""
+"""I9: what exceeds its bound is caught wherever groups run, and nothing is left out."""
 
 from __future__ import annotations
 

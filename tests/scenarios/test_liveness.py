@@ -1,4 +1,4 @@
-"""Invariant 8 on standings made by hand, and on engines that leave something undone for ever."""
+"""I8 on standings made by hand, and on engines that leave something undone for ever."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class Fetch:
         self._check_starved(now)
 
     def receive_data(self, source: int, data: bytes, now: float) -> None:
-        """Bytes from a source's channel; whatever is wrong with them costs only the source."""
+        """Bytes from a source's channel; what is wrong with them costs only the source (BT3)."""
         origin = self._sources.get(source)
         if origin is None or self.done:
             return
@@ -320,7 +320,7 @@ class Fetch:
     # asking
 
     def _ask(self, now: float) -> None:
-        """Fill every source's window."""
+        """Fill every source's window (BT2)."""
         if self.done:
             return
         for source in self._sources.values():
@@ -331,7 +331,7 @@ class Fetch:
                 self._request(source, piece, now)
 
     def _pick(self, source: _Source, now: float) -> int | None:
-        """The piece to ask `source` for next; hashes before chunks."""
+        """The piece to ask `source` for next; hashes before chunks (BT2, BT4, BT5)."""
         if self.tree.page_hashes is None:
             if _ROOT not in self._under_way:
                 return _ROOT

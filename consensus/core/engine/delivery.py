@@ -190,7 +190,7 @@ class Delivery(GroupBase):
         return out
 
     def _collect(self) -> None:
-        """Rule 15: forget what everyone has delivered, and use the room in the window."""
+        """Forget what everyone has delivered, and use the room in the window (R15)."""
         self._marks_moved = False
         order = self._order
         stable = min(order.index, min(order.marks, default=0))

@@ -11,15 +11,16 @@ order. To its own group and to the others' a crash is then nothing but a pause, 
 first in, first out, exactly once, between the two lives (`Line`). A lane of the transport ends with
 a process. What one end had sent and the other has not on disk is sent again on the next lane:
 
-1. Messages are counted, on either side, for each pair of lives. RESUME and SEEN are not.
-2. On a lane that began anew each end first says RESUME(n): how many it has received. Nothing else
-   is sent, and what comes is dropped, until a RESUME of the other is here; then what is beyond the
-   other's n is sent again. A RESUME is answered with one that says it is an answer and needs none,
-   so it does not matter if one end was not there when the lane began, or sees no new lane.
-3. SEEN(n): n are received *and on disk*; only those are forgotten by their sender.
-4. Who is told that more was received than it ever sent has been started from an old copy of its
-   file. It has forgotten votes it gave, so it stops for good. Whoever is asked for what was
-   forgotten speaks to such a one, which is therefore lost.
+- Messages are counted, on either side, for each pair of lives (DL1). RESUME and SEEN are not.
+- On a lane that began anew each end first says RESUME(n): how many it has received. Nothing else
+  is sent, and what comes is dropped, until a RESUME of the other is here; then what is beyond the
+  other's n is sent again (DL2). A RESUME is answered with one that says it is an answer and needs
+  none, so it does not matter if one end was not there when the lane began, or sees no new lane:
+  DL3.
+- SEEN(n): n are received *and on disk*; only those are forgotten by their sender (DL4).
+- Who is told that more was received than it ever sent has been started from an old copy of its
+  file. It has forgotten votes it gave, so it stops for good. Whoever is asked for what was
+  forgotten speaks to such a one, which is therefore lost (DL5).
 """
 
 from __future__ import annotations

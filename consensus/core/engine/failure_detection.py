@@ -84,7 +84,7 @@ class Silence(Ordinary):
             self._drain_backlog()
 
     def _weigh(self, tell: bool = False) -> None:
-        """Work out one's own row of the matrix, tell it if it changed, and act on the whole."""
+        """Work out one's own row of the matrix, tell it if it changed, act on the whole (D5)."""
         matrix = self._matrix
         view = self._view
         suspects = self._silent() | self._distrusted

@@ -76,7 +76,7 @@ class Group(Leasing):
 
     @classmethod
     def pair(cls, me: Member, other: Member, config: GroupConfig) -> Group:
-        """The view of two of `ask`: strict, without synod and without an order between calls (a
+        """The view of two of `ask`: strict, without synod, without an order between calls (D3: a
         call made to answer a call would otherwise wait for itself). Seniority is by key."""
         config = replace(config, casting_vote=False, ordered=False, changes=False)
         first, second = sorted((me, other))

@@ -37,7 +37,7 @@ TOO_OLD = "not in this view, nor in the one before"
 
 
 def gone_head(message: Message) -> tuple[int, int, int]:
-    """The head of a GONE: what remains of a group has no view, clock or mark of its own."""
+    """The head of a GONE (D8): what remains of a group has no view, clock or mark of its own."""
     return message[1], 0, 0
 
 
@@ -47,7 +47,7 @@ class Installing(ViewChange):
     # -- installing --------------------------------------------------------------------------
 
     def _install(self, value: Value, *, spread: bool) -> None:
-        """Deliver the trim, then go on to the next view or out. Needs no promise of one's own."""
+        """Deliver the trim, then go on to the next view or out. No promise of one's own (R2)."""
         view = self._view
         kept, joiner, reasons, trim, _ = value
         following = view.following(kept, joiner)
@@ -137,8 +137,8 @@ class Installing(ViewChange):
         self._restart_lanes()
 
     def _submit_again(self, ticket: Ticket, content: Content) -> None:
-        """Rule 6: only what was delivered as abandoned, in the view then installed, under a new
-        id. The window of the next view is never smaller than what fell out of this one, unless
+        """Only what was delivered as abandoned, in the view then installed, under a new id
+        (R6). The window of the next view is never smaller than what fell out of this one, unless
         a joiner took its share: then the rest waits."""
         if self._may_propose(content):
             key = self._propose_now(ticket, content, True)
@@ -190,7 +190,7 @@ class Installing(ViewChange):
             self._on_ready(sender, message)
 
     def _lane_stops(self) -> bool:
-        """Rule 1: a message of a newer view is never acted upon in this one."""
+        """A message of a newer view is never acted upon in this one (R1)."""
         return True
 
     @abstractmethod
@@ -206,7 +206,7 @@ class Installing(ViewChange):
         """Whether its join is open or committed in this view."""
 
     def _answer_older(self, sender: Member, message: Message) -> None:
-        """Rule 1: what is of an older view is dropped and answered with INSTALL or EXPELLED."""
+        """What is of an older view is dropped, and answered by INSTALL or EXPELLED (R1, D14)."""
         kind, number = message[0], message[1]
         if kind in UNANSWERED:
             return
@@ -264,7 +264,7 @@ class Installing(ViewChange):
         self._install(value, spread=False)
 
     def _on_expelled(self, sender: Member, message: Message) -> None:
-        """Only somebody this member knows, in a view beyond this one, may say so."""
+        """Only somebody this member knows, in a view beyond this one, may say so (R2)."""
         if self._phase == Phase.JOINING:
             if sender == self._sponsor:
                 self._out.append(Expelled(message[4]))
@@ -280,7 +280,7 @@ class Installing(ViewChange):
     # -- out ---------------------------------------------------------------------------------
 
     def _go_out(self, reason: str, again: list[tuple[Ticket, Content]]) -> None:
-        """Report what is still open as unknown, and stay for stragglers (rules 5 and 13)."""
+        """Report what is still open as unknown, and stay for stragglers (R5, R13)."""
         for ticket, _ in again:
             self._out.append(Abandoned(ticket, None))
         self._outcomes_unknown()

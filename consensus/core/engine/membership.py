@@ -278,8 +278,8 @@ class Joining(Installing):
             self._tell(joiner, (EXPELLED, self._number, *self._head(), reason))
 
     def _sponsor_again(self) -> None:
-        """In the new view: joins that were not installed have lapsed and are proposed again. A
-        change admits one joiner, so those that it passed over have not failed in anything: such a
+        """In the new view: joins that were not installed have lapsed and are proposed again (R8).
+        A change admits one joiner, so those that it passed over have not failed in anything: such a
         lapse is no attempt. It cannot go on for ever, as each time somebody else is in."""
         passed_over = self._record is not None and self._record[1][1] is not None
         full = len(self._view.members) >= VIEW_SIZE_MAX

@@ -2,15 +2,15 @@
 
 A read is linearizable once this member has delivered all it had accepted when the read began
 (nothing is committed in its view without its own accept), and the view was still the newest at
-that moment. The latter is shown by a quorum that had not promised in the view's synod:
+that moment (RD1, RD2). The latter is shown by a quorum that had not promised in the view's synod:
 
-- either the quorum says so in answer to a question asked after the read began,
+- either the quorum says so in answer to a question asked after the read began (D11),
 - or it said so earlier and undertook not to let a synod go by for a time: the **lease**.
 
 Who grants a lease goes on promising at once. It tells the coordinator whose leases it has granted
 that still run, and the coordinator computes no value until each of those has promised itself (and
-so knows that its lease is over) or the time is over. `docs/protocol/groups.md`, "Reads", has the
-argument.
+so knows that its lease is over) or the time is over (D12). The argument is
+in `docs/protocol/groups.md`, "Reads".
 
 The engine holds no instants. A grant is an armed timer at its grantor. The holder's shell notes
 when a question left (`LeaseAsked`), counts from there when it is answered (`LeaseGranted`), says

@@ -107,7 +107,7 @@ class GroupBase(ABC):
         self._settling = False
         """The settle timer runs."""
         self._record: tuple[View, Value, int] | None = None
-        """The INSTALL out of the view before (or, when out, out of the last one)."""
+        """The INSTALL out of the view before (or, when out, out of the last one): R4."""
         self._record_before: tuple[View, Value, int] | None = None
         self._informed = 0
         """Ranks of the record's view that were sent it."""
@@ -248,38 +248,38 @@ class GroupBase(ABC):
     # -- the safety rules of the ordinary path, one method each ------------------------------
 
     def _fresh_order(self, size: int, rank: int, index: int) -> Order:
-        """Rule 7: clocks go on across views, and the marks of lanes start anew."""
+        """Clocks go on across views, and the marks of lanes start anew (R7)."""
         return Order(size, rank, index)
 
     def _may_vote(self, ballot: Ballot) -> bool:
-        """A vote is given once, never by one who noted a reject, never when wedged."""
+        """A vote is given once, never by one who noted a reject, never when wedged (R14)."""
         return not (ballot.accepted | ballot.noted) & self._bit and not self._synod.wedged
 
     def _may_note(self, ballot: Ballot) -> bool:
-        """A reject is noted once, with the content in hand, never when wedged."""
+        """A reject is noted once, with the content in hand, never when wedged (OP4, R14)."""
         return (
             ballot.content is not None and not ballot.noted & self._bit and not self._synod.wedged
         )
 
     def _must_tell_note(self, ballot: Ballot) -> bool:
         """What was noted is told unless one has accepted before and the rejects seen already
-        suffice: the others wait until every lane has shown the proposal's clock."""
+        suffice (D9): the others wait until every lane has shown the proposal's clock."""
         return not ballot.accepted & self._bit or self._view.is_quorum(
             self._full & ~ballot.rejected
         )
 
     def _commit_ready(self, ballot: Ballot) -> bool:
-        """Committed when everybody in the view accepted, the target of a kick included."""
+        """Committed when everybody in the view accepted (OP3), the target of a kick included."""
         return ballot.accepted == self._full and ballot.content is not None
 
     def _may_report_reject(self, ballot: Ballot) -> bool:
         """Rejected is reported only once those who have not stored the reject are no quorum: every
-        quorum that may promise in a synod then holds one who stored it before it froze."""
+        quorum that may promise in a synod then holds one who stored it before it froze (OP4)."""
         size = len(self._view.members)
         return standing(0, ballot.noted, size, self._view.casting_vote) is Standing.LOST
 
     def _next_deliverable(self) -> Ballot | None:
-        """The lowest open proposal, if it is settled and nothing lower can still come."""
+        """The lowest open proposal, if it is settled and nothing lower can still come (OP5)."""
         order = self._order
         queue = order.queue
         if not queue:

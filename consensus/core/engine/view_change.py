@@ -24,7 +24,7 @@ class ViewChange(Silence):
     # -- the safety rules of the synod, one method each --------------------------------------
 
     def _promises_suffice(self, promisers: int) -> bool:
-        """A quorum promised, and nobody is left out merely for a late promise (rule 12)."""
+        """A quorum promised, and nobody is left out merely for a late promise (R12, D7)."""
         missing = self._full & ~promisers & ~self._matrix.removed(self._view)
         return self._view.is_quorum(promisers) and not missing
 
@@ -34,7 +34,7 @@ class ViewChange(Silence):
         return value if ballot else None
 
     def _trim_outcome(self, own: Iterable[int]) -> Outcome:
-        """Rejected if any promiser voted or noted a reject; committed if every one accepted."""
+        """Rejected if any promiser noted a reject; committed if every one accepted (VC4)."""
         did = list(own)
         if OWN_NOTED in did:
             return Outcome.REJECTED
@@ -43,11 +43,11 @@ class ViewChange(Silence):
         return Outcome.ABANDONED
 
     def _kick_counts(self, proposer: int, promisers: int, removed: int) -> bool:
-        """Rule 11: a kick counts only if its proposer promised and is not itself removed."""
+        """A kick counts only if its proposer promised and is not itself removed (R11)."""
         return bool(promisers & ~removed & 1 << proposer)
 
     def _joiner_ready(self, sponsor: int, joiner: Member, kept: int) -> bool:
-        """Rules 8 to 10: READY came in this view, it covers the next, and the sponsor goes on."""
+        """READY came in this view (R8), it covers the next (R9), and the sponsor goes on (D10)."""
         if joiner not in self._ready or joiner in self._down or joiner in self._gone:
             return False
         reached = self._ready[joiner][1]
@@ -58,7 +58,7 @@ class ViewChange(Silence):
         )
 
     def _next_members(self, promisers: int, trim: tuple[Entry, ...]) -> Change:
-        """The promisers, less those silent, leaving or kicked, plus a joiner that is ready."""
+        """The promisers, less those silent (D6), leaving or kicked, plus a joiner that is ready."""
         decided = {c[0]: c[:4] for c in self._committed_changes}
         for key, outcome, content, _, _ in trim:
             if outcome == Outcome.COMMITTED and content.subject is not None:
@@ -79,10 +79,10 @@ class ViewChange(Silence):
 
     @abstractmethod
     def _tell_grants(self, coordinator: Member) -> None:
-        """Before a PROMISE: whose leases run."""
+        """Before a PROMISE: whose leases run (D12)."""
 
     def _chosen(self, supporters: int) -> bool:
-        """A value is chosen once a quorum accepted it in one ballot."""
+        """A value is chosen once a quorum accepted it in one ballot (VC5)."""
         return self._view.is_quorum(supporters)
 
     def _needs_acceptors(self) -> bool:
@@ -93,7 +93,7 @@ class ViewChange(Silence):
 
     def _going(self) -> int:
         """Mask of those whose leave or kick is committed, delivered or not: somebody who holds up
-        the order could not be removed if that had to wait for its turn."""
+        the order could not be removed if that had to wait for its turn (D4)."""
         if not self._departure:
             return 0
         subjects = [c[2] for c in self._committed_changes if c[1] != JOIN]
@@ -115,7 +115,7 @@ class ViewChange(Silence):
         )
 
     def _line(self) -> list[int]:
-        """Who leads, in order: the senior first, those on their way out last, no suspects."""
+        """Who leads (VC2): the senior first, those on their way out last, no suspects."""
         going = self._going()
         suspects = self._silent() | self._distrusted | self._matrix.removed(self._view)
         fit = [r for r in range(len(self._view.members)) if not suspects >> r & 1]
@@ -164,7 +164,7 @@ class ViewChange(Silence):
     # -- the two phases ----------------------------------------------------------------------
 
     def _freeze(self) -> None:
-        """Become wedged; votes given but not yet sent go first, for they are part of what is
+        """Become wedged (VC3); votes given but not yet sent go first, for they are part of what is
         frozen."""
         if not self._synod.wedged:
             self._flush()

@@ -67,7 +67,7 @@ class Ordinary(Delivery):
     # -- inputs ------------------------------------------------------------------------------
 
     def propose(self, content: Content, *, resubmit: bool = True) -> Ticket:
-        """Propose to everybody; proposing is accepting. The outcome comes with this ticket.
+        """Propose to everybody; proposing is accepting (OP1). The outcome comes with this ticket.
 
         An abandoned proposal is submitted again in the next view unless `resubmit` is False.
         Raises `GroupClosed`, `GroupSuspended`, `GroupBusy`, or `GroupError` for bad content.
@@ -261,7 +261,7 @@ class Ordinary(Delivery):
             self._want_vote(ballot)
 
     def _ballot_of(self, rank: int, key: int, limit: int) -> Ballot | None:
-        """The ballot a vote is about, or None after accusing who sent an impossible one. A vote's
+        """The ballot a vote is about (R16), or None after accusing who sent an impossible one. Its
         clock is not below its proposal's: `limit` is the highest key of the vote's clock.
 
         The vote may be here before the proposal, as long as the proposer's lane can still bring
@@ -312,7 +312,7 @@ class Ordinary(Delivery):
             self._accuse(self._view.members[rank], "second vote")
             return
         if self._synod.wedged:
-            return  # rule D13: this member's promise did not carry it, so the trim may lack it
+            return  # D13: this member's promise did not carry it, so the trim may lack it
         ballot.accepted |= 1 << rank
         ballot.give_answer(rank, message[5])
         if self._commit_ready(ballot) and not ballot.outcome:

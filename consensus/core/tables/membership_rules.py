@@ -59,10 +59,10 @@ def next_members(
     kick_counts: Callable[[int, int, int], bool],
     joiner_ready: Callable[[int, Member, int], bool],
 ) -> Change:
-    """Apply the committed membership decisions, (key, kind, subject, reason) in order of keys.
+    """Apply committed membership decisions, (key, kind, subject, reason) in order of keys (R11).
 
     The next members are the promisers, less those a quorum holds to be silent, those leaving and
-    those kicked, plus at most one joiner. `kick_counts(proposer, promisers, removed)` and
+    those kicked, plus at most one joiner (R10). `kick_counts(proposer, promisers, removed)` and
     `joiner_ready(sponsor, joiner, kept)` are rules of the caller.
     """
     reasons: dict[int, str] = {}

@@ -16,7 +16,7 @@ def smallest_removal(cuts: list[int], view: View) -> int | None:
 
     `cuts[r]` is the (symmetric) mask of ranks with no link to r. Among sets of one size it is the
     one that spares the most senior member, then the next, and so on. None if there is no such
-    set: then nobody can be removed by silence. One end of every cut link has to go, so this is a
+    set: then the matrix asks for nothing (R17). One end of every cut link has to go, so this is a
     vertex cover: whoever has most cut links goes, or all those it is cut off from do. As at most
     half of 16 members may go, at most 2**8 sets are looked at, and far fewer as a rule.
     """
@@ -68,7 +68,7 @@ class Matrix:
 
     def removed(self, view: View) -> int:
         """The mask of those a quorum of the view, the target left out, suspects or agrees to
-        remove (rule 12)."""
+        remove (R12, D15)."""
         if not any(self.down) and not any(self.agreed):
             return 0
         mask = 0

@@ -60,7 +60,7 @@ class Synod:
         return True
 
     def accept(self, ballot: int, value: Value, rank: int) -> None:
-        """Accept (having seen) a ballot's value. This wedges, promised or not (rule 3)."""
+        """Accept (having seen) a ballot's value. This wedges, promised or not (R3)."""
         self.wedged = True
         self.accepted = ballot
         self.value = value

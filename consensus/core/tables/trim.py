@@ -28,8 +28,8 @@ def compute_trim(
 
     `outcome_of` judges what the promisers did, one value for each of them. What is at or below a
     promiser's stable index has been delivered by everyone, and some have forgotten it: it is left
-    out. What a promiser does not hold it has not voted on. Answers and reasons are everything any
-    promiser knows, so that those who go on have the same.
+    out (D1). What a promiser does not hold it has not voted on. Answers and reasons are everything
+    any promiser knows, so that those who go on have the same (D2).
     """
     stable = max(promise[0] for promise in promises.values())
     contents: dict[int, Any] = {}

@@ -207,7 +207,7 @@ def data_key(split: bytes, direction: int, use: int) -> bytes:
 
 
 def solved(cookie: bytes, rest: bytes, effort: int) -> bytes:
-    """The puzzle of section 6."""
+    """The puzzle: handshake.md, section 6."""
     if effort == 0:
         return bytes(24)
     parts = b""

@@ -158,14 +158,14 @@ class ReplayWindow:
         self.bits = bits
 
     def is_fresh(self, number: int) -> bool:
-        """False for what was opened before and for what is too old to know."""
+        """False for what was opened before (PR15) and for what is too old to know."""
         behind = self.largest - number
         if behind < 0:
             return True
         return behind < self.size and not self.bits >> behind & 1
 
     def mark(self, number: int) -> None:
-        """Record `number`. Only after its datagram opened: forged numbers must not move this."""
+        """Record `number`, once its datagram opened: forged ones must not move this (PR16)."""
         behind = self.largest - number
         if behind < 0:
             # A shift by more than the size would build a huge integer only to mask it away.

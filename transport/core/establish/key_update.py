@@ -1,8 +1,9 @@
-"""New keys through the presence (design section 3, "Rekey").
+"""New keys through the presence: docs/protocol/handshake.md, section 4, and presence.md, 4.
 
-The handshake's initiator starts it, the responder asks for it. What comes of it is a presence of
-its own, with new connection ids and counters from 0, on the same path and the same lane. The
-responder sends under the old keys until a datagram of the new ones opens; the old presence drains.
+The handshake's initiator starts it, the responder asks for it (PR23). What comes of it is a
+presence of its own, with new connection ids and counters from 0, on the same path and the same
+lane. The responder sends under the old keys until a datagram of the new ones opens; the old
+presence drains.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def report_up(table: Table, relation: Relation, address: Address, *, initiator: 
 
 
 def promote(table: Table, relation: Relation, presence: Presence, now: float) -> None:
-    """Let new datagrams use `presence`, unless it crossed another that both sides prefer."""
+    """Let new datagrams use `presence`, unless it crossed another both sides prefer (PR26)."""
     current = relation.current
     if current is not None:
         crossed = (

@@ -150,7 +150,7 @@ class Drafter:
         held: int,
         now: float,
     ) -> tuple[bytes, HandshakeState]:
-        """Both Noise messages of P3, under an `E` and an `E2` that serve this one byte string."""
+        """Both Noise messages of P3, under an `E` and an `E2` for this one byte string (HR8)."""
         self.prepare()
         assert self._prepared is not None
         (ephemeral, second, shared), self._prepared = self._prepared, None

@@ -278,7 +278,7 @@ class Initiator:
     # --- P3 -----------------------------------------------------------------------------------
 
     def initiate(self, first_data: bytes, now: float) -> bytes:
-        """P3 to the challenge of least effort, under fresh ephemerals; retransmit it unchanged.
+        """P3 to the challenge of least effort (HR33), under fresh ephemerals; sent again unchanged.
 
         Solves the puzzle in one go, which takes about 1 µs per hash; `start` and `work` do it in
         slices. Raises `LocalError` if not `ready` or the first data is too long.

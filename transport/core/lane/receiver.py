@@ -1,6 +1,6 @@
 """The receiving half of a lane: order, reassembly, and when an acknowledgement is owed.
 
-The rule of lazy packets (docs/protocol/presence.md, "Acknowledgements") is split between this
+The rule of lazy packets (LP1 to LP4 of docs/protocol/presence.md) is split between this
 module, which says what is owed, and `lane_send`, which decides what needs a timer.
 """
 
@@ -108,7 +108,7 @@ class LaneReceiver:
         return True
 
     def overtaken(self, now: float) -> None:
-        """The peer acknowledged without a packet: its lazy packet lost its insurance."""
+        """The peer acknowledged without a packet: its lazy packet lost its insurance (LP3)."""
         if self.lazy_owed:
             self.lazy_owed = False
             self.owed_count += 1

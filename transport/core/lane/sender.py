@@ -1,8 +1,9 @@
 """The sending half of a lane: packing, the window, loss and the retransmission timer.
 
-Window (design section 5): 10 datagrams at the start, one more per round trip when limited by it,
-halved at most once per round trip on loss, 1 on timeout, at most 64. Loss is a packet sent three
-transmissions before one that arrived (RFC 9002 section 6.1.1), or the timer (RFC 6298).
+Window (docs/protocol/presence.md, section 3): 10 datagrams at the start, one more per round trip
+when limited by it, halved at most once per round trip on loss, 1 on timeout, at most 64. Loss is a
+packet sent three transmissions before one that arrived (RFC 9002 section 6.1.1), or the timer (RFC
+6298).
 """
 
 from __future__ import annotations
@@ -201,7 +202,7 @@ class LaneSender:
         return False
 
     def acknowledged_peer(self, now: float) -> None:
-        """Any acknowledgement leaves: a lazy packet sent before is no longer the first of it.
+        """Any acknowledgement leaves: a lazy packet sent before is no longer the first of it (LP2).
 
         From here on the peer may learn that its own packet arrived without ever seeing the
         lazy one, so nobody else would notice its loss: it gets a timer.
@@ -213,7 +214,7 @@ class LaneSender:
                 self._timer_from = now
 
     def duplicate(self) -> None:
-        """The peer sent a packet again: it lacks our acknowledgement, so the lazy packet too."""
+        """The peer sent a packet again: it lacks our acknowledgement, and the lazy packet (LP4)."""
         if self._lazy is not None:
             self._lose(self._lazy)
 

@@ -1,8 +1,8 @@
-"""Where a peer is reached, and how that changes (design section 4, "Paths").
+"""Where a peer is reached, and how that changes: docs/protocol/presence.md, section 4.
 
-Another address is believed only when it has echoed a sealed challenge. Until then it gets at most
-three times the bytes that came from it. The address before is asked as well: if it answers, it
-wins, because then the datagram from elsewhere was a copy somebody forwarded.
+Another address is believed only when it has echoed a sealed challenge (PR6). Until then it gets at
+most three times the bytes that came from it. The address before is asked as well: if it answers, it
+wins (PR7), because then the datagram from elsewhere was a copy somebody forwarded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which address ranges the load comes from, so that those wait behind the others and work more.
+"""Which address ranges the load comes from: they wait behind the others and work more (HR29).
 
 Only P3s whose cookie and solution are right are counted, so nobody can be blamed for what it did
 not send. IPv4 addresses count as /32 and /24, IPv6 ones as /64, /56 and /48: whoever has a range

@@ -39,7 +39,7 @@ class Gate:
         return self._repeats.take(now)
 
     def has_time(self, now: float) -> bool:
-        """Whether a P3 that proves no address may be taken: there is an allowance for all such."""
+        """Whether a P3 that proves no address may be taken: all such share an allowance (HR30)."""
         return not self.waiting and self._known_allowance.take(now)
 
     def enter(self, waiting: Waiting, effort: int, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""How much work the responder asks for, and who goes first.
+"""How much work the responder asks for (HR28), and who goes first (HR27).
 
 P3s whose puzzle is solved wait in a bounded queue: the greatest effort first, but ranges that
 burden the responder behind all others. The effort asked

@@ -1,7 +1,7 @@
 """The responder: silent, stateless and cheap until a P3 has earned its Diffie-Hellman.
 
-The order of checks of a P3 is the argument: length, transient, age, cookie, puzzle, sequence, and
-only then three Diffie-Hellman operations.
+The order of checks of a P3 (HC1 to HC10) is the argument: length, transient, age, cookie, puzzle,
+sequence, and only then three Diffie-Hellman operations.
 """
 
 from __future__ import annotations

@@ -134,6 +134,6 @@ def survivors_of_mutual_kicks(group):
 
 
 def test_mutual_kicks_remove_one_of_the_two():
-    """Rule 11: the second kick's proposer is removed by the first, so it is void."""
+    """The second kick's proposer is removed by the first, so it is void (R11)."""
     assert survivors_of_mutual_kicks(Group) == ["A", "C"]
     assert survivors_of_mutual_kicks(KicksAreNotVoided) == ["C"]

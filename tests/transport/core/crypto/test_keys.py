@@ -1,4 +1,4 @@
-"""Identities, the two forms of a key, and what is not a key: transport design section 2."""
+"""Identities, the two forms of a key, and what is not a key: docs/protocol/handshake.md, 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windowed counters: RFC 9000 A.3, and transport design section 4."""
+"""Windowed counters: RFC 9000 A.3, and docs/protocol/presence.md, section 1."""
 
 from __future__ import annotations
 

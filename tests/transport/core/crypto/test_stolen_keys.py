@@ -1,4 +1,4 @@
-"""What a thief gets who holds keys and the whole recording: issue's rule on keys, carried out.
+"""What a thief gets who holds keys and the whole recording: HR13 to HR16, carried out.
 
 Each test has its control: the same code with the key that was erased opens what it should, so a
 failure to open is the key's absence and no fault of the attack.

@@ -1,4 +1,4 @@
-"""First contact, P1 to P4, as it should go: transport design section 3."""
+"""First contact, P1 to P4, as it should go: docs/protocol/handshake.md, sections 2 to 7."""
 
 from __future__ import annotations
 

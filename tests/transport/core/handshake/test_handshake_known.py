@@ -1,4 +1,4 @@
-"""0-RTT to a known transient, and its deferral: transport design section 3."""
+"""0-RTT to a known transient, and its deferral: docs/protocol/handshake.md, section 6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stranger can cost and what a meddler can do: transport design section 3."""
+"""What a stranger can cost and what a meddler can do: docs/protocol/handshake.md, section 6."""
 
 from __future__ import annotations
 

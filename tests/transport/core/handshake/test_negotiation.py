@@ -1,4 +1,4 @@
-"""Protocol lists, choices, downgrades and derived keys: transport design section 3."""
+"""Protocol lists, choices, downgrades and derived keys: docs/protocol/handshake.md, section 5."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NNpsk0 through the presence: transport design section 3, "Rekey"."""
+"""NNpsk0 through the presence: docs/protocol/handshake.md, section 4, "Rekeying"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The responder's transient, its record, and who may believe it: transport design section 2."""
+"""The responder's transient, its record, and who may believe it: docs/protocol/handshake.md, 1."""
 
 from __future__ import annotations
 

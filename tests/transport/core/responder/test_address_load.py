@@ -1,4 +1,4 @@
-"""Load by address range: transport design section 3, "Effort"."""
+"""Load by address range: docs/protocol/handshake.md, section 6, "Puzzle"."""
 
 from __future__ import annotations
 
