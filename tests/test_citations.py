@@ -19,9 +19,12 @@ ELSEWHERE, BACKWARDS = f"the design, {'section'} 3", f"section 3 of the transpor
 PREFIXES = {"Z": "docs/z.md", "ZZ": "docs/zz.md"}
 TABLES = {
     "docs/z.md": "\n| `Z1` to `Z2` | rules |\n\n- **Z1.** One.\n- **Z2. Two.** More, see ZZ1.\n",
-    "docs/zz.md": "\n| `ZZ1` to `ZZ1` | more |\n\n| **ZZ1.** Three | why |\n",
+    "docs/zz.md": "\n| `ZZ1` to `ZZ1` | more |\n## 7. It\n| **ZZ1.** Three | why |\n",
 }
-CODE = {"engine/a.py": '"""Counts (Z1)."""\n', "engine/b.cpp": "// It waits (Z2).\n"}
+CODE = {
+    "engine/a.py": f"# Counts (Z1): docs/zz.md, {'section'} 7.\n",
+    "engine/b.cpp": "// It waits (Z2).\n",
+}
 
 
 def complaints_about(**changes: str) -> list[str]:
@@ -60,6 +63,14 @@ def test_sound_texts_are_sound() -> None:
         (
             {"z": TABLES["docs/z.md"] + "- **Z3.** New.\n"},
             "docs/z.md: its table of ids lacks Z1 to Z3",
+        ),
+        (
+            {"a": f"# Z1: docs/zz.md, {'section'} 8"},
+            "engine/a.py:1: docs/zz.md has no section 8",
+        ),
+        (
+            {"a": f"# Z1: docs/none.md,\n# {'sections'} 7 to 8"},
+            "engine/a.py:1: docs/none.md has no section 7",
         ),
         (
             {"a": f"# Z1, and {NUMBERED} of something"},

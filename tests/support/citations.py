@@ -34,6 +34,7 @@ GENERATED = frozenset(("build", "dist", "node_modules", "testdata", "vectors"))
 
 NUMBER = re.compile(r"\b(?:rules?|invariants?)[\s#*`]+\d", re.IGNORECASE)
 DESIGN = re.compile(r"\bdesign,?[\s#*]+section\b|\bsection \d+ of the (?:\w+ )?design\b", re.I)
+SECTION = re.compile(r"\b(docs/[\w/]+\.md),[\s#*]+sections?[\s#*]+(\d+)")
 BANNED = {"a number without its prefix": NUMBER, "a text that is not here": DESIGN}
 
 
@@ -91,13 +92,23 @@ def _wrong_definitions(texts: Mapping[str, str], prefixes: Mapping[str, str]) ->
             yield f"{page}: its table of ids lacks {prefix}1 to {prefix}{last[prefix]}"
 
 
+def _wrong_sections(texts: Mapping[str, str]) -> Iterator[str]:
+    """Citations of a numbered section (its page, then its number) that the page does not have."""
+    for path, text in texts.items():
+        for match in SECTION.finditer(text):
+            page, number = match.groups()
+            if f"\n## {number}. " not in texts.get(page, ""):
+                line = text.count("\n", 0, match.start()) + 1
+                yield f"{path}:{line}: {page} has no section {number}"
+
+
 def complaints(
     texts: Mapping[str, str],
     prefixes: Mapping[str, str] = PAGES,
     cited_in: Mapping[str, str] = CITED_IN,
 ) -> list[str]:
     """All that is wrong with the texts (by path), each as a line that says where."""
-    wrong = list(_wrong_definitions(texts, prefixes))
+    wrong = [*_wrong_definitions(texts, prefixes), *_wrong_sections(texts)]
     known = {found.id for found in defined(texts, prefixes)}
     citations = cited(texts, prefixes)
     wrong += [f"{f.path}:{f.line}: {f.id} is not defined" for f in citations if f.id not in known]
