@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.house.citations import CITED_IN, PAGES, complaints, defined, texts_of
 from tests.support.house.imports import (
     PACKAGES,
     ROOT,
@@ -35,14 +36,14 @@ def sources(*folders: str) -> Iterator[Path]:
                 yield path
 
 
-# Rule 1: no circle, imports for typing included.
+# HS1: no circle, imports for typing included.
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     assert circles(between(everything())) == []
 
 
-# Rule 2: rooms from bottom to top.
+# HS2: rooms from bottom to top.
 
 
 def test_no_import_runs_up() -> None:
@@ -67,7 +68,7 @@ def test_pure_parts_are_pure_through_and_through() -> None:
     assert not {name: bad for name in pure if (bad := impure(name, graph))}
 
 
-# Rule 3: small rooms, each of which says what lives in it.
+# HS3: small rooms, each of which says what lives in it.
 
 
 def test_no_room_is_crowded() -> None:
@@ -91,7 +92,7 @@ def test_rooms_modules_and_public_classes_say_what_they_are() -> None:
     assert not silent
 
 
-# Rule 4: no module name twice without a reason.
+# HS4: no module name twice without a reason.
 
 
 def test_a_module_name_stands_once_or_for_a_reason() -> None:
@@ -99,7 +100,7 @@ def test_a_module_name_stands_once_or_for_a_reason() -> None:
     assert set(repeated(named)) == set(TWICE)
 
 
-# Rule 6: lengths.
+# HS6: lengths.
 
 
 def test_files_are_small() -> None:
@@ -115,6 +116,23 @@ def test_functions_are_small_or_hot() -> None:
         for name, _ in long_functions(path.read_text())
     }
     assert found == set(LONG)
+
+
+# HS7: what is cited is there.
+
+
+def test_every_citation_is_defined_and_every_rule_cited() -> None:
+    assert complaints(texts_of(ROOT)) == []
+
+
+def test_no_page_and_no_part_of_the_code_is_overlooked() -> None:
+    texts = texts_of(ROOT)
+    assert set(PAGES.values()) <= set(texts)
+    assert {Path(path).suffix for path in texts} >= {".py", ".md", ".cpp", ".h", ".toml"}
+    for prefix in PAGES:
+        assert any(found.id.startswith(prefix) for found in defined(texts)), prefix
+    for prefix, where in CITED_IN.items():
+        assert any(path.startswith(where) for path in texts), prefix
 
 
 # What else every file keeps to.

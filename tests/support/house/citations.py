@@ -16,12 +16,14 @@ from typing import NamedTuple
 
 GROUPS, HANDSHAKE = "docs/protocol/groups.md", "docs/protocol/handshake.md"
 PRESENCE, BLOBS = "docs/protocol/presence.md", "docs/protocol/blobs.md"
+HOUSE = "docs/architecture.md"
 
 PAGES = {
     **dict.fromkeys(("OP", "VC", "RD", "DL", "R", "I", "D"), GROUPS),
     **dict.fromkeys(("HC", "HD", "HR"), HANDSHAKE),
     **dict.fromkeys(("LP", "PD", "PR"), PRESENCE),
     "BT": BLOBS,
+    "HS": HOUSE,
 }
 """The page that defines the ids of each prefix."""
 
