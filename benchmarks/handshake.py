@@ -46,11 +46,11 @@ async def _nodes(stack: AsyncExitStack) -> System:
     async def call(worker: int) -> None:
         here = nodes[worker]
         await here.ask(key, "echo", PAYLOAD)
-        machine = here._machine
+        machine = here._context.machine
         machine.peers.forget(key)
         machine.peers._table.known.clear()
-        machine._work(here._endpoint.clock())
-        here._endpoint.touch()
+        machine._work(here._context.endpoint.clock())
+        here._context.endpoint.touch()
 
     return System("quorate ask", call, server.process.pid)
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
-from consensus.codec import pack_answer
+from consensus.codec import ValueRefused, pack_answer, unpack_untrusted
 from consensus.core import types as core
 from consensus.core.blob.tree import BlobRef
 from consensus.core.errors import ConsensusError
 from consensus.core.evidence.founding import CertificateError
 from consensus.core.types import Outcome
-
-if TYPE_CHECKING:
-    from consensus.groups.handle import Group
+from consensus.core.view import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +77,11 @@ class Proposal:
     the application asked about that."""
 
 
+Handler = Callable[[Proposal], Accept | Reject | Awaitable[Accept | Reject]]
+H = TypeVar("H", bound=Handler)
+"""A handler as it was written: decorators give back what they were given."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """A proposal with its outcome and its place in the group's order."""
@@ -98,19 +101,23 @@ class Decision:
     blobs: tuple[BlobRef, ...] = ()
     subject: bytes | None = None
     """The key of who joins, leaves or is removed, in a decision on that."""
-    source: tuple[Group, core.Decision] | None = field(default=None, repr=False, compare=False)
-    """Where it was told, for `certificate`."""
+    source: tuple[Certify, core.Decision] | None = field(default=None, repr=False, compare=False)
+    """Who gathers its certificate, and the decision as the group told it."""
 
     async def certificate(self) -> bytes:
         """As `Group.certificate`."""
         if self.source is None:
             raise CertificateError("a decision of two peers, or of no group, has no certificate")
-        return await self.source[0].certificate(self)
+        return await self.source[0](self)
 
     @property
     def committed(self) -> bool:
         """Everybody accepted."""
         return self.outcome is Outcome.COMMITTED
+
+
+Certify = Callable[[Decision], Awaitable[bytes]]
+"""Gathers the certificate of a decision: `Group.certificate` of the group that made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +160,38 @@ class OutcomeUnknown(ConsensusError):
 class Unreachable(OutcomeUnknown):
     """No presence with the peer came about. Most likely nothing has happened; but what was asked
     may have arrived with the last datagram of the attempt."""
+
+
+def describe_view(view: View) -> ViewInfo:
+    """The engine's view as a user sees it."""
+    return ViewInfo(view.number, tuple(member.key for member in view.members))
+
+
+def describe(
+    decision: core.Decision, view: ViewInfo | None, certify: Certify | None = None
+) -> Decision:
+    """The engine's decision as a user sees it, told while `view` was installed."""
+    proposal, index, content, outcome, answers, reasons = decision
+    if view is None or view.number != proposal.view:
+        view = ViewInfo(proposal.view, ())
+    return Decision(
+        outcome,
+        index,
+        view,
+        content.kind,
+        value(content.body),
+        proposal.proposer.key,
+        {member.key: value(answer) for member, answer in answers} if answers else {},
+        {member.key: reason for member, reason in reasons} if reasons else {},
+        tuple(BlobRef(root, size) for root, size in content.blobs) if content.blobs else (),
+        None if content.subject is None else content.subject.key,
+        None if certify is None else (certify, decision),
+    )
+
+
+def value(data: bytes) -> Any:
+    """What a member said, as a user sees it."""
+    try:
+        return unpack_untrusted(data)
+    except ValueRefused:
+        return None  # A member sent an answer that is no value: it answered nothing.

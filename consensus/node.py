@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from math import ceil
 from os import PathLike
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup
 
 from consensus.arguments import (
     TIMEOUT_MAX_S,
@@ -26,19 +24,17 @@ from consensus.blobs.service import BlobService, OnProgress
 from consensus.blobs.store import FetchReport
 from consensus.config import NodeConfig, machine_config
 from consensus.core import outputs
-from consensus.core import types as core
 from consensus.core.blob.tree import BlobRef
 from consensus.core.config import GroupConfig
-from consensus.core.types import Content, Member, Outcome
-from consensus.decision import Decision
+from consensus.decision import Decision, H
 from consensus.groups.asking import Asking
 from consensus.groups.certificates import SIGN, Certificates
-from consensus.groups.handle import Group, H, Handler
-from consensus.groups.invitations import ENQUIRE, JOIN, Invitations
+from consensus.groups.handle import Group
+from consensus.groups.invitations import ENQUIRE, JOIN, JOIN_TIMEOUT_S, Invitations
 from consensus.groups.lifecycle import Entering
 from consensus.groups.replica import Replica, Replicas
 from consensus.groups.vote_handlers import Voting
-from consensus.machine.addresses import checked, is_wildcard
+from consensus.machine.addresses import checked
 from consensus.machine.hosted_group import GroupEvent, PairEvent
 from consensus.machine.machine import Machine, group_number
 from consensus.network.connecting import Reaching
@@ -46,9 +42,10 @@ from consensus.network.introductions import Introducing
 from consensus.network.letters import Letters
 from consensus.network.services import Service, Services
 from consensus.network.trust import SUCCEED, People
+from consensus.node_context import NodeContext
 from consensus.storage.durable_groups import DurableGroups, unwrapped
 from consensus.storage.files import NodeFiles
-from consensus.storage.node_store import StoreError
+from consensus.storage.node_store import GroupRecord, StoreError
 from transport.channel import Channel
 from transport.core.crypto.keys import Identity
 from transport.core.events import ConnectFailed, PresenceUp
@@ -56,8 +53,6 @@ from transport.core.types import Address
 from transport.endpoint import Endpoint, bind
 
 log = logging.getLogger("quorate")
-T = TypeVar("T")
-JOIN_TIMEOUT_S = 30.0
 
 
 class Node:
@@ -66,55 +61,59 @@ class Node:
     def __init__(
         self, files: NodeFiles, listen: str, advertise: Sequence[Address], config: NodeConfig
     ) -> None:
-        identity = files.identity
         stored = files.stored_groups()
         known = list(files.known_peers())
+        context, self._asking = self._begin(files, stored, listen, checked(advertise), config)
+        self._context = context
+        self.key = context.key
         self._files = files
-        self._durable = files.durable
-        self._advertise = checked(advertise)
         self._groups: dict[int, Group] = {}
-        self._handlers: dict[str, Handler] = {}
-        self._tasks: TaskGroup | None = None
-        self._random = os.urandom
-        self.key = identity.key
-        self._sign = identity.sign
-        self.on_progress: OnProgress | None = None
-        incarnation = (
-            stored[0].incarnation if stored else int.from_bytes(os.urandom(8), "big")
+        self._services = Services(context.endpoint.open_channel)
+        self._reaching = Reaching(context)
+        self.people = People(context, files)
+        self.introductions = Introducing(context, self._shares_group)
+        self.letters = Letters(context, files, self._reaching)
+        self.blobs = BlobService(
+            files.blobs, config.blob_limit_bytes, self._services, self._shares_group
         )
-        settings = machine_config(config, now := anyio.current_time())
-        self._machine = Machine(identity, settings, os.urandom, now, incarnation)
-        self._endpoint = Endpoint(
-            self._machine,
-            identity.key,
+        self._voting = Voting(context, self._asking, self.blobs)
+        self._durables = durables = DurableGroups(context, files)
+        self._invitations = invitations = Invitations(context, files)
+        self._certificates = certificates = Certificates(context, self._groups)
+        self._entering = Entering(
+            context, self._groups, files, durables, self.blobs, invitations, certificates
+        )
+        context.handlers |= {ENQUIRE: invitations.enquire, JOIN: invitations.join}
+        context.handlers |= {SIGN: certificates.sign, SUCCEED: self.people.succeed}
+        context.handlers |= self.introductions.handlers
+        context.machine.absent = {group_number(row.id) for row in stored if row.origin}
+        for peer, addresses in known:
+            context.machine.contacts.know(peer, addresses)
+
+    def _begin(
+        self,
+        files: NodeFiles,
+        stored: Sequence[GroupRecord],
+        listen: str,
+        advertise: Sequence[Address],
+        config: NodeConfig,
+    ) -> tuple[NodeContext, Asking]:
+        """The machine and its socket, and what everything else stands on."""
+        machine = _machine(files.identity, stored, config)
+        endpoint = Endpoint(
+            machine,
+            files.identity.key,
             bind(listen),
             on_event=self._take,
             on_channel=self._channel_opened,
             attention_s=config.attention_s,
         )
-        self._asking = Asking(self._machine, self._endpoint)
-        self._reaching = Reaching(self._machine, self._endpoint)
-        self._new_waiter = self._endpoint.waiter
-        self._voting = Voting(self)
-        self._services = Services(self._endpoint.open_channel)
-        self._blobs = BlobService(
-            files.blobs, config.blob_limit_bytes, self._services, self._shares_group
+        asking = Asking(machine, endpoint)
+        remember = files.remember if files.durable else None
+        context = NodeContext(
+            files.identity, machine, endpoint, advertise, asking.ask, remember
         )
-        self._durables = DurableGroups(self, files)
-        self._entering = Entering(
-            self, self._groups, self._machine, self._endpoint, files, self._durables
-        )
-        self._invitations = Invitations(self, files)
-        self._certificates = Certificates(self)
-        self.people = People(self, files)
-        self.introductions = Introducing(self, self._shares_group)
-        self.letters = Letters(self, files)
-        self._handlers |= {ENQUIRE: self._invitations.enquire, JOIN: self._invitations.join}
-        self._handlers |= {SIGN: self._certificates.sign, SUCCEED: self.people.succeed}
-        self._handlers |= self.introductions.handlers
-        self._machine.absent = {group_number(row.id) for row in stored if row.origin}
-        for peer, addresses in known:
-            self._machine.contacts.know(peer, addresses)
+        return context, asking
 
     @staticmethod
     def open(
@@ -140,7 +139,16 @@ class Node:
     @property
     def address(self) -> Address:
         """Where the socket is bound."""
-        return self._endpoint.address
+        return self._context.endpoint.address
+
+    @property
+    def on_progress(self) -> OnProgress | None:
+        """Called as blobs come that proposals name; None for nobody. May be set."""
+        return self._voting.on_progress
+
+    @on_progress.setter
+    def on_progress(self, told: OnProgress | None) -> None:
+        self._voting.on_progress = told
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -155,28 +163,23 @@ class Node:
 
         def register(handler: H) -> H:
             check_handler(handler)
-            self._handlers[kind] = handler
+            self._context.handlers[kind] = handler
             return handler
 
         return register
 
     def know(self, peer: bytes, addresses: Iterable[Address]) -> None:
         """Where a peer may be found. Raises GroupError for what is no key or no address."""
-        check_key(peer)
-        found = tuple(addresses)
-        self._machine.contacts.know(peer, found)
-        self._remember(peer)
+        self._context.know(peer, addresses)
 
     async def connect(self, peer: bytes, *, timeout_s: float = 10.0) -> None:
         """Have a presence with a peer whose address is known. Raises TimeoutError, GroupError when
         no address is known, LocalError for a key that is none."""
-        self._endpoint.check_open()
         await self._reaching.connect(peer, timeout_s)
 
     async def connect_nameless(self, peer: bytes, *, timeout_s: float = 10.0) -> bytes:
         """As `connect`, without telling the peer who this is, which it must allow
         (`NodeConfig.serves_nameless`). What the peer goes by in `ask`, while this lasts."""
-        self._endpoint.check_open()
         return await self._reaching.connect_nameless(peer, timeout_s)
 
     def moved(self) -> tuple[bytes, ...]:
@@ -240,6 +243,13 @@ class Node:
         check_seconds("timeout_s", timeout_s, TIMEOUT_MAX_S)
         return await self._entering.join(token, sponsor, timeout_s, replica)
 
+    async def resume(self, replicas: Replicas | None = None) -> tuple[Group, ...]:
+        """Go on with the durable groups that are in the node's file, as the same life: all of them
+        or none. Register handlers first: votes that were not given are asked for again. A group
+        that keeps a state needs its replica, by the group's name (or its id). Raises StoreError
+        when the file is damaged, GroupError without a replica, RestoreFailed."""
+        return await self._entering.resume(replicas or {})
+
     def serve(self, name: str) -> Callable[[Service], Service]:
         """Decorator: the async function that is given each channel a peer opens to `name`."""
 
@@ -256,12 +266,12 @@ class Node:
     async def share(self, path: str | PathLike[str], *, copy: bool = True) -> BlobRef:
         """Make a file available to the members of this node's groups. Without `copy` it is given
         from where it lies, and must not change. Raises BlobError."""
-        return await self._blobs.share(path, copy)
+        return await self.blobs.share(path, copy)
 
     async def pin(self, ref: BlobRef, pinned: bool = True) -> None:
         """Keep a blob that is here whatever else needs room (`NodeConfig.blob_limit_bytes`), or
         no longer. Raises BlobError."""
-        await self._blobs.pin(ref, pinned)
+        await self.blobs.pin(ref, pinned)
 
     async def fetch(
         self,
@@ -272,99 +282,7 @@ class Node:
         timeout_s: float | None = None,
     ) -> FetchReport:
         """As `Group.fetch`, from peers with whom presences are up."""
-        return await self._blobs.fetch(ref, peers, to, on_progress, timeout_s)
-
-    # For the parts of a node.
-
-    def _abandon(self, group: Group) -> None:
-        """Give a group up at once."""
-        self._entering.drop(group, "abandoned")
-
-    async def _recorded(self, group_id: bytes, after: int, limit: int) -> list[core.Decision]:
-        """Decisions of a durable group from the disk."""
-        return await self._durables.recorded(group_id, after, limit)
-
-    def _member(self, peer: bytes) -> Member:
-        """A peer in its present life. Raises GroupError without a presence."""
-        return self._machine.contacts.member(peer)
-
-    @property
-    def _me(self) -> Member:
-        """This life of the node."""
-        return self._machine.me
-
-    async def _ask_framework(
-        self, peer: bytes, kind: str, body: bytes, deadline_s: float, timeout_s: float
-    ) -> Any:
-        """`ask` one of the framework's own questions, with its body packed."""
-        content = Content(kind, body, (), ceil(1000 * deadline_s))
-        return await self._asking.ask(peer, content, timeout_s)
-
-    def _spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
-        """Run something beside everything else, until the node closes."""
-        assert self._tasks is not None
-        self._tasks.start_soon(function, *arguments)
-
-    def _handler(self, kind: str) -> Handler | None:
-        """Who votes on `kind`."""
-        return self._handlers.get(kind)
-
-    def _advertised(self) -> tuple[Address, ...]:
-        """The addresses to tell others; none when nobody said where a socket that is bound to all
-        addresses is reached."""
-        if self._advertise:
-            return self._advertise
-        return () if is_wildcard(self.address[0]) else (self.address,)
-
-    @property
-    def _clock(self) -> Callable[[], float]:
-        """The clock the machine goes by, in seconds."""
-        return self._endpoint.clock
-
-    def _machine_look(self, action: Callable[[Machine, float], T]) -> T:
-        """Do something with the machine that may leave nothing to be carried out."""
-        self._endpoint.check_open()
-        return action(self._machine, self._endpoint.clock())
-
-    def _carry_out(self) -> None:
-        """Something was asked of the machine."""
-        self._endpoint.touch()
-
-    def _machine_do(
-        self,
-        action: Callable[[Machine, float], T],
-        before: Callable[[T], None] | None = None,
-        *,
-        together: bool = False,
-    ) -> T:
-        """Do something with the machine and have it carried out; `before` that, its result is
-        made known. `together`: with what else is asked for in this turn of the event loop, and
-        not at once. Raises EndpointClosed once the node is."""
-        self._endpoint.check_open()
-        result = action(self._machine, self._endpoint.clock())
-        if before is not None:
-            before(result)
-        self._endpoint.touch(together=together)
-        return result
-
-    async def _sponsor(
-        self, group: Group, joiner: bytes, addresses: list[Address]
-    ) -> tuple[Outcome, list[str]]:
-        """Have the group decide on a joiner: the outcome, and why not."""
-        number = group_number(group.id)
-        found = [*self._machine.contacts.addresses(joiner), *addresses]
-        where = list(dict.fromkeys(found))
-        decision = await group.outcome(
-            lambda m, now: m.sponsor(number, joiner, where, now, JOIN_TIMEOUT_S)
-        )
-        return decision.outcome, list(decision.reasons.values())
-
-    async def resume(self, replicas: Replicas | None = None) -> tuple[Group, ...]:
-        """Go on with the durable groups that are in the node's file, as the same life: all of them
-        or none. Register handlers first: votes that were not given are asked for again. A group
-        that keeps a state needs its replica, by the group's name (or its id). Raises StoreError
-        when the file is damaged, GroupError without a replica, RestoreFailed."""
-        return await self._entering.resume(replicas or {})
+        return await self.blobs.fetch(ref, peers, to, on_progress, timeout_s)
 
     def _take(self, event: object) -> None:
         if type(event) is GroupEvent:
@@ -373,7 +291,7 @@ class Node:
             if group is None:
                 return
             if type(output) is outputs.Decided:
-                group.take(output)
+                group.state.decided(output)
             elif type(output) is outputs.VoteWanted:
                 self._voting.wanted_by_group(group, number, output.proposal)
             elif type(output) is outputs.Accused:
@@ -384,7 +302,7 @@ class Node:
             elif type(output) is outputs.Ended:
                 self._entering.drop(group, "it has ended")
             else:
-                group.take(output)
+                group.state.take(output)
         elif type(event) is PairEvent:
             peer, output = event
             if type(output) is outputs.VoteWanted:
@@ -395,18 +313,11 @@ class Node:
             if isinstance(event, PresenceUp | ConnectFailed):
                 self._reaching.take(event)
             if isinstance(event, PresenceUp) and not event.peer[-1] & 0x80:  # It has a name.
-                self._remember(event.peer, event.address)
+                self._context.remember(event.peer, event.address)
             self.letters.take(event)
 
-    def _remember(self, peer: bytes, *newest: Address) -> None:
-        if self._durable and self._tasks is not None:
-            found = (*newest, *self._machine.contacts.addresses(peer))
-            addresses = tuple(dict.fromkeys(found))
-            self._tasks.start_soon(self._files.remember, peer, addresses)
-
     def _channel_opened(self, peer: bytes, channel: Channel) -> None:
-        assert self._tasks is not None
-        self._tasks.start_soon(self._services.accept, channel)
+        self._context.spawn(self._services.accept, channel)
 
     def _shares_group(self, peer: bytes) -> bool:
         return any(peer in group.peers() for group in self.groups)
@@ -414,12 +325,13 @@ class Node:
     @contextlib.asynccontextmanager
     async def _running(self) -> AsyncIterator[Node]:
         failure: Exception | None = None
-        with self._endpoint.opened(), unwrapped(StoreError):
-            async with anyio.create_task_group() as self._tasks:
-                self._tasks.start_soon(self._endpoint.run)
-                self._tasks.start_soon(self._durables.run)
-                self._tasks.start_soon(self._reaching.run)
-                self._tasks.start_soon(self.letters.run)
+        with self._context.endpoint.opened(), unwrapped(StoreError):
+            async with anyio.create_task_group() as tasks:
+                self._context.tasks = tasks
+                tasks.start_soon(self._context.endpoint.run)
+                tasks.start_soon(self._durables.run)
+                tasks.start_soon(self._reaching.run)
+                tasks.start_soon(self.letters.run)
                 await self._reaching.restore(self._files)
                 try:
                     yield self
@@ -430,10 +342,19 @@ class Node:
                         group.close("the node was closed")
                     self._asking.close()
                     await self._reaching.keep(self._files)
-                    self._tasks.cancel_scope.cancel()
-            self._blobs.close()  # After the tasks: one of them may be about to open it.
+                    tasks.cancel_scope.cancel()
+            self.blobs.close()  # After the tasks: one of them may be about to open it.
         if failure is not None:
             raise failure
+
+
+def _machine(
+    identity: Identity, stored: Sequence[GroupRecord], config: NodeConfig
+) -> Machine:
+    """A new machine: in a new life, unless durable groups go on in the one that is stored."""
+    incarnation = stored[0].incarnation if stored else int.from_bytes(os.urandom(8), "big")
+    now = anyio.current_time()
+    return Machine(identity, machine_config(config, now), os.urandom, now, incarnation)
 
 
 @asynccontextmanager

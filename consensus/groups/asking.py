@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from consensus.core import outputs
 from consensus.core.errors import ConsensusError
 from consensus.core.types import Content, Outcome, ProposalId, Ticket, Vote
-from consensus.decision import OutcomeUnknown, Rejected, Unreachable
-from consensus.groups.handle import value
+from consensus.decision import OutcomeUnknown, Rejected, Unreachable, value
 from consensus.groups.waiters import Pending
 from consensus.machine.hosted_group import UNREACHABLE, TimedOut
 from consensus.machine.lease_clock import ReadReady
-
-if TYPE_CHECKING:
-    from consensus.machine.machine import Machine
-    from transport.endpoint import Endpoint
+from consensus.machine.machine import Machine
+from transport.endpoint import Endpoint
 
 ASKS_MAX = 65_536
 """Open questions of a node."""

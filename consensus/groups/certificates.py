@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import anyio
 from anyio import to_thread
@@ -17,16 +18,13 @@ from consensus.core.evidence.notary import Draft
 from consensus.core.evidence.verify import CertifiedDecision
 from consensus.core.evidence.verify import verify_certificate_untrusted as verify_with
 from consensus.decision import Accept, Proposal, Reject, accept, reject
+from consensus.groups.handle import CERTIFY_TIMEOUT_S, Group
+from consensus.node_context import NodeContext
 from transport.core.crypto.keys import verify
-
-if TYPE_CHECKING:
-    from consensus.groups.handle import Group
-    from consensus.node import Node
 
 SIGN = "quorate.sign"
 SIGN_DEADLINE_S = 5.0
 """What a member that is behind is granted to deliver what it is to sign."""
-CERTIFY_TIMEOUT_S = 20.0
 
 
 def verify_certificate_untrusted(data: bytes) -> CertifiedDecision:
@@ -101,11 +99,12 @@ def _hex(value: Any) -> str:
 class Certificates:
     """One node's part in certificates."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, context: NodeContext, groups: Mapping[int, Group]) -> None:
+        self._context = context
+        self._groups = groups
 
     async def gather(
-        self, group: Group, decision: core.Decision, timeout_s: float = CERTIFY_TIMEOUT_S
+        self, group: Group, decision: core.Decision, timeout_s: float
     ) -> bytes:
         """The certificate of a decision of the group: asks all members, needs a quorum of them.
 
@@ -144,11 +143,11 @@ class Certificates:
 
     async def _signature(self, draft: Draft, member: core.Member) -> bytes:
         statement = draft.statement()
-        if member.key == self._node.key:
-            return self._node._sign(HEAD_LABEL, statement)
+        if member.key == self._context.key:
+            return self._context.sign(HEAD_LABEL, statement)
         wanted = draft.certificate
         question = pack([draft.group, wanted.view, wanted.position, wanted.head])
-        answer = await self._node._ask_framework(
+        answer = await self._context.ask_framework(
             member.key, SIGN, question, SIGN_DEADLINE_S, CERTIFY_TIMEOUT_S
         )
         if type(answer) is not bytes or not verify(member.key, HEAD_LABEL, statement, answer):
@@ -180,5 +179,7 @@ class Certificates:
         return reject("not delivered here as a member of that view")
 
     def _group(self, group_id: bytes, asker: bytes) -> Group | None:
-        found: Any = (g for g in self._node.groups if g.id == group_id and asker in g.peers())
-        return next(found, None)
+        for group in self._groups.values():
+            if group.ended is None and group.id == group_id and asker in group.peers():
+                return group
+        return None

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import Any, cast
 
 import anyio
 
 from consensus.arguments import check_handler, check_kind, check_timeout, make_content
-from consensus.blobs.service import OnProgress
+from consensus.blobs.service import BlobService, OnProgress
 from consensus.blobs.store import FetchReport
-from consensus.codec import ValueRefused, unpack_untrusted
-from consensus.core import outputs
 from consensus.core import types as core
 from consensus.core.blob.tree import BlobRef
 from consensus.core.config import GroupConfig
@@ -20,44 +19,37 @@ from consensus.core.errors import GroupError
 from consensus.core.evidence.founding import CertificateError
 from consensus.core.evidence.notary import Notary
 from consensus.core.types import Ticket
-from consensus.core.view import View
 from consensus.decision import (
-    Accept,
     Decision,
     GroupEnded,
-    OutcomeUnknown,
-    Proposal,
-    Reject,
-    SuspensionChanged,
-    ViewChanged,
+    H,
+    Handler,
     ViewInfo,
+    describe,
 )
-from consensus.groups.certificates import CERTIFY_TIMEOUT_S
-from consensus.groups.history import Events, GroupEventKind, History
-from consensus.groups.waiters import Pending
-from consensus.machine.hosted_group import TimedOut
+from consensus.groups.group_state import GroupState
+from consensus.groups.history import Events, GroupEventKind
 from consensus.machine.lease_clock import ReadReady
+from consensus.machine.machine import Machine
+from consensus.node_context import NodeContext
 
-if TYPE_CHECKING:
-    from consensus.machine.machine import Machine
-    from consensus.node import Node
-
-Handler = Callable[[Proposal], Accept | Reject | Awaitable[Accept | Reject]]
-H = TypeVar("H", bound=Handler)
-"""A handler as it was written: decorators give back what they were given."""
+CERTIFY_TIMEOUT_S = 20.0
 
 
-class Observer(Protocol):
-    """What keeps a state that the group's decisions make; see `consensus.groups.replica`."""
+@dataclass(frozen=True, slots=True)
+class GroupServices:
+    """What a node does for its groups in parts that know what a group is, and are above it."""
 
-    def decided(self, decision: Decision, ticket: Ticket | None) -> None:
-        """The next decision; with a ticket if this node proposed it."""
-
-    def restored(self, index: int, data: bytes) -> None:
-        """This node joins: what another member's `wanted` gave, after the decision `index`."""
-
-    def wanted(self, joiner: core.Member, index: int) -> None:
-        """A joiner needs the state, as it is after the decision told last."""
+    blobs: BlobService
+    issue: Callable[[Group, bytes | None, float, int], str]
+    """As `consensus.groups.invitations.Invitations.issue`."""
+    revoke: Callable[[str], None]
+    gather: Callable[[Group, core.Decision, float], Awaitable[bytes]]
+    """As `consensus.groups.certificates.Certificates.gather`."""
+    recorded: Callable[[bytes, int, int], Awaitable[list[core.Decision]]]
+    """As `consensus.storage.durable_groups.DurableGroups.recorded`."""
+    abandon: Callable[[Group], None]
+    """Gives a group up at once."""
 
 
 class Group:
@@ -65,46 +57,42 @@ class Group:
 
     def __init__(
         self,
-        node: Node,
+        context: NodeContext,
+        services: GroupServices,
         number: int,
         group_id: bytes,
         name: str,
         config: GroupConfig,
         notary: Notary | None = None,
     ) -> None:
-        self._node = node
+        self._context = context
+        self._services = services
+        self._certify = self.certificate
         self.config = config
         self._number = number
-        self._view: View | None = None
-        self._info = ViewInfo(0, ())
-        self._history = History(lambda decision, view: describe(decision, view, self))
-        self._pending = Pending[Ticket, Decision](node._new_waiter)
-        self._reading = Pending[Ticket, float | None](node._new_waiter)
+        self.state = state = GroupState(name, self._certify, context.new_waiter)
+        self.installed = state.installed
         self._handlers: dict[str, Handler] = {}
-        self.observer: Observer | None = None
-        self._ended: GroupEnded | None = None
-        self._suspended = False
         self.id = group_id
         self.notary = notary
         self.name = name
-        self.installed = anyio.Event()
 
     @property
     def view(self) -> ViewInfo:
         """The present membership. Raises GroupError before the first."""
-        if self._view is None:
+        if self.state.view is None:
             raise GroupError("not admitted yet")
-        return self._info
+        return self.state.info
 
     @property
     def ended(self) -> GroupEnded | None:
         """Why this node is no longer a member, or None while it is one."""
-        return self._ended
+        return self.state.ended
 
     @property
     def suspended(self) -> bool:
         """Whether this member hears no quorum, so that proposals are refused."""
-        return self._suspended
+        return self.state.suspended
 
     def on(self, kind: str) -> Callable[[H], H]:
         """Decorator: the function, plain or async, that votes on proposals of `kind` in this
@@ -121,7 +109,7 @@ class Group:
 
     def handler(self, kind: str) -> Handler | None:
         """Who votes on `kind`: the group's own handler, else the node's."""
-        return self._handlers.get(kind) or self._node._handler(kind)
+        return self._handlers.get(kind) or self._context.handlers.get(kind)
 
     def invite(
         self,
@@ -135,12 +123,12 @@ class Group:
         Good until it expires, for `uses` admissions; `revoke` ends it before. In a durable group it
         is on the disk when this returns. Raises GroupError, StoreError.
         """
-        self._check()
-        return self._node._invitations.issue(self, key, expires_in_s, uses)
+        self.state.check()
+        return self._services.issue(self, key, expires_in_s, uses)
 
     def revoke(self, token: str) -> None:
         """Make an invitation of this node's void. Raises TokenError when it is none."""
-        self._node._invitations.revoke(token)
+        self._services.revoke(token)
 
     async def propose(
         self,
@@ -159,22 +147,22 @@ class Group:
         for a body that cannot be carried, BlobUnavailable for a blob that is not held here.
         Cancellation leaves the proposal standing.
         """
-        self._check()
+        self.state.check()
         check_timeout(timeout_s)
         content = make_content(kind, body, blobs, deadline_s)
         if not blobs:
             return await self.outcome(
                 lambda m, now: m.propose(self._number, content, now, timeout_s)
             )
-        async with self._node._blobs.named(blobs):
+        async with self._services.blobs.named(blobs):
             return await self.outcome(
                 lambda m, now: m.propose(self._number, content, now, timeout_s)
             )
 
     async def kick(self, key: bytes, reason: str = "", *, timeout_s: float = 60.0) -> Decision:
         """Propose to remove a member; it may not reject. Raises as `propose`."""
-        self._check()
-        member = next((m for m in self._members() if m.key == key), None)
+        self.state.check()
+        member = next((m for m in self.state.members() if m.key == key), None)
         if member is None:
             raise GroupError("no member of the view has that key")
         return await self.outcome(
@@ -184,17 +172,17 @@ class Group:
     async def leave(self, *, timeout_s: float = 60.0) -> None:
         """Leave the group in order; returns once the others go on without this node. Raises
         GroupSuspended when no quorum is heard (see `abandon`), TimeoutError, GroupError."""
-        self._check()
-        self._node._machine_do(lambda m, now: m.leave(self._number, now))
+        self.state.check()
+        self._context.do(lambda m, now: m.leave(self._number, now))
         with anyio.move_on_after(timeout_s):
-            await self._history.ended.wait()
-        if self._ended is None:
+            await self.state.history.ended.wait()
+        if self.state.ended is None:
             raise TimeoutError(f"still a member of {self.name} after {timeout_s} s")
 
     def abandon(self) -> None:
         """Give the group up at once, without asking anybody: for a member that is suspended for
         good. The others take this node for silent and remove it."""
-        self._node._abandon(self)
+        self._services.abandon(self)
 
     async def read(self, *, timeout_s: float = 60.0) -> None:
         """Wait until this member has delivered every decision that was committed, to the
@@ -216,45 +204,45 @@ class Group:
 
     def _begin_read(self) -> Ticket | None:
         """None: the read is done."""
-        self._check()
-        node = self._node
+        self.state.check()
+        context = self._context
         while True:
-            begun = node._machine_look(lambda m, now: m.read(self._number, now))
+            begun = context.look(lambda m, now: m.read(self._number, now))
             if type(begun) is not ReadReady:
-                self._reading.expect(ticket := cast(Ticket, begun))
-                node._carry_out()
+                self.state.reads.expect(ticket := cast(Ticket, begun))
+                context.endpoint.touch()
                 return ticket
             if begun.asks:
-                node._carry_out()
+                context.endpoint.touch()
             if self._good(begun.until):
                 return None
 
     async def _wait_read(self, ticket: Ticket) -> float | None:
         try:
-            return await self._reading.wait(ticket)
+            return await self.state.reads.wait(ticket)
         except BaseException:
-            self._node._machine_do(lambda m, now: m.cancel_read(self._number, ticket))
+            self._context.do(lambda m, now: m.cancel_read(self._number, ticket))
             raise
 
     def _good(self, until: float | None) -> bool:
         """The clock, looked at again: this process may have been stopped meanwhile."""
-        return until is None or self._node._clock() < until
+        return until is None or self._context.clock() < until
 
     def events(self, *, from_now: bool = False) -> Events[GroupEventKind]:
         """All that happens in this group since this node is in it, as far as it is kept (the last
         EVENTS_KEPT), and then what comes: decisions, views, suspension, and the end, after which
         it stops. `from_now` leaves out what was. Raises EventsMissed when the reader falls more
         than that behind."""
-        return Events(self._history, None, from_now=from_now)
+        return Events(self.state.history, None, from_now=from_now)
 
     def decisions(self, *, from_now: bool = False) -> Events[Decision]:
         """The decisions alone, in the group's one order. As `events`."""
-        return Events(self._history, Decision, from_now=from_now)
+        return Events(self.state.history, Decision, from_now=from_now)
 
     async def share(self, path: str | PathLike[str], *, copy: bool = True) -> BlobRef:
         """Make a file available to the members; name the result in a proposal. Without `copy` it
         is given from where it lies, and must not change. Raises BlobError."""
-        return await self._node.share(path, copy=copy)
+        return await self._services.blobs.share(path, copy)
 
     async def fetch(
         self,
@@ -271,8 +259,8 @@ class Group:
         all of it, or for a minute nothing came; TimeoutError after `timeout_s`; BlobDiskFull,
         BlobLimit, BlobError. Whatever came until then is kept, and not fetched again.
         """
-        self._check()
-        return await self._node.fetch(ref, self.peers(), to, on_progress, timeout_s)
+        self.state.check()
+        return await self._services.blobs.fetch(ref, self.peers(), to, on_progress, timeout_s)
 
     async def certificate(
         self, of: Decision | int, *, timeout_s: float = CERTIFY_TIMEOUT_S
@@ -283,141 +271,48 @@ class Group:
         Raises CertificateError when it is too old to be known here, fewer than a quorum sign in
         time, or how the group's views came about is not known; GroupError.
         """
-        self._check()
-        decision = self._history.decision(of) if isinstance(of, int) else of
+        self.state.check()
+        decision = self.state.history.decision(of) if isinstance(of, int) else of
         if decision is None:
             raise CertificateError(f"decision {of} is not known here, or no longer")
-        if decision.source is None or decision.source[0] is not self:
+        if decision.source is None or decision.source[0] is not self._certify:
             raise CertificateError("not a decision of this group")
-        return await self._node._certificates.gather(self, decision.source[1], timeout_s)
+        return await self._services.gather(self, decision.source[1], timeout_s)
 
     async def recorded(self, after: int = 0, limit: int = 1000) -> list[Decision]:
         """Of a durable group, up to `limit` of the decisions on this node's disk with an index
         above `after`, in order: what was reported here is among them, and after a crash perhaps
         more. Their view names its number only. Raises StoreError."""
-        decisions = await self._node._recorded(self.id, after, limit)
-        return [describe(decision, None, self) for decision in decisions]
+        decisions = await self._services.recorded(self.id, after, limit)
+        return [self.told(decision) for decision in decisions]
 
     # For the node.
 
     async def changed(self) -> None:
         """Until anything happens in this group."""
-        await self._history.changed()
+        await self.state.history.changed()
+
+    def told(self, decision: core.Decision) -> Decision:
+        """A decision from the disk as a user sees it."""
+        return describe(decision, None, self._certify)
 
     def peers(self) -> tuple[bytes, ...]:
         """The keys of the other members."""
-        return tuple(m.key for m in self._members() if m.key != self._node.key)
+        return tuple(m.key for m in self.state.members() if m.key != self._context.key)
 
     async def outcome(self, propose: Callable[[Machine, float], Ticket]) -> Decision:
         """Have the machine propose something in this group, and wait for the decision."""
         # Those made while others are under way travel together: in a turn of the event loop there
         # are often many of them.
-        pending = self._pending
-        ticket = self._node._machine_do(propose, pending.expect, together=len(pending) > 0)
+        pending = self.state.proposals
+        ticket = self._context.do(propose, pending.expect, together=len(pending) > 0)
         return await pending.wait(ticket)
 
     def give_snapshot(self, joiner: core.Member, index: int, data: bytes | None) -> None:
         """The state for a joiner, as it is after the decision `index`; None if there is none."""
         number = self._number
-        self._node._machine_do(lambda m, now: m.snapshot(number, joiner, index, data, now))
-
-    def take(self, output: outputs.Output | TimedOut | ReadReady) -> None:
-        """Something the engine has to say."""
-        if type(output) is outputs.Decided:
-            decision, ticket = output
-            self._history.add((decision, self._info))
-            if ticket is None and self.observer is None:
-                return
-            described = describe(decision, self._info, self)
-            if self.observer is not None:
-                self.observer.decided(described, ticket)
-            if ticket is not None:
-                if described.outcome is core.Outcome.UNKNOWN:
-                    unknown = OutcomeUnknown("cut off before the outcome was known")
-                    self._pending.fail(ticket, unknown)
-                else:
-                    self._pending.settle(ticket, described)
-            return
-        match output:
-            case ReadReady(ticket, until):
-                self._reading.settle(ticket, until)
-            case outputs.SnapshotReceived(index, data) if self.observer is not None:
-                self.observer.restored(index, data)
-            case outputs.SnapshotWanted(joiner, index) if self.observer is not None:
-                self.observer.wanted(joiner, index)
-            case TimedOut(ticket):
-                self._pending.fail(ticket, TimeoutError("no outcome in time; it may still come"))
-            case outputs.Abandoned(ticket, None):
-                error = GroupError("abandoned by a change of the group")
-                self._pending.fail(ticket, error)
-            case outputs.Installed(view):
-                before, self._view = self._members(), view
-                self._info = _describe_view(view)
-                keys, old = [m.key for m in view.members], [m.key for m in before]
-                joined = tuple(key for key in keys if key not in old)
-                left = tuple(key for key in old if key not in keys)
-                self._history.add(ViewChanged(self._info, joined, left))
-                self.installed.set()
-            case outputs.Suspended(flag):
-                self._suspended = flag
-                self._history.add(SuspensionChanged(flag))
-            case outputs.Expelled(reason):
-                self._end(GroupEnded(True, reason))
-            case outputs.Lost(reason):
-                self._end(GroupEnded(False, reason))
+        self._context.do(lambda m, now: m.snapshot(number, joiner, index, data, now))
 
     def close(self, reason: str) -> None:
         """The node closes, or gives the group up."""
-        self._end(GroupEnded(False, reason))
-
-    def _members(self) -> tuple[core.Member, ...]:
-        return self._view.members if self._view is not None else ()
-
-    def _check(self) -> None:
-        if self._ended is not None:
-            raise GroupError(f"no longer a member of {self.name}: {self._ended.reason}")
-
-    def _end(self, event: GroupEnded) -> None:
-        if self._ended is not None:
-            return
-        self._ended = event
-        self._history.add(event)
-        self._reading.fail_all(lambda: GroupError(f"cut off from {self.name}: {event.reason}"))
-        self.installed.set()
-        self._pending.fail_all(
-            lambda: OutcomeUnknown(f"cut off from {self.name}: {event.reason}")
-        )
-
-
-def _describe_view(view: View) -> ViewInfo:
-    return ViewInfo(view.number, tuple(member.key for member in view.members))
-
-
-def describe(
-    decision: core.Decision, view: ViewInfo | None, group: Group | None = None
-) -> Decision:
-    """The engine's decision as a user sees it, told while `view` was installed in `group`."""
-    proposal, index, content, outcome, answers, reasons = decision
-    if view is None or view.number != proposal.view:
-        view = ViewInfo(proposal.view, ())
-    return Decision(
-        outcome,
-        index,
-        view,
-        content.kind,
-        value(content.body),
-        proposal.proposer.key,
-        {member.key: value(answer) for member, answer in answers} if answers else {},
-        {member.key: reason for member, reason in reasons} if reasons else {},
-        tuple(BlobRef(root, size) for root, size in content.blobs) if content.blobs else (),
-        None if content.subject is None else content.subject.key,
-        None if group is None else (group, decision),
-    )
-
-
-def value(data: bytes) -> Any:
-    """What a member said, as a user sees it."""
-    try:
-        return unpack_untrusted(data)
-    except ValueRefused:
-        return None  # A member sent an answer that is no value: it answered nothing.
+        self.state.end(GroupEnded(False, reason))

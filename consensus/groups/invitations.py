@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 from anyio import to_thread
@@ -31,21 +31,21 @@ from consensus.core.evidence.invitation_text import (
 )
 from consensus.core.types import Outcome
 from consensus.decision import Accept, GroupEnded, Proposal, Reject, ViewChanged, accept, reject
+from consensus.groups.handle import Group
+from consensus.groups.history import GroupEventKind
 from consensus.machine.addresses import is_address
 from consensus.machine.machine import group_number
+from consensus.node_context import NodeContext
+from consensus.storage.files import NodeFiles
 from consensus.storage.node_store import InvitationRecord, StoreError
 from transport.core.crypto.keys import verify
-
-if TYPE_CHECKING:
-    from consensus.groups.handle import Group
-    from consensus.groups.history import GroupEventKind
-    from consensus.node import Node
-    from consensus.storage.files import NodeFiles
+from transport.core.types import Address
 
 log = logging.getLogger("quorate")
 ENQUIRE, JOIN = "quorate.enquire", "quorate.join"
 BUSY = "busy: "
 """How the sponsor's no begins when it is worth to ask again: nothing was decided, or spent."""
+JOIN_TIMEOUT_S = 30.0
 INVITATIONS_MAX = 10_000
 EXPIRES_IN_MAX_S = 100 * 366 * 86_400.0
 """The longest that an invitation may be good for: more than anybody remembers it."""
@@ -82,8 +82,8 @@ class Invitations:
     """What a node has given out. Those of durable groups are on the disk before they are out of
     hand, with the uses that are left; the others end with the process, as their groups do."""
 
-    def __init__(self, node: Node, files: NodeFiles) -> None:
-        self._node = node
+    def __init__(self, context: NodeContext, files: NodeFiles) -> None:
+        self._context = context
         self._files = files
         self._issued: dict[bytes, _Issued] = {}
         self._keeping = anyio.Lock()
@@ -97,7 +97,7 @@ class Invitations:
         check_seconds("expires_in_s", expires_in_s, EXPIRES_IN_MAX_S)
         if key is not None:
             check_key(key)
-        addresses = self._node._advertised()[:ADDRESSES_MAX]
+        addresses = self._context.advertised()[:ADDRESSES_MAX]
         if not addresses:
             raise GroupError(
                 "nobody could reach this node: it listens on all addresses, so say where with"
@@ -109,14 +109,14 @@ class Invitations:
         invitation = Invitation(
             group=group.id,
             name=group.name,
-            sponsor=self._node.key,
+            sponsor=self._context.key,
             addresses=addresses,
-            invitation_id=self._node._random(INVITATION_ID_SIZE),
+            invitation_id=self._context.random(INVITATION_ID_SIZE),
             expires_at=int(time.time() + expires_in_s),
             bound_key=key,
-            secret=self._node._random(SECRET_SIZE) if key is None else None,
+            secret=self._context.random(SECRET_SIZE) if key is None else None,
         )
-        text = invitation.text(self._node._sign)
+        text = invitation.text(self._context.sign)
         issued = _Issued(invitation.invitation_id, group, invitation.expires_at, uses)
         if group.config.durable:
             # The one place, with `revoke`, where the event loop waits for the disk: what has been
@@ -129,7 +129,7 @@ class Invitations:
         """Make an invitation void; one that is used up or has expired is so already. Raises
         TokenError for what is none, or not this node's, and StoreError."""
         invitation = parse_untrusted(token, verify)
-        if invitation.sponsor != self._node.key:
+        if invitation.sponsor != self._context.key:
             raise TokenError("the invitation was given out by another node")
         issued = self._issued.pop(invitation.invitation_id, None)
         if issued is not None and issued.group.config.durable:
@@ -142,7 +142,7 @@ class Invitations:
                 record.id, group, record.expires_at, record.uses, set(record.taken_by)
             )
             for joiner in record.taken_by:
-                self._node._spawn(self._follow_recalled, issued, joiner)
+                self._context.spawn(self._follow_recalled, issued, joiner)
 
     def forget(self, group: Group) -> None:
         """This node is in the group no longer. Its file forgets the invitations with the group."""
@@ -176,14 +176,14 @@ class Invitations:
             raise TokenError("the question carries no invitation")
         shown = parse_untrusted(token, verify)
         number = group_number(shown.group)
-        if self._node._machine_look(lambda m, _: number in m.absent):
+        if self._context.look(lambda m, _: number in m.absent):
             raise TokenError("the sponsor is not back in its group yet: try again")
         issued = self._issued.get(shown.invitation_id)
         # The signature covers all but a bearer secret, and over that its commitment: a token
         # that parses and was signed here is the one that was given out.
         if (
             issued is None
-            or shown.sponsor != self._node.key
+            or shown.sponsor != self._context.key
             or shown.group != issued.group.id
             or (issued.uses < 1 and proposal.proposer not in issued.taken_by)
         ):
@@ -218,7 +218,7 @@ class Invitations:
                 issued.uses -= 1
                 issued.taken_by.add(joiner)
                 await self._keep(issued)
-            outcome, reasons = await self._node._sponsor(group, joiner, _addresses(proposal.body))
+            outcome, reasons = await self._sponsor(group, joiner, _addresses(proposal.body))
             if outcome is Outcome.COMMITTED:
                 return accept()
             follow = False
@@ -234,9 +234,21 @@ class Invitations:
         finally:
             # Who is let in is not in yet, and who waits no longer may still be let in.
             if follow:
-                self._node._spawn(self._follow, issued, joiner, seen, events)
+                self._context.spawn(self._follow, issued, joiner, seen, events)
             else:
                 self._under_way.discard((group.id, joiner))
+
+    async def _sponsor(
+        self, group: Group, joiner: bytes, addresses: list[Address]
+    ) -> tuple[Outcome, list[str]]:
+        """Have the group decide on a joiner: the outcome, and why not."""
+        number = group_number(group.id)
+        found = [*self._context.machine.contacts.addresses(joiner), *addresses]
+        where = list(dict.fromkeys(found))
+        decision = await group.outcome(
+            lambda m, now: m.sponsor(number, joiner, where, now, JOIN_TIMEOUT_S)
+        )
+        return decision.outcome, list(decision.reasons.values())
 
     def _busy(self, group: Group, joiner: bytes) -> Reject | None:
         """Why it has to be tried again later, if so."""
@@ -277,7 +289,7 @@ class Invitations:
 
     def _sponsoring(self, group: Group) -> tuple[int, frozenset[bytes]]:
         number = group_number(group.id)
-        return self._node._machine_look(lambda m, _: m.sponsoring(number))
+        return self._context.look(lambda m, _: m.sponsoring(number))
 
     async def _follow_recalled(self, issued: _Issued, joiner: bytes) -> None:
         """What was under way when the process ended and goes on now, or was over already."""
@@ -318,7 +330,7 @@ def config_untrusted(answer: Any) -> GroupConfig:
         raise TokenError(f"the sponsor's rules are out of bounds: {error}") from error
 
 
-def _addresses(body: Any) -> list[tuple[str, int]]:
+def _addresses(body: Any) -> list[Address]:
     rows = body.get("addresses") if isinstance(body, dict) else None
     found = []
     for row in rows if isinstance(rows, list) else ():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 
 from consensus.arguments import check_name
+from consensus.blobs.service import BlobService
 from consensus.codec import pack
 from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
@@ -16,17 +17,15 @@ from consensus.core.evidence.founding import NONCE_SIZE, Founding, group_id
 from consensus.core.evidence.invitation_text import Invitation, TokenError, parse_untrusted
 from consensus.core.evidence.notary import Notary
 from consensus.decision import Rejected
-from consensus.groups.handle import Group, describe
-from consensus.groups.invitations import BUSY, ENQUIRE, JOIN, config_untrusted
+from consensus.groups.certificates import Certificates
+from consensus.groups.handle import Group, GroupServices
+from consensus.groups.invitations import BUSY, ENQUIRE, JOIN, Invitations, config_untrusted
 from consensus.groups.replica import Replica, Replicas
-from consensus.machine.machine import Machine, group_number
+from consensus.machine.machine import group_number
+from consensus.node_context import NodeContext
 from consensus.storage.durable_groups import DurableGroups, Stored
 from consensus.storage.files import NodeFiles
 from transport.core.crypto.keys import verify
-from transport.endpoint import Endpoint
-
-if TYPE_CHECKING:
-    from consensus.node import Node
 
 BUSY_RETRY_S = 0.25
 """After so long a joiner asks a busy sponsor again: about what it takes to let somebody in."""
@@ -37,19 +36,27 @@ class Entering:
 
     def __init__(
         self,
-        node: Node,
+        context: NodeContext,
         groups: dict[int, Group],
-        machine: Machine,
-        endpoint: Endpoint,
         files: NodeFiles,
         durables: DurableGroups,
+        blobs: BlobService,
+        invitations: Invitations,
+        certificates: Certificates,
     ) -> None:
-        self._node = node
+        self._context = context
         self._groups = groups
-        self._machine = machine
-        self._endpoint = endpoint
         self._files = files
         self._durables = durables
+        self._invitations = invitations
+        self._services = GroupServices(
+            blobs,
+            invitations.issue,
+            invitations.revoke,
+            certificates.gather,
+            durables.recorded,
+            self._abandon,
+        )
         self._joining: set[int] = set()
         """Groups this node is about to join: a second attempt would undo the first."""
 
@@ -64,7 +71,7 @@ class Entering:
             raise GroupError("snapshots are of a replica's state: found(..., replica=)")
         config = replace(config, asks_for_snapshots=replica is not None)
         config = replace(config, durable=durable or config.durable)
-        nonce, me = self._node._random(NONCE_SIZE), self._node._me
+        nonce, me = self._context.random(NONCE_SIZE), self._context.me
         founding = Founding(name, nonce, me, config.casting_vote, config.window_total).encode()
         return await self._enter(name, group_id(founding), config, None, founding, replica)
 
@@ -93,8 +100,8 @@ class Entering:
         self, token: str, invitation: Invitation, timeout_s: float, replica: Replica | None
     ) -> Group:
         sponsor = invitation.sponsor
-        self._node.know(sponsor, invitation.addresses)
-        question = {"token": token, "addresses": [list(a) for a in self._node._advertised()]}
+        self._context.know(sponsor, invitation.addresses)
+        question = {"token": token, "addresses": [list(a) for a in self._context.advertised()]}
         answer = await self._ask_until_free(sponsor, ENQUIRE, question, timeout_s)
         config = config_untrusted(answer)
         if config.asks_for_snapshots != (replica is not None):
@@ -130,7 +137,7 @@ class Entering:
         over = over or anyio.Event()
         while True:
             try:
-                return await self._node._ask_framework(
+                return await self._context.ask_framework(
                     sponsor, kind, pack(question), timeout_s, timeout_s
                 )
             except Rejected as no:
@@ -144,7 +151,7 @@ class Entering:
         """As `Node.resume`."""
         rebuilt = [each for each in await self._durables.rebuild() if each[0] not in self._groups]
         groups = [
-            Group(self._node, number, stored.id, stored.name, stored.config, stored.notary)
+            self._handle(number, stored.id, stored.name, stored.config, stored.notary)
             for number, stored in rebuilt
         ]
         # First everything that may go wrong, then, without a break, what others will notice.
@@ -158,9 +165,9 @@ class Entering:
             raise
         for group, (number, stored) in zip(groups, rebuilt, strict=True):
             self._groups[number] = group
-            self._node._invitations.recall(group, stored.invitations)
-            self._machine.resume(number, stored.durable, self._endpoint.clock())
-            self._endpoint.touch()
+            self._invitations.recall(group, stored.invitations)
+            self._context.machine.resume(number, stored.durable, self._context.clock())
+            self._context.endpoint.touch()
         return tuple(groups)
 
     def _restore(
@@ -172,15 +179,14 @@ class Entering:
                 f"{stored.name} keeps a state: say which, Node.resume(replicas={{name: replica}})"
             )
         self._attach(group, replica)
-        said = [describe(decision, None, group) for decision in stored.decisions]
-        replica.resume(stored.state, said)
+        replica.resume(stored.state, [group.told(decision) for decision in stored.decisions])
 
     def _attach(self, group: Group, replica: Replica) -> None:
         keep = None
         if group.config.durable:
             keep = partial(self._durables.save_state, group.id)
-        replica.attach(self._node, group, keep)
-        group.observer = replica
+        replica.attach(group, keep)
+        group.state.observer = replica
 
     async def _enter(
         self,
@@ -197,22 +203,30 @@ class Entering:
         former = self._groups.get(number)
         if former is not None:
             self.drop(former, "entered anew")
-        notary = Notary(self._node._me, group_id, founding, self._node._sign, verify)
-        group = Group(self._node, number, group_id, name, config, notary)
+        notary = Notary(self._context.me, group_id, founding, self._context.sign, verify)
+        group = self._handle(number, group_id, name, config, notary)
         if replica is not None:
             self._attach(group, replica)
         self._groups[number] = group
         try:
             if sponsor is None:
-                self._node._machine_do(lambda m, now: m.found(number, config, now, notary))
-                self._endpoint.flush()
+                self._context.do(lambda m, now: m.found(number, config, now, notary))
+                self._context.endpoint.flush()
                 await group.installed.wait()
             else:
-                self._node._machine_do(lambda m, now: m.join(number, sponsor, config, now, notary))
+                self._context.do(lambda m, now: m.join(number, sponsor, config, now, notary))
         except GroupError:
             del self._groups[number]
             raise
         return group
+
+    def _handle(
+        self, number: int, group_id: bytes, name: str, config: GroupConfig, notary: Notary
+    ) -> Group:
+        return Group(self._context, self._services, number, group_id, name, config, notary)
+
+    def _abandon(self, group: Group) -> None:
+        self.drop(group, "abandoned")
 
     def drop(self, group: Group, reason: str) -> None:
         """Give a group up at once, as far as this node is concerned; harmless if it is gone."""
@@ -220,7 +234,7 @@ class Entering:
         group.close(reason)
         if self._groups.get(number) is group:
             del self._groups[number]
-            self._node._invitations.forget(group)
+            self._invitations.forget(group)
             self._durables.over(group.id)
-            if not self._endpoint.closed:
-                self._node._machine_do(lambda m, now: m.drop(number, now))
+            if not self._context.endpoint.closed:
+                self._context.do(lambda m, now: m.drop(number, now))

@@ -11,18 +11,15 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from consensus.arguments import make_content
 from consensus.core.config import SNAPSHOT_SIZE_MAX, GroupConfig
 from consensus.core.errors import GroupError
 from consensus.core.types import Member, Outcome, Ticket
 from consensus.decision import Accept, Decision, Proposal, Reject, Rejected, accept, reject
+from consensus.groups.handle import Group
 from consensus.machine.machine import Machine, group_number
-
-if TYPE_CHECKING:
-    from consensus.groups.handle import Group
-    from consensus.node import Node
 
 log = logging.getLogger("quorate")
 T = TypeVar("T")
@@ -34,6 +31,25 @@ DEADLINE_S = 30.0
 SAVE_EVERY = 4096
 """Decisions after which the state of a durable group is written to the disk: no more than about so
 many commands are applied again after a restart. Each time costs what `snapshot()` takes."""
+
+
+class Enters(Protocol):
+    """Of a node: how it comes into groups."""
+
+    async def found(
+        self,
+        name: str,
+        *,
+        config: GroupConfig | None = None,
+        replica: Replica | None = None,
+        durable: bool = False,
+    ) -> Group:
+        """As `Node.found`."""
+
+    async def join(
+        self, token: str, *, timeout_s: float = 30.0, replica: Replica | None = None
+    ) -> Group:
+        """As `Node.join`."""
 
 
 class CommandFailed(GroupError):
@@ -81,7 +97,6 @@ class Replica:
         self._restore = restore
         self._check = check
         self._group: Group | None = None
-        self._node: Node | None = None
         self._results: dict[Ticket, Any] = {}
         self._keep: Keep | None = None
         self._kept_index = 0
@@ -91,7 +106,7 @@ class Replica:
 
     async def found(
         self,
-        node: Node,
+        node: Enters,
         name: str,
         *,
         config: GroupConfig | None = None,
@@ -100,7 +115,7 @@ class Replica:
         """Found a group whose members hold this state. Raises as `Node.found`."""
         return await node.found(name, config=config, replica=self, durable=durable)
 
-    async def join(self, node: Node, token: str, *, timeout_s: float = 30.0) -> Group:
+    async def join(self, node: Enters, token: str, *, timeout_s: float = 30.0) -> Group:
         """Join such a group; the state is there when this returns. Raises RestoreFailed, and what
         `Node.join` raises."""
         return await node.join(token, timeout_s=timeout_s, replica=self)
@@ -119,8 +134,7 @@ class Replica:
         `Group.propose` raises. After TimeoutError and OutcomeUnknown the command may have been
         applied or may still be: commands that are tried again need an id that `apply` knows.
         """
-        group, node = self.group, self._node
-        assert node is not None
+        group = self.group
         if group.ended is not None:
             raise GroupError(f"no longer a member of {group.name}: {group.ended.reason}")
         content = make_content(COMMAND, command, (), DEADLINE_S)
@@ -153,12 +167,11 @@ class Replica:
 
     # For the group.
 
-    def attach(self, node: Node, group: Group, keep: Keep | None) -> None:
+    def attach(self, group: Group, keep: Keep | None) -> None:
         """The group this is the state of, and where the state is kept, if anywhere. Raises
         GroupError when there is one already."""
         if self._group is not None and self._group.ended is None:
             raise GroupError("this replica is in a group already")
-        self._node = node
         self._group = group
         self._keep = keep
         self._kept_index = 0

@@ -10,26 +10,26 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 
 from consensus.arguments import RESERVED_PREFIX
 from consensus.blobs.errors import BlobError, BlobLimit, disk_error
+from consensus.blobs.service import BlobService, OnProgress
 from consensus.codec import pack_answer, unpack_untrusted
 from consensus.core.blob.tree import BlobRef
 from consensus.core.config import REASON_SIZE_MAX
 from consensus.core.errors import ConsensusError
 from consensus.core.types import Proposal as CoreProposal
 from consensus.core.types import ProposalId, Vote
-from consensus.decision import Accept, Decision, Proposal, Reject
+from consensus.decision import Accept, Decision, Handler, Proposal, Reject
+from consensus.groups.asking import Asking
+from consensus.groups.handle import Group
 from consensus.groups.history import Events, EventsMissed
+from consensus.node_context import NodeContext
 from transport.core.errors import TransportError
-
-if TYPE_CHECKING:
-    from consensus.groups.handle import Group, Handler
-    from consensus.node import Node
 
 log = logging.getLogger("quorate")
 BLOBS_SHARE = 0.9
@@ -49,8 +49,12 @@ _YES = Vote(True)
 class Voting:
     """Finds and calls the handlers of one node."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, context: NodeContext, asking: Asking, blobs: BlobService) -> None:
+        self._context = context
+        self._asking = asking
+        self._blobs = blobs
+        self.on_progress: OnProgress | None = None
+        """Told of the blobs that votes wait for; see `Node.on_progress`."""
         self._with_blobs: dict[ExitStack, anyio.Event] = {}
         """What the votes hold whose blobs are being fetched, or kept for the decision, the oldest
         first; and what tells each that there may be room now."""
@@ -61,7 +65,7 @@ class Voting:
         """A peer asks this node alone."""
 
         def answer(proposal: ProposalId, vote: Vote) -> None:
-            self._node._asking.answer(peer, proposal, vote)
+            self._asking.answer(peer, proposal, vote)
 
         if asked.content.blobs:
             # Anybody may ask; only members make this node fetch what they name.
@@ -73,7 +77,7 @@ class Voting:
         """A group wants this member's vote."""
 
         def answer(proposal: ProposalId, vote: Vote) -> None:
-            self._node._machine_do(lambda m, now: m.answer(number, proposal, vote, now))
+            self._context.do(lambda m, now: m.answer(number, proposal, vote, now))
 
         self._wanted(group, asked, answer)
 
@@ -81,7 +85,7 @@ class Voting:
         """Find the handler and vote; a plain handler's vote is given before this returns."""
         kind = asked.content.kind
         if group is None:
-            handler = self._node._handler(kind)
+            handler = self._context.handlers.get(kind)
         elif kind.startswith(RESERVED_PREFIX):
             handler = None  # The framework's own questions are for one peer, not for a group.
         else:
@@ -104,11 +108,11 @@ class Voting:
             answer(asked.id, _no(f"unreadable: {error}"))
             return
         if proposal.blobs and group is not None:
-            self._node._spawn(self._fetch_and_judge, group, handler, proposal, asked.id, answer)
+            self._context.spawn(self._fetch_and_judge, group, handler, proposal, asked.id, answer)
             return
         result = _call(handler, proposal)
         if type(result) is not Vote:
-            self._node._spawn(self._await_vote, result, proposal, asked.id, answer)
+            self._context.spawn(self._await_vote, result, proposal, asked.id, answer)
         else:
             answer(asked.id, result)
 
@@ -162,10 +166,10 @@ class Voting:
         room for each other the younger begins anew."""
         while True:
             self._with_blobs[kept] = room = anyio.Event()
-            kept.enter_context(await self._node._blobs.wanted(refs))
+            kept.enter_context(await self._blobs.wanted(refs))
             try:
                 for ref in refs:
-                    await self._node.fetch(ref, peers, None, self._progress)
+                    await self._blobs.fetch(ref, peers, None, self._progress, None)
                 return
             except BlobLimit:
                 if len(self._with_blobs) == 1 and not room.is_set():
@@ -188,7 +192,7 @@ class Voting:
             answer(proposal_id, await _awaited(result, proposal))
 
     def _progress(self, ref: BlobRef, done: int, total: int) -> None:
-        told = self._node.on_progress
+        told = self.on_progress
         if told is not None:
             try:
                 told(ref, done, total)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import anyio
 from anyio import CancelScope, to_thread
 
 from consensus.arguments import TIMEOUT_MAX_S, check_key, check_seconds
-from consensus.machine.machine import Machine
+from consensus.node_context import NodeContext
 from consensus.storage.database import StoreError
+from consensus.storage.files import NodeFiles
 from transport.core.constants import TRANSIENT_LIFE_S
 from transport.core.errors import WireError
 from transport.core.events import ConnectFailed, PresenceUp
 from transport.core.handshake.transient import ticks
-from transport.endpoint import Endpoint
-
-if TYPE_CHECKING:
-    from consensus.storage.files import NodeFiles
 
 __all__ = ["Reaching"]
 
@@ -31,33 +27,30 @@ machine sleeps."""
 class Reaching:
     """A node's, above its machine."""
 
-    def __init__(self, machine: Machine, endpoint: Endpoint) -> None:
-        self._machine = machine
-        self._endpoint = endpoint
+    def __init__(self, context: NodeContext) -> None:
+        self._context = context
+        self._machine = context.machine
         self._connecting: dict[bytes, list[anyio.Event]] = {}
 
     async def connect(self, peer: bytes, timeout_s: float) -> None:
         """Have a presence. Raises TimeoutError, GroupError, LocalError."""
+        self._context.endpoint.check_open()
         _check(peer, timeout_s)
         if not self._machine.contacts.has_presence(peer):
-            self._machine.connect(peer, self._endpoint.clock(), timeout_s)
-            self._endpoint.touch()
+            self._context.do(lambda m, now: m.connect(peer, now, timeout_s))
         await self._up(peer, timeout_s)
 
     async def connect_nameless(self, peer: bytes, timeout_s: float) -> bytes:
         """The same without telling who this is; what the peer goes by then."""
+        self._context.endpoint.check_open()
         _check(peer, timeout_s)
-        alias = self._machine.connect_nameless(peer, self._endpoint.clock(), timeout_s)
-        self._endpoint.touch()
+        alias = self._context.do(lambda m, now: m.connect_nameless(peer, now, timeout_s))
         await self._up(alias, timeout_s)
         return alias
 
     def moved(self) -> tuple[bytes, ...]:
         """Go on with everybody under other connection ids; with whom not. Raises LocalError."""
-        self._endpoint.check_open()
-        left = self._machine.move(self._endpoint.clock())
-        self._endpoint.touch()
-        return left
+        return self._context.do(lambda m, now: m.move(now))
 
     def take(self, event: PresenceUp | ConnectFailed) -> None:
         """An attempt has ended one way or the other."""
@@ -69,7 +62,7 @@ class Reaching:
         peers = self._machine.peers
         while peers.needs_unix_time:
             await anyio.sleep(UNIX_TIME_EVERY_S)
-            peers.tell_unix_time(time.time(), self._endpoint.clock())
+            peers.tell_unix_time(time.time(), self._context.clock())
 
     async def restore(self, files: NodeFiles) -> None:
         """Take up the records that the last process kept: with its peers there is no first contact
@@ -83,13 +76,13 @@ class Reaching:
                 clock = int.from_bytes(record[-4:], "big") + ticks(ago_s) & 0xFFFFFFFF
                 with suppress(WireError):
                     self._machine.peers.introductions.learn_untrusted(
-                        peer, record[:-4] + clock.to_bytes(4, "big"), self._endpoint.clock()
+                        peer, record[:-4] + clock.to_bytes(4, "big"), self._context.clock()
                     )
 
     async def keep(self, files: NodeFiles) -> None:
         """Keep the records there are for the next process; without a word where the disk refuses,
         as they are no more than a hint."""
-        learned = self._machine.peers.introductions.learned(self._endpoint.clock())
+        learned = self._machine.peers.introductions.learned(self._context.clock())
         if files.durable and (learned or files.has_peer_store):
             with CancelScope(shield=True), suppress(StoreError):
                 await to_thread.run_sync(

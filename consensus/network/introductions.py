@@ -8,23 +8,19 @@ are, and whoever else `allow` names.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import anyio
 
 from consensus.arguments import check_key
 from consensus.codec import pack
 from consensus.core.errors import GroupError
-from consensus.decision import Accept, Proposal, Reject, accept, reject
+from consensus.decision import Accept, Handler, Proposal, Reject, accept, reject
 from consensus.machine.addresses import ADDRESSES_MAX, is_address
+from consensus.node_context import NodeContext
 from transport.core.constants import KEY_SIZE, MEETING_TOKEN_SIZE
 from transport.core.errors import LocalError, WireError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from consensus.groups.handle import Handler
-    from consensus.node import Node
 
 __all__ = ["Introducing"]
 
@@ -39,8 +35,8 @@ ALLOWED_MAX = 10_000
 class Introducing:
     """A node's; `Node.introductions`."""
 
-    def __init__(self, node: Node, shares_group: Callable[[bytes], bool]) -> None:
-        self._node = node
+    def __init__(self, context: NodeContext, shares_group: Callable[[bytes], bool]) -> None:
+        self._context = context
         self._shares_group = shares_group
         self._allowed: set[bytes] = set()
 
@@ -64,17 +60,17 @@ class Introducing:
 
         async def ask(peer: bytes) -> None:
             limit = TIMEOUT_S
-            records[peer] = await self._node._ask_framework(peer, RECORD, b"", limit, limit)
+            records[peer] = await self._context.ask_framework(peer, RECORD, b"", limit, limit)
 
         for peer in (one, other):
             check_key(peer)
             await ask(peer)
-        token = self._node._random(MEETING_TOKEN_SIZE)
+        token = self._context.random(MEETING_TOKEN_SIZE)
         rtt_s = sum(self._rtt_s(peer) for peer in (one, other))
         failures: list[Exception] = []
 
         async def tell(peer: bytes, about: bytes) -> None:
-            where = self._node._machine_look(lambda m, now: m.contacts.addresses(about))
+            where = self._context.look(lambda m, now: m.contacts.addresses(about))
             body = {
                 "peer": about,
                 "token": token,
@@ -84,7 +80,7 @@ class Introducing:
                 "rtt_ms": round(1000 * rtt_s),
             }
             try:
-                await self._node._ask_framework(peer, MEET, pack(body), TIMEOUT_S, TIMEOUT_S)
+                await self._context.ask_framework(peer, MEET, pack(body), TIMEOUT_S, TIMEOUT_S)
             except Exception as error:  # Of both, the first is told; the other goes on meanwhile.
                 failures.append(error)
 
@@ -96,7 +92,7 @@ class Introducing:
             raise failures[0]
 
     def _rtt_s(self, peer: bytes) -> float:
-        status = self._node._machine_look(lambda m, now: m.peers.status(peer))
+        status = self._context.look(lambda m, now: m.peers.status(peer))
         return RTT_S if status is None or status.rtt_s is None else status.rtt_s
 
     def _trusted(self, peer: bytes) -> bool:
@@ -106,7 +102,7 @@ class Introducing:
         """Handler: an introducer wants this node's record."""
         if not self._trusted(proposal.proposer):
             return reject("introductions are not taken from here")
-        return accept(self._node._machine_look(lambda m, now: m.peers.introductions.published(now)))
+        return accept(self._context.look(lambda m, now: m.peers.introductions.published(now)))
 
     def _meet(self, proposal: Proposal) -> Accept | Reject:
         """Handler: an introducer tells of a peer."""
@@ -126,7 +122,7 @@ class Introducing:
                 return reject("not an introduction")
         where = [(row[0], row[1]) for row in rows if _is_row(row)]
         try:
-            self._node._machine_do(
+            self._context.do(
                 lambda m, now: m.peers.introductions.meet_untrusted(
                     peer, token, own, record, where, rtt_ms / 1000, now, MEETING_TIMEOUT_S
                 )

@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from anyio import to_thread
@@ -23,15 +23,14 @@ from anyio import to_thread
 from consensus.arguments import check_key, check_seconds
 from consensus.codec import ValueRefused, pack, unpack_untrusted
 from consensus.core.errors import GroupError
+from consensus.network.connecting import Reaching
+from consensus.node_context import NodeContext
 from consensus.storage.database import StoreError
+from consensus.storage.files import NodeFiles
 from consensus.storage.peer_store import StoredLetter
 from transport.core.errors import LocalError
 from transport.core.events import DeliveryKnown, MessageReceived, PresenceUp
 from transport.core.lane.message import NAME_SIZE, Delivery, Message, Outcome, Ways
-
-if TYPE_CHECKING:
-    from consensus.node import Node
-    from consensus.storage.files import NodeFiles
 
 __all__ = ["Letter", "Letters", "Sent"]
 
@@ -41,6 +40,7 @@ LETTER = 1
 STORED_FOR_MAX_S = 365 * 86_400.0
 RETRY_S = 15.0
 """How often a receiver of stored letters is tried."""
+CONNECT_TIMEOUT_S = 10.0
 _IN_TIME_S = 10.0  # for a stored letter to be acknowledged once it has left
 _NONE = b""
 
@@ -82,9 +82,10 @@ class _Waiting:
 class Letters:
     """A node's; `Node.letters`."""
 
-    def __init__(self, node: Node, files: NodeFiles) -> None:
-        self._node = node
+    def __init__(self, context: NodeContext, files: NodeFiles, reaching: Reaching) -> None:
+        self._context = context
         self._files = files
+        self._reaching = reaching
         self._handlers: dict[str, Handler] = {}
         self._classes: dict[str, ReplyHandler] = {}
         self._waiting: dict[bytes, _Waiting] = {}
@@ -122,7 +123,7 @@ class Letters:
         kind: str,
         body: Any = None,
         *,
-        connect_timeout_s: float = 10.0,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
         timeout_s: float = 5.0,
         reply_timeout_s: float | None = None,
         idle_s: float | None = None,
@@ -136,7 +137,7 @@ class Letters:
         """
         check_key(peer)
         data = _encoded(kind, body)
-        await self._node.connect(peer, timeout_s=connect_timeout_s)
+        await self._reaching.connect(peer, connect_timeout_s)
         message = Message(LETTER, data)
         return await self._dispatch(peer, message, timeout_s, reply_timeout_s, idle_s, ways)
 
@@ -159,7 +160,7 @@ class Letters:
         check_seconds("expires_in_s", expires_in_s, STORED_FOR_MAX_S)
         expires_at = time.time() + expires_in_s
         data = _encoded(kind, body)
-        reply_to = self._node._random(NAME_SIZE) if reply is not None else _NONE
+        reply_to = self._context.random(NAME_SIZE) if reply is not None else _NONE
         draft = StoredLetter(0, peer, data, reply_to, _NONE, expires_at, False)
         return await self._keep(draft, reply)
 
@@ -169,7 +170,7 @@ class Letters:
         """Something the transport has to say."""
         if type(event) is MessageReceived and event.message.kind == LETTER:
             if not self._awaited(event):
-                self._node._spawn(self._arrived, event)
+                self._context.spawn(self._arrived, event)
         elif type(event) is DeliveryKnown:
             waiting = self._waiting.get(event.delivery.name)
             if waiting is not None:
@@ -177,7 +178,7 @@ class Letters:
                 if not more:
                     waiting.known.set()
         elif type(event) is PresenceUp and event.peer in self._stored:
-            self._node._spawn(self._forward, event.peer)
+            self._context.spawn(self._forward, event.peer)
 
     async def run(self) -> None:
         """Look after stored letters until cancelled."""
@@ -190,7 +191,7 @@ class Letters:
                     self._stored.setdefault(letter.peer, []).append(letter)
         while True:
             for peer in list(self._stored):
-                self._node._spawn(self._forward, peer)
+                self._context.spawn(self._forward, peer)
             await anyio.sleep(RETRY_S)
 
     async def _keep(self, draft: StoredLetter, handlers: str | None) -> int:
@@ -209,7 +210,7 @@ class Letters:
         self._stored[draft.peer] = [
             row for row in rows if row.peer == draft.peer and not row.tried
         ]
-        self._node._spawn(self._forward, draft.peer)
+        self._context.spawn(self._forward, draft.peer)
         return number
 
     async def _forward(self, peer: bytes) -> None:
@@ -231,7 +232,7 @@ class Letters:
                 letters.pop(0)
                 await self._settle(letter, Outcome.FAILED)
                 continue
-            await self._node.connect(peer)
+            await self._reaching.connect(peer, CONNECT_TIMEOUT_S)
             outcome = await self._leave(letter)
             if outcome is Outcome.FAILED:
                 return
@@ -271,7 +272,7 @@ class Letters:
         ways: Ways,
     ) -> Sent:
         waiting = _Waiting(reply_timeout_s is not None)
-        delivery = self._node._machine_do(
+        delivery = self._context.do(
             lambda m, now: m.peers.send_message(
                 peer,
                 message,
@@ -339,7 +340,7 @@ class Letters:
             data = _encoded(letter.kind, answer)
             if reply_to is None:
                 reply = Message(LETTER, data, in_reply_to=letter.name)
-                self._node._machine_do(
+                self._context.do(
                     lambda m, now: m.peers.send_message(letter.peer, reply, now)
                 )
             else:

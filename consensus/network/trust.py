@@ -7,7 +7,6 @@ tells whoever knows the master. From then on this node goes by the new key, also
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
@@ -15,13 +14,11 @@ from consensus.arguments import check_key
 from consensus.codec import pack
 from consensus.core.errors import GroupError
 from consensus.decision import Accept, Proposal, Reject, accept, reject
+from consensus.node_context import NodeContext
+from consensus.storage.files import NodeFiles
 from transport.core.crypto.pseudonym import CERTIFICATE_SIZE, Certificate, KnownMasters
 from transport.core.errors import LocalError, WireError
 from transport.identity import safety_number
-
-if TYPE_CHECKING:
-    from consensus.node import Node
-    from consensus.storage.files import NodeFiles
 
 __all__ = ["SUCCEED", "People"]
 
@@ -32,8 +29,8 @@ ANNOUNCE_TIMEOUT_S = 10.0
 class People:
     """A node's; `Node.people`."""
 
-    def __init__(self, node: Node, files: NodeFiles) -> None:
-        self._node = node
+    def __init__(self, context: NodeContext, files: NodeFiles) -> None:
+        self._context = context
         self._files = files
         self._masters: KnownMasters | None = None
 
@@ -41,7 +38,7 @@ class People:
         """Twelve groups of five digits, the same on both sides: two people who read them to each
         other know that nobody stands between them. Raises GroupError for what is no key."""
         check_key(peer)
-        return safety_number(self._node.key, peer)
+        return safety_number(self._context.key, peer)
 
     async def trust(self, master: bytes, operating_key: bytes) -> None:
         """Go by certificates of this master key, whose holder is reached by `operating_key` for
@@ -72,9 +69,9 @@ class People:
         await self._save(taken.master)
         if before is not None and before != taken.operating_key:
             # Its holder is where it was.
-            where = self._node._machine_look(lambda m, now: m.contacts.addresses(before))
+            where = self._context.look(lambda m, now: m.contacts.addresses(before))
             if where:
-                self._node.know(taken.operating_key, where)
+                self._context.know(taken.operating_key, where)
         return taken
 
     async def announce(self, peer: bytes, certificate: bytes) -> None:
@@ -82,7 +79,7 @@ class People:
         changed, or for the next one before it does. Raises as `Node.ask` does; Rejected by who does
         not know the master."""
         limit = ANNOUNCE_TIMEOUT_S
-        await self._node._ask_framework(peer, SUCCEED, pack(certificate), limit, limit)
+        await self._context.ask_framework(peer, SUCCEED, pack(certificate), limit, limit)
 
     async def succeed(self, proposal: Proposal) -> Accept | Reject:
         """Handler: a peer shows a certificate."""

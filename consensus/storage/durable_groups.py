@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
@@ -20,12 +19,10 @@ from consensus.core.evidence.notary import Notary
 from consensus.core.outputs import Persist
 from consensus.core.types import Decision
 from consensus.machine.machine import Machine, group_number
+from consensus.node_context import NodeContext
+from consensus.storage.files import NodeFiles
 from consensus.storage.node_store import GroupRecord, InvitationRecord, NodeStore, StoreCorrupt
 from transport.core.crypto.keys import verify
-
-if TYPE_CHECKING:
-    from consensus.node import Node
-    from consensus.storage.files import NodeFiles
 
 DECISIONS_KEPT = 100_000
 """Decisions of a group kept on disk for `Group.recorded`; checked at checkpoints."""
@@ -73,8 +70,8 @@ class DurableGroups:
     """The durable groups of one node, and the one task that writes for all of them: what piles up
     while the disk is busy goes into the next transaction together."""
 
-    def __init__(self, node: Node, files: NodeFiles) -> None:
-        self._node = node
+    def __init__(self, context: NodeContext, files: NodeFiles) -> None:
+        self._context = context
         self._files = files
         self._waiting: list[tuple[bytes, int, Persist]] = []
         self._states: dict[bytes, tuple[int, bytes]] = {}
@@ -100,9 +97,9 @@ class DurableGroups:
             )
         life = None
         if sponsor is not None:
-            life = self._node._member(sponsor)
+            life = self._context.member(sponsor)
         origin = freeze([asdict(config), founding, life])
-        record = GroupRecord(group_id, name, self._node._me.incarnation, origin)
+        record = GroupRecord(group_id, name, self._context.me.incarnation, origin)
         if config.asks_for_snapshots:
             self._with_state.add(group_id)
         await to_thread.run_sync(store.save_group, record)
@@ -132,7 +129,7 @@ class DurableGroups:
                 await self._news.wait()
                 upto = await self._write_all()
                 for number, seq in upto.items():
-                    self._node._machine_do(partial(_persisted, number, seq))
+                    self._context.do(partial(_persisted, number, seq))
         except anyio.get_cancelled_exc_class():
             await self._write_all()
             raise
@@ -180,11 +177,11 @@ class DurableGroups:
         return found
 
     def _rebuilt(self, record: GroupRecord) -> Stored:
-        me, store = self._node._me, self._files.store
+        me, store = self._context.me, self._files.store
         try:
             values, founding, life = thaw(record.origin)
             config = GroupConfig(**values)
-            notary = Notary(me, record.id, founding, self._node._sign, verify)
+            notary = Notary(me, record.id, founding, self._context.sign, verify)
 
             def begin() -> CoreGroup:
                 if life is None:

@@ -197,7 +197,7 @@ async def fetch(
         told, copy_to = teller.progress, None if linked else to
         report = await group.fetch(ref, copy_to, on_progress=told, timeout_s=timeout_s)
         if linked:
-            await node._blobs.put(ref, to)
+            await node.blobs.put(ref, to)
         return report
 
     sponsor_at = parse_untrusted(token, verify).addresses[0]

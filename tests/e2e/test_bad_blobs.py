@@ -48,7 +48,7 @@ class LyingStore(BlobStore):
 
 
 async def make_liar(node: Node, directory: Path) -> None:
-    node._blobs._store = await LyingStore.open(directory, 1 << 30)
+    node.blobs._store = await LyingStore.open(directory, 1 << 30)
 
 
 def file_of(path: Path, size: int) -> Path:

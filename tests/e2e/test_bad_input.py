@@ -37,7 +37,7 @@ class Thrower:
             self._listen(node)
 
     def _listen(self, node: Node) -> None:
-        machine = node._machine
+        machine = node._context.machine
         poll = machine.poll_transmits
 
         def spy() -> list[Transmit]:
@@ -116,7 +116,7 @@ async def test_datagrams_thrown_in_the_middle_of_everything(
         assert len(set(committed)) == ROUNDS
         for node, group in zip(nodes, groups, strict=True):
             assert len(group.view.members) == 3
-            table = node._machine.peers._table
+            table = node._context.machine.peers._table
             assert len(table.relations) == 2  # Nobody was remembered who is nobody.
             assert table.unconfirmed == 0
     assert [record for record in caplog.records if record.name.startswith("quorate")] == []

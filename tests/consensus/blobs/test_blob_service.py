@@ -33,7 +33,7 @@ def a_file(path: Path, size: int = SIZE) -> Path:
 
 
 async def store_of(node: Node) -> BlobStore:
-    return await node._blobs._opened()
+    return await node.blobs._opened()
 
 
 async def test_no_vote_before_the_blob_is_held_whole(tmp_path: Path) -> None:
@@ -108,11 +108,11 @@ async def test_at_once_they_wait_for_each_others_room(tmp_path: Path) -> None:
 async def test_what_a_node_proposes_it_holds(tmp_path: Path) -> None:
     async with open_nodes(1) as (node,):
         ref = await node.share(a_file(tmp_path / "file"))
-        async with node._blobs.named([ref, ref]):
+        async with node.blobs.named([ref, ref]):
             with pytest.raises(BlobError, match="in use"):
                 await (await store_of(node)).remove(ref)
         with pytest.raises(BlobUnavailable, match="share or fetch it"):
-            async with node._blobs.named([ref, BlobRef(bytes(32), 1)]):
+            async with node.blobs.named([ref, BlobRef(bytes(32), 1)]):
                 pass
 
 
@@ -170,7 +170,7 @@ async def test_a_source_that_stalls_ends_the_fetch_by_itself(
             await anyio.sleep_forever()
 
         monkeypatch.setattr(Session, "_read_chunk", nothing)
-        service = nodes[1]._blobs
+        service = nodes[1].blobs
         store = await store_of(nodes[1])
         sources = [service._source(nodes[0].key)]
         with anyio.fail_after(PATIENCE_S), pytest.raises(BlobUnavailable) as raised:

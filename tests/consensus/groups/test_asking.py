@@ -116,7 +116,7 @@ async def test_questions_asked_while_one_is_open_share_a_datagram(
         asked.on("echo")(lambda proposal: accept(proposal.body))
         assert await asker.ask(asked.key, "echo", 0) == 0
         sizes: list[int] = []
-        poll = asker._machine.poll_transmits
+        poll = asker._context.machine.poll_transmits
 
         def counting() -> list[Transmit]:
             transmits = poll()
@@ -131,7 +131,7 @@ async def test_questions_asked_while_one_is_open_share_a_datagram(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask, "wait", 1)
             await begun.wait()
-            monkeypatch.setattr(asker._machine, "poll_transmits", counting)
+            monkeypatch.setattr(asker._context.machine, "poll_transmits", counting)
             for number in (2, 3, 4):
                 tasks.start_soon(ask, "echo", number)
             while len(answers) < 3:

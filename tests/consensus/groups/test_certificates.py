@@ -75,7 +75,7 @@ async def test_without_a_quorum_there_is_no_certificate():
             return reject("not today")
 
         for node in nodes[1:]:
-            node._handlers["quorate.sign"] = refuse.__get__(node._certificates)
+            node._context.handlers["quorate.sign"] = refuse.__get__(node._certificates)
         with pytest.raises(CertificateError, match=r"1 of 3 members signed: no quorum.*not today"):
             await decision.certificate()
 
@@ -84,7 +84,7 @@ async def test_a_false_signature_is_not_taken_for_one():
     async with open_nodes(3) as nodes:
         groups = await gather_group(nodes)
         decision = await groups[0].propose("work", 1)
-        nodes[1]._handlers["quorate.sign"] = lambda proposal: accept(bytes(64))
+        nodes[1]._context.handlers["quorate.sign"] = lambda proposal: accept(bytes(64))
         shown = verify_certificate_untrusted(await decision.certificate())
         assert {m.key for m in shown.vouched_by} == {nodes[0].key, nodes[2].key}
 
@@ -104,7 +104,7 @@ async def test_strangers_get_no_signatures():
             ([groups[0].id, head.view - 1, 1 << 40, bytes(32)], nodes[1], "not delivered"),
         ):
             with pytest.raises(Exception, match=said):
-                await asker._ask_framework(
+                await asker._context.ask_framework(
                     nodes[0].key, "quorate.sign", pack(body), 5.0, PATIENCE_S
                 )  # fmt: skip
 

@@ -100,7 +100,7 @@ async def test_a_use_that_was_taken_stays_with_who_took_it(tmp_path: Path) -> No
 
         async with sponsor.open() as (node, group):
             token = group.invite()
-            node._sponsor = think  # type: ignore[method-assign, assignment]
+            node._invitations._sponsor = think  # type: ignore[method-assign, assignment]
             async with anyio.create_task_group() as tasks:
 
                 async def join() -> None:
@@ -110,7 +110,7 @@ async def test_a_use_that_was_taken_stays_with_who_took_it(tmp_path: Path) -> No
                 tasks.start_soon(join)
                 with anyio.fail_after(PATIENCE_S):
                     await asked.wait()
-                node._tasks.cancel_scope.cancel()  # type: ignore[union-attr]
+                node._context.tasks.cancel_scope.cancel()  # type: ignore[union-attr]
         with NodeStore.open(sponsor.path) as store:
             (record,) = store.invitations(group.id)
             assert (record.uses, record.taken_by) == (0, (bob.key,))
@@ -191,11 +191,11 @@ async def test_a_token_of_another_group_or_sponsor_opens_nothing() -> None:
             with pytest.raises(Rejected, match="not given out here"):
                 await bob.join(each)
         forged = await eve.found("board")
-        eve._random = lambda size: mine[:size].ljust(size, b"\0")
+        eve._context.random = lambda size: mine[:size].ljust(size, b"\0")
         elsewhere = parse_untrusted(forged.invite(), verify)
         assert elsewhere.invitation_id == mine
         with pytest.raises(Rejected, match="not given out here"):
-            await bob._ask_framework(
+            await bob._context.ask_framework(
                 alice.key, module.ENQUIRE, pack({"token": forged.invite()}), 5.0, 5.0
             )
 
@@ -207,7 +207,7 @@ async def test_a_use_is_given_back_when_the_join_lapses_after_its_commit() -> No
         await bob.join(group.invite(bob.key))
         token = group.invite()
         (issued,) = alice._invitations._issued.values()
-        core = alice._machine._slots[group_number(group.id)].group
+        core = alice._context.machine._slots[group_number(group.id)].group
         snapshot = core.snapshot
 
         def refuse(joiner: Member, index: int, _: bytes | None) -> None:
@@ -232,24 +232,24 @@ async def test_a_use_is_settled_when_nobody_waits_for_it_any_more() -> None:
         group = await alice.found("board")
         token = group.invite(uses=2)
         (issued,) = alice._invitations._issued.values()
-        sponsor = alice._sponsor
+        sponsor = alice._invitations._sponsor
 
         async def slow(*arguments: Any) -> Any:
             await sponsor(*arguments)
             await anyio.sleep_forever()
 
-        alice._sponsor = slow  # type: ignore[method-assign, assignment]
+        alice._invitations._sponsor = slow  # type: ignore[method-assign, assignment]
         question = pack({"token": token, "addresses": []})
         with anyio.fail_after(PATIENCE_S):
             with pytest.raises((Rejected, TimeoutError)):
-                await bob._ask_framework(alice.key, module.JOIN, question, 0.5, 5.0)
+                await bob._context.ask_framework(alice.key, module.JOIN, question, 0.5, 5.0)
             # Bob has no group to be let into: his node says so, and the join lapses in time.
             assert (issued.uses, issued.taken_by) == (1, {bob.key})
             assert alice._invitations._under_way == {(group.id, bob.key)}
-            core = alice._machine._slots[group_number(group.id)].group
+            core = alice._context.machine._slots[group_number(group.id)].group
             ((joiner, at),) = core._sponsored.items()
-            alice._machine_do(lambda m, now: core.lost(joiner))
-            alice._machine_do(lambda m, now: core.fire(Timer("join", at.ticket)))
+            alice._context.do(lambda m, now: core.lost(joiner))
+            alice._context.do(lambda m, now: core.fire(Timer("join", at.ticket)))
             await until(lambda: not issued.taken_by)
         assert (issued.uses, alice._invitations._under_way) == (2, set())
 

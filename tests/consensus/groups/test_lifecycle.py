@@ -35,13 +35,14 @@ async def test_an_invitation_is_not_spent_by_a_join_that_failed() -> None:
         await bob.join(group.invite(bob.key))
         token = group.invite(carol.key)
         bob.know(carol.key, [("127.0.0.1", 9)])  # Bob vetoes whom he cannot reach:
-        carol_address, carol._advertised = carol._advertised, lambda: (("127.0.0.1", 9),)  # type: ignore[method-assign]
-        advertised = alice._machine.contacts.addresses
-        alice._machine.contacts.addresses = lambda peer: ()  # type: ignore[method-assign]
+        context, carol_address = carol._context, carol._context.advertised
+        context.advertised = lambda: (("127.0.0.1", 9),)  # type: ignore[method-assign]
+        advertised = alice._context.machine.contacts.addresses
+        alice._context.machine.contacts.addresses = lambda peer: ()  # type: ignore[method-assign]
         with pytest.raises((Rejected, TimeoutError)):
             await carol.join(token, timeout_s=12.0)
-        carol._advertised = carol_address  # type: ignore[method-assign]
-        alice._machine.contacts.addresses = advertised  # type: ignore[method-assign]
+        context.advertised = carol_address  # type: ignore[method-assign]
+        alice._context.machine.contacts.addresses = advertised  # type: ignore[method-assign]
         await carol.join(token)
 
 
@@ -129,7 +130,7 @@ async def test_a_busy_sponsor_says_so() -> None:
         question = pack({"token": token, "addresses": []})
         for kind in (ENQUIRE, JOIN):
             with pytest.raises(Rejected, match="busy: 4 others are joining, try again"):
-                await bob._ask_framework(alice.key, kind, question, 5.0, 5.0)
+                await bob._context.ask_framework(alice.key, kind, question, 5.0, 5.0)
         with pytest.raises(TimeoutError, match="not in board"):
             await bob.join(token, timeout_s=0.6)
         (issued,) = alice._invitations._issued.values()

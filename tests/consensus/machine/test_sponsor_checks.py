@@ -19,7 +19,7 @@ async def ask_in(joiner: Node, sponsor: Node, token: str, question: str) -> obje
     """One of the two questions of a join, without the joiner's own look at the token."""
     joiner.know(sponsor.key, [sponsor.address])
     body = pack({"token": token, "addresses": [list(joiner.address)]})
-    return await joiner._ask_framework(sponsor.key, question, body, 5.0, 5.0)
+    return await joiner._context.ask_framework(sponsor.key, question, body, 5.0, 5.0)
 
 
 @pytest.mark.parametrize("question", [ENQUIRE, JOIN])
@@ -53,7 +53,7 @@ async def test_an_invitation_with_a_longer_life_written_into_it(question: str) -
     async with open_nodes(2) as (alice, eve):
         group = await alice.found("board")
         mine = parse_untrusted(group.invite(uses=1), verify)
-        forged = replace(mine, expires_at=mine.expires_at + 1000).text(eve._sign)
+        forged = replace(mine, expires_at=mine.expires_at + 1000).text(eve._context.sign)
         with pytest.raises(Rejected, match="sign"):
             await ask_in(eve, alice, forged, question)
         assert len(group.view.members) == 1

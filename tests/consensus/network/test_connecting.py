@@ -64,10 +64,10 @@ async def test_a_clock_that_was_set_is_followed(monkeypatch: pytest.MonkeyPatch)
         # Both machines slept for an hour, which the monotonic clock has not noticed.
         monkeypatch.setattr("consensus.network.connecting.time.time", lambda: real() + 3600.0)
         await anyio.sleep(0.2)
-        circle_of_two = two._machine.peers._responder._circle
+        circle_of_two = two._context.machine.peers._responder._circle
         assert circle_of_two is not None
         offset_s = circle_of_two._unix_offset_s
-        assert offset_s == pytest.approx(real() + 3600.0 - two._clock(), abs=5.0)
+        assert offset_s == pytest.approx(real() + 3600.0 - two._context.clock(), abs=5.0)
         await one.connect(two.key)
 
 
@@ -107,7 +107,7 @@ async def test_a_node_that_moves_goes_on_under_other_ids() -> None:
         roaming.know(other.key, [other.address])
         for _ in range(2):
             assert await roaming.ask(other.key, "where") == 32
-        peers = roaming._machine.peers
+        peers = roaming._context.machine.peers
         before = peers._table.relations[other.key].current
         assert before is not None
         assert roaming.moved() == ()
@@ -240,11 +240,12 @@ async def test_no_file_holds_a_secret_of_a_presence(tmp_path: Path) -> None:
         async with Node.open(tmp_path / "me") as me:
             me.know(service.key, [service.address])
             await me.ask(service.key, "hello")
-            presence = me._machine.peers._table.relations[service.key].current
+            presence = me._context.machine.peers._table.relations[service.key].current
             assert presence is not None
             secrets = [bytes(presence._secrets[at : at + 32]) for at in range(0, 288, 32)]
-            transient = service._machine.peers._responder._transients.current.pair.secret
-            secrets += [transient, me._machine.peers._responder._transients.current.pair.secret]
+            for node in (service, me):
+                responder = node._context.machine.peers._responder
+                secrets.append(responder._transients.current.pair.secret)
             await me.letters.store(service.key, "kind", "body", reply="class")
         kept = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
         assert service.key in kept
@@ -272,7 +273,7 @@ async def test_introductions_that_are_none_are_refused() -> None:
     async with Node.open() as one, Node.open() as hostile, Node.open() as other:
         one.introductions.allow(hostile.key)
         hostile.know(one.key, [one.address])
-        record = other._machine.peers.introductions.published(other._clock())
+        record = other._context.machine.peers.introductions.published(other._context.clock())
         good = {
             "peer": other.key, "token": bytes(16), "own": record, "record": record,
             "where": [["127.0.0.1", 9]], "rtt_ms": 1,
@@ -291,8 +292,8 @@ async def test_introductions_that_are_none_are_refused() -> None:
         ):
             body = pack({**good, **change})
             with pytest.raises(Rejected):
-                await hostile._ask_framework(one.key, MEET, body, 5.0, 5.0)
-        assert one._machine.peers._table.attempts == 0
+                await hostile._context.ask_framework(one.key, MEET, body, 5.0, 5.0)
+        assert one._context.machine.peers._table.attempts == 0
 
 
 def test_who_gave_no_name_is_not_called_back_and_that_ends_nothing() -> None:

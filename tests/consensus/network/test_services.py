@@ -49,8 +49,8 @@ async def test_a_channel_without_a_greeting_is_closed_in_time(
     monkeypatch.setattr(services, "GREETING_TIMEOUT_S", 0.2)
     async with open_nodes(2) as (one, other):
         await one.connect(other.key)
-        silent = await one._endpoint.open_channel(other.key)
-        broken = await one._endpoint.open_channel(other.key)
+        silent = await one._context.endpoint.open_channel(other.key)
+        broken = await one._context.endpoint.open_channel(other.key)
         await broken.send(b"\xff" + os.urandom(10))
         with anyio.fail_after(PATIENCE_S):
             for channel in (silent, broken):

@@ -60,10 +60,10 @@ async def test_a_group_goes_on_after_all_its_nodes_were_closed(tmp_path):
         groups = await begun(nodes)
         before = [await groups[n].propose("work", n) for n in range(3)]
         keys = [node.key for node in nodes]
-        lives = [node._me for node in nodes]
+        lives = [node._context.me for node in nodes]
         group_id = groups[0].id
     async with opened(tmp_path, ports) as nodes:
-        assert [node._me for node in nodes] == lives
+        assert [node._context.me for node in nodes] == lives
         groups = await resumed(nodes)
         assert {group.id for group in groups} == {group_id}
         assert groups[0].view.members == tuple(keys)
@@ -131,7 +131,7 @@ async def test_who_left_is_not_in_the_group_any_more(tmp_path):
             while len(groups[0].view.members) > 1:
                 await groups[0].changed()
         token = groups[0].invite(nodes[1].key)
-        life = nodes[1]._me
+        life = nodes[1]._context.me
         for _ in range(1000):  # until nobody needs it to answer any more
             if not nodes[1]._files.store.group(groups[1].id).origin:
                 break
@@ -141,7 +141,7 @@ async def test_who_left_is_not_in_the_group_any_more(tmp_path):
     async with opened(tmp_path, ports) as nodes:
         (group,) = await nodes[0].resume()
         assert await nodes[1].resume() == ()
-        assert nodes[1]._me != life
+        assert nodes[1]._context.me != life
         with anyio.fail_after(PATIENCE_S):
             again = await nodes[1].join(group.invite(nodes[1].key))
         assert len(again.view.members) == 2

@@ -233,7 +233,7 @@ async def test_with_a_full_disk_nothing_is_voted_that_is_not_written(tmp_path: P
     async with Node.open(path) as carol:
         store = carol._files.store
         (record,) = store.groups()
-        engine = DurableGroups(carol, carol._files)._rebuilt(record).durable.group
+        engine = DurableGroups(carol._context, carol._files)._rebuilt(record).durable.group
         written = {unpack_untrusted(thaw(data).content.body)[0] for _, data in works(store, record)}
         for ballot in engine._ballots.values():
             if ballot.accepted & engine._bit and ballot.content.kind == "work":
