@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from scenarios.cases import CASES, FULL
+from scenarios.check.facts import Violation
 from scenarios.check.history import read_lines
-from scenarios.check.invariants import Checkers, Violation
+from scenarios.check.invariants import Checkers
 from scenarios.picture import as_svg, as_text
 from scenarios.search.explore import Exploration, Found, explore_all
 from scenarios.search.sweep import PROFILES, run_schedule, script_of, sweep

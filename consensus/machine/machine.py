@@ -53,8 +53,8 @@ class Machine(Junction):
     def handle_timeout(self, now: float) -> None:
         """The time that `next_timeout` named has come."""
         self._now = now
-        if self._relaxed:
-            self._relax(now)
+        if self._awaited.relaxed:
+            self._awaited.relax(now)
         self.peers.handle_timeout(now)
         while (due := self._timers.due(now)) is not None:
             slot, what = due
@@ -71,8 +71,8 @@ class Machine(Junction):
         """Datagrams that may go now."""
         if self._dirty:
             self._work(self._now)
-        if self._stirred:
-            self._look_who_is_awaited(self._now)
+        if self._awaited.stirred:
+            self._awaited.look(self._now)
         return self.peers.poll_transmits()
 
     def prepare(self) -> None:

@@ -35,6 +35,7 @@ from consensus.core.types import (
     Timer,
 )
 from consensus.machine.addresses import decode_addresses_untrusted
+from consensus.machine.awaited import Awaited
 from consensus.machine.contacts import Contacts
 from consensus.machine.demand import Interest
 from consensus.machine.hosted_group import UNREACHABLE, GroupEvent, PairEvent, Slot, TimedOut
@@ -97,10 +98,6 @@ class Junction:
         self._dirty: dict[Slot, None] = {}
         """Groups that were given something since their outputs were carried out. That is put off
         to the next poll, so that what was asked for together travels together."""
-        self._stirred: dict[Slot, None] = {}
-        """Groups that may await something from others than before."""
-        self._relaxed: dict[Slot, None] = {}
-        """Groups that seem to await less than their peers are watched for."""
         self._now = now
         self._events: list[object] = []
         self._timers = Timers[tuple[Slot | None, Timer | bytes | Ticket]]()
@@ -109,6 +106,7 @@ class Junction:
         self.absent: set[int] = set()
         """Groups that are on the disk and not resumed yet: what comes for them will come again."""
         self._interest = Interest(self.peers)
+        self._awaited = Awaited(self._interest)
 
     def _pair(self, peer: bytes) -> Slot:
         slot = self._pairs.get(peer)
@@ -259,7 +257,7 @@ class Junction:
             pair.group.lost(pair.other or Member(peer, 0))
             self._dirty[pair] = None
             # The next one may begin, and is to be watched in its presence, before this is polled.
-            self._await(pair, frozenset(), self._now)
+            self._awaited.replace(pair, frozenset(), self._now)
 
     def _retry(self, peer: bytes, now: float) -> None:
         self._timers.arm((None, peer), now, RECONNECT_S)
@@ -306,7 +304,7 @@ class Junction:
                 self._carry_out_rare(slot, output, now)
         if sends:
             self._send(slot, sends, now)
-        self._stirred[slot] = None
+        self._awaited.stirred[slot] = None
 
     def _carry_out_rare(self, slot: Slot, output: Output, now: float) -> None:
         """What may change to whom messages go; those before it are on their way."""
@@ -380,40 +378,7 @@ class Junction:
         found.pop(peer, None)
         return list(found)[:RELAYS_MAX]
 
-    def _look_who_is_awaited(self, now: float) -> None:
-        """Before datagrams leave, and not with every input: what a plain handler is asked is
-        answered by then. That less is awaited can wait until a probe would be due: mostly the same
-        is awaited again before."""
-        stirred, self._stirred = self._stirred, {}
-        for slot in stirred:
-            awaited = slot.group.awaited
-            if awaited == slot.awaited:
-                continue
-            if awaited < slot.awaited:
-                self._relaxed[slot] = None
-            else:
-                self._await(slot, awaited, now)
-
-    def _relax(self, now: float) -> None:
-        """What was awaited has come, and nothing since."""
-        relaxed, self._relaxed = self._relaxed, {}
-        for slot in relaxed:
-            awaited = slot.group.awaited
-            if awaited != slot.awaited:
-                self._await(slot, awaited, now)
-
-    def _await(self, slot: Slot, awaited: frozenset[Member], now: float) -> None:
-        if slot.peer is None:
-            self._interest.await_instead(slot.awaited, awaited, now)
-        elif awaited and not slot.awaited:
-            self._interest.await_peer(slot.peer, now)
-        elif slot.awaited and not awaited:
-            self._interest.await_no_longer(slot.peer, now)
-        slot.awaited = awaited
-
     def _retire(self, slot: Slot, now: float) -> None:
         self._install(slot, ())
-        self._stirred.pop(slot, None)
-        self._relaxed.pop(slot, None)
-        self._await(slot, frozenset(), now)
+        self._awaited.forget(slot, now)
         self._timers.disarm_all(lambda timer: timer[0] is slot)

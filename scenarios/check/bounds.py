@@ -23,7 +23,7 @@ from consensus.core.engine.group import Group
 from consensus.core.engine.membership import JOINERS_MAX
 from consensus.core.engine.reads import READS_MAX
 from consensus.core.view import VIEW_SIZE_MAX
-from scenarios.check.invariants import Violation
+from scenarios.check.facts import Violation
 
 __all__ = ["TABLES", "check_bounds", "check_group", "sizes"]
 

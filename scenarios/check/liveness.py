@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from consensus.core.engine.group import Group
 from consensus.core.engine.state import Phase
+from scenarios.check.facts import Violation, is_quorum
 from scenarios.check.history import Name
-from scenarios.check.invariants import Violation, is_quorum
 
 __all__ = ["Standing", "check_liveness", "footprint", "left_open"]
 

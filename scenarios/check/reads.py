@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
+from scenarios.check.facts import Violation
 from scenarios.check.history import Name
-from scenarios.check.invariants import Violation
 
 __all__ = ["Outside", "ReadChecker"]
 

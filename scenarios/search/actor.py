@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from scenarios.check.invariants import Violation
+from scenarios.check.facts import Violation
 
 __all__ = ["Actor", "Counterexample", "Result", "Step"]
 

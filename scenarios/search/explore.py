@@ -17,8 +17,9 @@ from consensus.core.engine.group import Group
 from consensus.core.message_kinds import NAMES
 from consensus.core.types import Content
 from scenarios.check.bounds import check_group
+from scenarios.check.facts import Violation
 from scenarios.check.history import Decided, Event, Installed, Read
-from scenarios.check.invariants import Checkers, Violation
+from scenarios.check.invariants import Checkers
 from scenarios.check.reads import Outside
 from scenarios.picture import Moment
 from scenarios.search.actor import Actor, Counterexample, Result

@@ -35,7 +35,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
-from scenarios.check.invariants import Violation
+from scenarios.check.facts import Violation
 from scenarios.native import load
 from scenarios.search.actor import Actor, Counterexample, Result, Step
 

@@ -14,8 +14,9 @@ from typing import Any
 from consensus.core.config import GroupConfig
 from consensus.core.engine.group import Group
 from consensus.core.types import Vote
+from scenarios.check.facts import Violation
 from scenarios.check.history import Decided, Expelled, Installed, Lost, Restored
-from scenarios.check.invariants import Checkers, Violation
+from scenarios.check.invariants import Checkers
 from scenarios.picture import Moment
 from scenarios.search.explore import describe, tell
 from scenarios.stage.case import ACCEPT, REJECT, Act, Case, Faults, kick, leave, propose, sponsor

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from consensus import Replica
-from scenarios.check.invariants import Violation
+from scenarios.check.facts import Violation
 from scenarios.check.reads import ReadChecker
 
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/ledger.py"

@@ -26,8 +26,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from scenarios.check.bounds import check_bounds
+from scenarios.check.facts import Violation
 from scenarios.check.history import Decided, Installed
-from scenarios.check.invariants import Checkers, Violation
+from scenarios.check.invariants import Checkers
 from tests.e2e.accounts import check_accounts, check_reads
 from tests.e2e.fleet import Child, Fleet, Mode, Refused
 from tests.support.network.namespaces import Namespaces, available

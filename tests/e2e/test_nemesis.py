@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from scenarios.check.invariants import Violation
+from scenarios.check.facts import Violation
 from tests.e2e.accounts import CAPITAL, check_accounts, check_reads, unfinished
 from tests.e2e.nemesis import PATIENT, Report, check_logs, haunt
 

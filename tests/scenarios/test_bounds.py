@@ -15,7 +15,7 @@ from consensus.core.types import Member
 from consensus.core.view import VIEW_SIZE_MAX, View
 from scenarios.cases import CASES
 from scenarios.check.bounds import TABLES, check_bounds, check_group, sizes
-from scenarios.check.invariants import Violation
+from scenarios.check.facts import Violation
 from scenarios.search.explore import explore
 from scenarios.search.sweep import PROFILES, run_schedule, script_of, sweep
 from tests.e2e.nemesis import Report, check_logs

@@ -6,6 +6,7 @@ import io
 
 import pytest
 
+from scenarios.check.facts import Violation, is_quorum
 from scenarios.check.history import (
     Decided,
     Event,
@@ -20,7 +21,7 @@ from scenarios.check.history import (
     read_lines,
     write_line,
 )
-from scenarios.check.invariants import INVARIANTS, Checkers, Violation, check_history, is_quorum
+from scenarios.check.invariants import INVARIANTS, Checkers, check_history
 
 History = list[tuple[str, Event]]
 ABC, AB, ABCD = ("A", "B", "C"), ("A", "B"), ("A", "B", "C", "D")

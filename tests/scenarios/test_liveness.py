@@ -11,7 +11,7 @@ from consensus.core.config import GroupConfig
 from consensus.core.engine.group import Group
 from consensus.core.types import Content, Member
 from scenarios.cases import CASES
-from scenarios.check.invariants import Violation
+from scenarios.check.facts import Violation
 from scenarios.check.liveness import Standing, check_liveness, footprint, left_open
 from scenarios.search.explore import explore
 

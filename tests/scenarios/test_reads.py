@@ -7,7 +7,7 @@ import pytest
 
 from consensus.core.engine.reads import Leasing
 from consensus.machine.lease_clock import CLOCK_RATE_BOUND, LeaseClock
-from scenarios.check.invariants import Violation
+from scenarios.check.facts import Violation
 from scenarios.check.reads import ReadChecker
 from tests.support.scripts.reading import LEASE_S, Readers
 

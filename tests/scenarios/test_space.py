@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from scenarios.check.invariants import Violation
+from scenarios.check.facts import Violation
 from scenarios.search.actor import Actor
 from scenarios.search.space import Space, World
 

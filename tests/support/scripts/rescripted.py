@@ -6,7 +6,8 @@ from consensus.core.engine.group import Group
 from consensus.core.engine.state import Phase
 from consensus.core.outputs import Output
 from scenarios.check.bounds import check_group
-from scenarios.check.invariants import Checkers, Violation
+from scenarios.check.facts import Violation
+from scenarios.check.invariants import Checkers
 from scenarios.check.liveness import check_liveness
 from scenarios.stage.recorder import Recorder
 from scenarios.stage.stage import standing
