@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from typing import Self
 import anyio
 from anyio.to_thread import run_sync
 
-from consensus.blobs.disk import STEP_SIZE, PartialBlob, WholeBlob
+from consensus.blobs.disk import STEP_SIZE, PartialBlob
 from consensus.blobs.errors import (
     BlobDamaged,
     BlobDiskFull,
@@ -33,8 +33,9 @@ from consensus.blobs.errors import (
 from consensus.blobs.export_file import Export
 from consensus.blobs.fetch import DroppedSource, FetchRun, Source
 from consensus.blobs.import_file import Import
-from consensus.blobs.serve import CHANNEL_ERRORS, ByteChannel, Holding, Places, Session
+from consensus.blobs.serve import ByteChannel, Holding
 from consensus.blobs.shelf import Shelf
+from consensus.blobs.uses import BlobUses
 from consensus.core.blob.fetch_events import Drop, FetchConfig, Progress
 from consensus.core.blob.tree import BLOB_SIZE_MAX, BlobRef
 
@@ -78,9 +79,8 @@ class BlobStore:
     def __init__(self, directory: Path, limit_bytes: int, lock: int) -> None:
         self._shelf = Shelf(directory, limit_bytes)
         self._lock = lock
+        self._uses = BlobUses(self._shelf)
         self._fetching: dict[BlobRef, anyio.Lock] = {}
-        self._waiting: set[Session] = set()
-        self._places = Places()
 
     @classmethod
     async def open(
@@ -176,15 +176,13 @@ class BlobStore:
             ref = await run_sync(taken.name)
             async with shelf.changing(ref):
                 with anyio.CancelScope(shield=True):
-                    linked = await run_sync(taken.finish, self._being_written(ref))
+                    linked = await run_sync(taken.finish, self._uses.being_written(ref))
                 shelf.came(ref, linked=linked)
         finally:
             shelf.release(taken)
             with anyio.CancelScope(shield=True):
                 await run_sync(taken.close)
-        if any(session.ref == ref for session in self._waiting):
-            async with self._using_whole(ref) as holding:
-                self._offer(ref, holding)
+        await self._uses.offer_whole(ref)
         return ref
 
     async def export(self, ref: BlobRef, to: str | os.PathLike[str], *, link: bool = False) -> None:
@@ -286,42 +284,51 @@ class BlobStore:
         shelf.partial.add(ref)
         shelf.being_fetched.add(ref)
         try:
-            held = shelf.in_use.get(ref)
-            if held is not None and isinstance(held.blob, PartialBlob):
-                blob = held.blob  # of a fetch that failed; it is being served
-            else:
-                try:
-                    blob = await run_sync(PartialBlob, shelf.files(ref))
-                except BlobError:
-                    await shelf.remove_empty(ref)
-                    raise
-                held = Holding(blob)
+            held, blob = await self._begun(ref)
             resumed = blob.mask.bit_count()
-            async with self._using(ref, held) as holding:
+            async with self._uses.using(ref, held) as holding:
                 run = FetchRun(
                     holding,
                     blob,
                     config,
                     on_progress,
                     lambda: shelf.claim(ref),
-                    lambda: self._offer(ref, holding),
+                    lambda: self._uses.offer(ref, holding),
                     on_drop,
                 )
-                try:
-                    await run.run(sources)
-                    with anyio.CancelScope(shield=True):
-                        await run_sync(blob.finish)
-                    shelf.fetched(ref)
-                except BlobError:
-                    if ref not in shelf.whole:  # Or it was shared here meanwhile.
-                        raise
-                finally:
-                    if ref in shelf.being_fetched:
-                        with anyio.CancelScope(shield=True):
-                            await self._give_up(ref, blob)
+                await self._run(ref, run, blob, sources)
         finally:
             shelf.given_up(ref)
         return FetchReport(ref, run.core.received_size, resumed, tuple(run.dropped))
+
+    async def _begun(self, ref: BlobRef) -> tuple[Holding, PartialBlob]:
+        """What is here of a blob of which not all is."""
+        held = self._shelf.in_use.get(ref)
+        if held is not None and isinstance(held.blob, PartialBlob):
+            return held, held.blob  # of a fetch that failed; it is being served
+        try:
+            blob = await run_sync(PartialBlob, self._shelf.files(ref))
+        except BlobError:
+            await self._shelf.remove_empty(ref)
+            raise
+        return Holding(blob), blob
+
+    async def _run(
+        self, ref: BlobRef, run: FetchRun, blob: PartialBlob, sources: Sequence[Source]
+    ) -> None:
+        shelf = self._shelf
+        try:
+            await run.run(sources)
+            with anyio.CancelScope(shield=True):
+                await run_sync(blob.finish)
+            shelf.fetched(ref)
+        except BlobError:
+            if ref not in shelf.whole:  # Or it was shared here meanwhile.
+                raise
+        finally:
+            if ref in shelf.being_fetched:
+                with anyio.CancelScope(shield=True):
+                    await self._give_up(ref, blob)
 
     async def _give_up(self, ref: BlobRef, blob: PartialBlob) -> None:
         """Not all of the blob has come."""
@@ -336,109 +343,4 @@ class BlobStore:
         Raises TransferError when the fetcher does not keep to the protocol, BlobError when this
         disk fails; both after closing the channel.
         """
-        session = Session(channel, peer)
-        try:
-            if self._places.take(session):
-                await session.run(self._opened)
-        except BlobDamaged as error:
-            await self._damaged(session, error)
-            raise
-        finally:
-            self._places.leave(session)
-            self._waiting.discard(session)
-            if session.holding is not None and session.ref is not None:
-                session.holding.sessions.discard(session)
-                await self._release(session.ref, session.holding)
-            with anyio.move_on_after(1.0, shield=True), suppress(*CHANNEL_ERRORS):
-                await channel.aclose()
-        return session.chunks_sent
-
-    async def _opened(self, session: Session) -> None:
-        """A fetcher has named a blob: offer it, or keep the fetcher until it comes."""
-        ref = session.ref
-        if ref is None:
-            return
-        if ref in self._shelf.whole and ref not in self._shelf.in_use:
-            async with self._using_whole(ref) as holding:
-                holding.users += 1
-                session.attach(holding)
-            return
-        held = self._shelf.in_use.get(ref)
-        if held is not None and held.tree.complete:
-            held.users += 1
-            session.attach(held)
-        else:
-            self._waiting.add(session)
-
-    @asynccontextmanager
-    async def _using_whole(self, ref: BlobRef) -> AsyncIterator[Holding]:
-        """A whole blob, open."""
-        with self._shelf.held((ref,)):
-            opened = await run_sync(self._open_whole, ref)
-            holding = self._shelf.in_use.setdefault(ref, opened)
-            if holding is not opened:
-                opened.blob.close()
-            async with self._using(ref, holding):
-                yield holding
-
-    def _open_whole(self, ref: BlobRef) -> Holding:
-        files = self._shelf.files(ref)
-        holding = Holding(WholeBlob(files))
-        files.touch()
-        return holding
-
-    async def _damaged(self, session: Session, error: BlobDamaged) -> None:
-        """A blob is not what it was: another fetch verifies what there is and gets the rest; one
-        that is under way gets the chunk again."""
-        ref, holding = session.ref, session.holding
-        if ref is None:
-            return
-        if ref in self._shelf.whole or holding is None or not isinstance(holding.blob, PartialBlob):
-            self._shelf.damaged(ref)
-        elif error.chunk is not None:
-            holding.blob.mask &= ~(1 << error.chunk)
-            with suppress(BlobError), anyio.CancelScope(shield=True):
-                await run_sync(holding.blob.disclaim, error.chunk)
-            if holding.on_lost is not None:
-                holding.on_lost(error.chunk)
-
-    def _offer(self, ref: BlobRef, holding: Holding) -> None:
-        """The tree of a blob being fetched is complete: whoever waits for it is served."""
-        for session in [each for each in self._waiting if each.ref == ref]:
-            self._waiting.discard(session)
-            holding.users += 1
-            session.attach(holding)
-
-    def _being_written(self, ref: BlobRef) -> bool:
-        """A fetch is at the blob, or what one has left is being served."""
-        held = self._shelf.in_use.get(ref)
-        partial = held is not None and isinstance(held.blob, PartialBlob)
-        return ref in self._shelf.being_fetched or partial
-
-    @asynccontextmanager
-    async def _using(self, ref: BlobRef, holding: Holding) -> AsyncIterator[Holding]:
-        self._shelf.in_use[ref] = holding
-        holding.users += 1
-        try:
-            yield holding
-        finally:
-            await self._release(ref, holding)
-
-    async def _release(self, ref: BlobRef, holding: Holding) -> None:
-        holding.users -= 1
-        if holding.users > 0:
-            return
-        shelf, blob = self._shelf, holding.blob
-        if shelf.in_use.get(ref) is holding:
-            del shelf.in_use[ref]
-        blob.close()
-        if (
-            isinstance(blob, PartialBlob)
-            and not blob.mask
-            and ref in shelf.partial
-            and ref not in shelf.being_fetched
-            and ref not in shelf.pinned
-        ):
-            # Whatever somebody names leaves nothing behind if nobody gave any of it.
-            with suppress(BlobError), anyio.CancelScope(shield=True):
-                await shelf.remove(ref)
+        return await self._uses.serve(channel, peer)

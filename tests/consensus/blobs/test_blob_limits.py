@@ -339,16 +339,16 @@ async def test_who_waited_and_left_leaves_nothing_open(
         elsewhere = await BlobStore.open(tmp_path / "elsewhere")
         ref = await elsewhere.share(write(tmp_path / "file", DATA))
         elsewhere.close()
-        open_whole = alice._open_whole
+        open_whole = alice._uses.open_whole
 
         def left(wanted: BlobRef) -> Any:
-            alice._waiting.clear()
+            alice._uses.waiting.clear()
             return open_whole(wanted)
 
-        monkeypatch.setattr(alice, "_open_whole", left)
+        monkeypatch.setattr(alice._uses, "open_whole", left)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bob.fetch, ref, [net.source(alice)])
-            while not alice._waiting:  # noqa: ASYNC110
+            while not alice._uses.waiting:  # noqa: ASYNC110
                 await anyio.sleep(0.001)
             await alice.share(tmp_path / "file")
             assert alice._shelf.in_use == {}

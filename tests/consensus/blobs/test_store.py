@@ -163,7 +163,7 @@ async def test_who_waits_for_a_blob_gets_it_when_it_is_shared(tmp_path: Path) ->
         elsewhere.close()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bob.fetch, ref, [net.source(alice)])
-            while not alice._waiting:  # noqa: ASYNC110
+            while not alice._uses.waiting:  # noqa: ASYNC110
                 await anyio.sleep(0.001)
             assert await alice.share(tmp_path / "file") == ref
         assert bob.holds(ref)
@@ -210,7 +210,7 @@ async def test_a_channel_that_says_nothing_is_closed(
         await mine.send(wire.frame(wire.OPEN, bytes((wire.VERSION,)) + ref.encode()))
         assert await alice.serve(theirs) == 0
         assert await mine.receive() == wire.frame(wire.ABSENT)
-        assert not alice._waiting
+        assert not alice._uses.waiting
 
 
 async def test_the_number_of_channels_served_is_bounded(
