@@ -34,36 +34,12 @@ from consensus.core.blob.fetch_events import (
     StorePage,
     StoreRoot,
 )
-from consensus.core.blob.rarity import Rarity
-from consensus.core.blob.tree import PAGE_LEAVES, BlobRef, Tree
+from consensus.core.blob.pieces import ROOT, Pieces, Source
+from consensus.core.blob.tree import BlobRef, Tree
 from consensus.core.blob.wire import ROOT_PAGE, TransferError
 
 SOURCES_MAX = 31
 """Channels of one fetch at a time: each member of a full group twice over."""
-_ROOT = -1  # requests are chunk indexes, _ROOT, or _ROOT - 1 - page
-
-
-class _Source:
-    """What is known of one source."""
-
-    __slots__ = (
-        "absent", "asked", "have", "interval_s", "number", "progress_at", "reader", "window",
-        "writes",
-    )  # fmt: skip
-
-    def __init__(self, number: int, now: float, window: int) -> None:
-        self.number = number
-        self.reader = wire.FrameReader(wire.TO_FETCHER)
-        self.writes: list[bytes] = []
-        self.have: int | None = None  # None until it says what it holds
-        self.absent = False
-        self.asked: dict[int, float] = {}  # piece to the time it was asked for
-        self.progress_at = now
-        self.interval_s = 0.0  # between pieces, smoothed; 0 before the second
-        self.window = window
-
-    def holds(self, piece: int) -> bool:
-        return self.have is not None and (piece < 0 or bool(self.have >> piece & 1))
 
 
 class Fetch:
@@ -85,33 +61,27 @@ class Fetch:
     ) -> None:
         self.ref = ref
         self.tree = tree or Tree(ref)
-        self.held = held
         self.done = False
         self.received_size = 0
         """Bytes of chunks that came, verified or not, doubled ones included."""
         self._config = config or FetchConfig()
-        self._random = random
-        self._all = (1 << ref.chunks) - 1
+        self._pieces = Pieces(ref, self.tree, held, random, self._config.double_after_s)
         self._bytes = sum(ref.chunk_length(index) for index in wire.bits(held))
-        self._askable = 0  # chunks whose page is here
-        for page in range(ref.pages):
-            if self.tree.has_page(page):
-                self._askable |= self._chunks_of(page)
-        self._storing = 0
-        # Piece to the number of sources asked for it and the time of asking, the oldest first.
-        self._under_way: dict[int, tuple[int, float]] = {}
-        self._asked_chunks = 0  # the same as a mask, for chunks
-        self._sources: dict[int, _Source] = {}
+        self._sources: dict[int, Source] = {}
         self._next_number = 0
         self._more_sources = True
         self._opening = True
-        self._rarity = Rarity()
         self._given = 0
         self._idle_since = now
         self._piece_at = now
         """When the last piece came that verified."""
         self._outputs: deque[FetchOutput] = deque()
         self._check_finished()
+
+    @property
+    def held(self) -> int:
+        """The mask of the chunks that are stored and verified."""
+        return self._pieces.held
 
     # what the shell does
 
@@ -121,7 +91,7 @@ class Fetch:
             raise TransferError(f"more than {SOURCES_MAX} sources at once")
         number = self._next_number
         self._next_number += 1
-        source = self._sources[number] = _Source(number, now, self._config.window_min)
+        source = self._sources[number] = Source(number, now, self._config.window_min)
         body = bytes((wire.VERSION,)) + self.ref.encode()
         source.writes.append(wire.frame(wire.OPEN, body))
         self._idle_since = now
@@ -168,10 +138,8 @@ class Fetch:
 
     def chunk_stored(self, index: int, now: float) -> None:
         """A chunk is on the disk."""
-        if not self._storing & (bit := 1 << index):
+        if not self._pieces.stored(index):
             return
-        self._storing ^= bit
-        self.held |= bit
         self._bytes += self.ref.chunk_length(index)
         self._idle_since = self._piece_at = now
         held = self.held.bit_count()
@@ -180,9 +148,7 @@ class Fetch:
 
     def chunk_lost(self, index: int, now: float) -> None:
         """A chunk that was on the disk is not there any more: get it again."""
-        bit = 1 << index
-        if not self.done and self.held & bit:
-            self.held ^= bit
+        if not self.done and self._pieces.lost(index):
             self._bytes -= self.ref.chunk_length(index)
             self._idle_since = now
             self._ask(now)
@@ -197,7 +163,8 @@ class Fetch:
                 self._drop(source, Drop.SLOW, f"no piece within {limit:g} s", now)
         self._ask(now)
         self._check_starved(now)
-        if not self.done and not self._storing and now >= self._piece_at + self._config.stalled_s:
+        stalled = now >= self._piece_at + self._config.stalled_s
+        if stalled and not self.done and not self._pieces.storing:
             self._fail(f"nothing has come for {self._config.stalled_s:g} s")
 
     def next_timeout(self) -> float | None:
@@ -209,12 +176,12 @@ class Fetch:
             for source in self._sources.values()
             if source.asked
         ]
-        double = self._next_double()
+        double = self._pieces.next_double(self._sources.values())
         if double is not None:
             times.append(double)
-        if not self._storing:
+        if not self._pieces.storing:
             times.append(self._piece_at + self._config.stalled_s)
-            if not self._under_way:
+            if not self._pieces.under_way:
                 times.append(self._idle_since + self._patience_s())
         return min(times, default=None)
 
@@ -233,7 +200,7 @@ class Fetch:
 
     # frames
 
-    def _take_untrusted(self, source: _Source, kind: int, body: bytes, now: float) -> None:
+    def _take_untrusted(self, source: Source, kind: int, body: bytes, now: float) -> None:
         if kind == wire.CHUNK:
             self._take_chunk_untrusted(source, body, now)
         elif kind == wire.NODES:
@@ -242,71 +209,71 @@ class Fetch:
             if source.have is not None:
                 raise TransferError("said twice what it holds")
             source.have = wire.bitmap_untrusted(body, self.ref.chunks)
-            self._rarity.add(source.have)
+            self._pieces.rarity.add(source.have)
             self._idle_since = now
         else:
             source.absent = True
 
     def _take_told_untrusted(
-        self, source: _Source, told: dict[int, list[bytes]], now: float
+        self, source: Source, told: dict[int, list[bytes]], now: float
     ) -> None:
         """All of one kind at once: the cost is that of the blob's length, however short a frame."""
         if told[wire.HAVE]:
             have = source.have or 0
             fresh = wire.indexes_untrusted(told[wire.HAVE], self.ref.chunks) & ~have
             source.have = have | fresh
-            self._rarity.add(fresh)
+            self._pieces.rarity.add(fresh)
             if fresh & ~self.held:
                 self._idle_since = now
         if told[wire.GIVEN]:
             fresh = wire.indexes_untrusted(told[wire.GIVEN], self.ref.chunks) & ~self._given
             self._given |= fresh
-            self._rarity.add(fresh)
+            self._pieces.rarity.add(fresh)
 
-    def _take_nodes_untrusted(self, source: _Source, body: bytes, now: float) -> None:
+    def _take_nodes_untrusted(self, source: Source, body: bytes, now: float) -> None:
         page = wire.index_untrusted(body)
         hashes = body[4:]
         if page == ROOT_PAGE:
-            self._answered(source, _ROOT, now)
+            self._answered(source, ROOT, now)
             if self.tree.page_hashes is not None:
                 return
             if not self.tree.add_root_untrusted(hashes):
                 self._drop(source, Drop.LYING, "the hashes of the pages", now)
                 return
-            self._obtained(_ROOT)
+            self._pieces.obtained(ROOT)
             self._piece_at = now
             self._outputs.append(StoreRoot(hashes))
         else:
-            self._answered(source, _ROOT - 1 - page, now)
+            self._answered(source, ROOT - 1 - page, now)
             if self.tree.has_page(page):
                 return
             if not self.tree.add_page_untrusted(page, hashes):
                 self._drop(source, Drop.LYING, f"the leaf hashes of page {page}", now)
                 return
-            self._obtained(_ROOT - 1 - page)
+            self._pieces.obtained(ROOT - 1 - page)
             self._piece_at = now
-            self._askable |= self._chunks_of(page)
+            self._pieces.ask_for_page(page)
             self._outputs.append(StorePage(page, hashes, self.tree.complete))
         self._check_finished()
 
-    def _take_chunk_untrusted(self, source: _Source, body: bytes, now: float) -> None:
+    def _take_chunk_untrusted(self, source: Source, body: bytes, now: float) -> None:
         index = wire.index_untrusted(body)
         data = memoryview(body)[4:]
         self._answered(source, index, now)
         self.received_size += len(data)
-        if (self.held | self._storing) >> index & 1:
+        if (self.held | self._pieces.storing) >> index & 1:
             return  # asked of two, and the other was faster
         if not self.tree.verify_chunk(index, data):
             self._drop(source, Drop.LYING, f"chunk {index}", now)
             return
-        self._obtained(index)
-        self._storing |= 1 << index
+        self._pieces.obtained(index)
+        self._pieces.storing |= 1 << index
         self._outputs.append(StoreChunk(index, data))
 
-    def _answered(self, source: _Source, piece: int, now: float) -> None:
+    def _answered(self, source: Source, piece: int, now: float) -> None:
         if source.asked.pop(piece, None) is None:
             raise TransferError("sent a piece that was not asked for")
-        self._release(piece)
+        self._pieces.release(piece)
         interval, source.progress_at = now - source.progress_at, now
         if piece < 0:
             return  # hashes come faster than chunks and say nothing about their pace
@@ -325,100 +292,25 @@ class Fetch:
             return
         for source in self._sources.values():
             while source.have is not None and len(source.asked) < source.window:
-                piece = self._pick(source, now)
+                piece = self._pieces.pick(source, len(self._sources) == 1, now)
                 if piece is None:
                     break
-                self._request(source, piece, now)
-
-    def _pick(self, source: _Source, now: float) -> int | None:
-        """The piece to ask `source` for next; hashes before chunks (BT2, BT4, BT5)."""
-        if self.tree.page_hashes is None:
-            if _ROOT not in self._under_way:
-                return _ROOT
-        elif not self.tree.complete:
-            for page in range(self.ref.pages):
-                if not self.tree.has_page(page) and _ROOT - 1 - page not in self._under_way:
-                    return _ROOT - 1 - page
-        wanted = self._wanted() & (source.have or 0)
-        if wanted:
-            return self._choose(wanted)
-        if not self._wanted():
-            for piece, (count, asked_at) in self._under_way.items():
-                if now < asked_at + self._config.double_after_s:
-                    break
-                if count == 1 and piece not in source.asked and source.holds(piece):
-                    return piece
-        return None
-
-    def _choose(self, wanted: int) -> int:
-        if len(self._sources) == 1:
-            return (wanted & -wanted).bit_length() - 1  # in order, as the disk likes it
-        wanted = self._rarity.rarest(wanted)
-        start = int.from_bytes(self._random(4), "big") % wanted.bit_length()
-        tail = wanted >> start << start
-        return (tail & -tail).bit_length() - 1
-
-    def _wanted(self) -> int:
-        """Chunks nobody has been asked for."""
-        return self._askable & ~(self.held | self._storing | self._asked_chunks)
-
-    def _request(self, source: _Source, piece: int, now: float) -> None:
-        if not source.asked:
-            source.progress_at = now
-        source.asked[piece] = now
-        count, asked_at = self._under_way.get(piece, (0, now))
-        self._under_way[piece] = (count + 1, asked_at)
-        if piece >= 0:
-            self._asked_chunks |= 1 << piece
-            source.writes.append(wire.indexed(wire.WANT_CHUNK, piece))
-        else:
-            page = ROOT_PAGE if piece == _ROOT else _ROOT - 1 - piece
-            source.writes.append(wire.indexed(wire.WANT_NODES, page))
-
-    def _release(self, piece: int) -> None:
-        """One source fewer is asked for the piece."""
-        count, asked_at = self._under_way.get(piece, (0, 0.0))
-        if count > 1:
-            self._under_way[piece] = (count - 1, asked_at)
-        elif count == 1:
-            self._obtained(piece)
-
-    def _obtained(self, piece: int) -> None:
-        """The piece is not under way any more, whoever was asked for it besides."""
-        self._under_way.pop(piece, None)
-        if piece >= 0:
-            self._asked_chunks &= ~(1 << piece)
-
-    def _next_double(self) -> float | None:
-        """When the oldest piece that another source could be asked for may be asked for again."""
-        if self._wanted():
-            return None
-        idle = [s for s in self._sources.values() if len(s.asked) < s.window]
-        for piece, (count, asked_at) in self._under_way.items():
-            if count == 1 and any(s.holds(piece) and piece not in s.asked for s in idle):
-                return asked_at + self._config.double_after_s
-        return None
-
-    def _chunks_of(self, page: int) -> int:
-        return (((1 << PAGE_LEAVES) - 1) << page * PAGE_LEAVES) & self._all
+                self._pieces.request(source, piece, now)
 
     # ending
 
-    def _drop(self, source: _Source, reason: Drop, detail: str, now: float) -> None:
+    def _drop(self, source: Source, reason: Drop, detail: str, now: float) -> None:
         del self._sources[source.number]
         for piece in source.asked:
-            self._release(piece)
-        self._rarity = Rarity()
-        self._rarity.add(self._given)
-        for other in self._sources.values():
-            self._rarity.add(other.have or 0)
+            self._pieces.release(piece)
+        self._pieces.count_anew([self._given, *(s.have or 0 for s in self._sources.values())])
         self._idle_since = now
         self._outputs.append(SourceDropped(source.number, reason, detail))
         if not self._sources:
             self._check_starved(now)
 
     def _check_finished(self) -> None:
-        if not self.done and self.tree.complete and self.held == self._all:
+        if not self.done and self.tree.complete and self.held == self._pieces.all:
             self.done = True
             self._outputs.append(Finished())
 
@@ -432,7 +324,7 @@ class Fetch:
         return self._config.starved_s
 
     def _check_starved(self, now: float) -> None:
-        if self.done or self._under_way or self._storing:
+        if self.done or self._pieces.under_way or self._pieces.storing:
             return
         if now < self._idle_since + self._patience_s():
             return
@@ -441,7 +333,7 @@ class Fetch:
         elif all(source.have is None for source in self._sources.values()):
             reason = "no source holds any of it"
         else:
-            missing = (self._all & ~self.held).bit_count()
+            missing = (self._pieces.all & ~self.held).bit_count()
             reason = f"no source holds the {missing} chunks that are missing"
         self._fail(reason)
 

@@ -8,19 +8,7 @@ a promise or a reported outcome, is seen by anybody before the input would survi
 
 Replaying the records gives the same group, to the last mark, and the same messages in the same
 order. To its own group and to the others' a crash is then nothing but a pause, if the lanes hold:
-first in, first out, exactly once, between the two lives (`Line`). A lane of the transport ends with
-a process. What one end had sent and the other has not on disk is sent again on the next lane:
-
-- Messages are counted, on either side, for each pair of lives (DL1). RESUME and SEEN are not.
-- On a lane that began anew each end first says RESUME(n): how many it has received. Nothing else
-  is sent, and what comes is dropped, until a RESUME of the other is here; then what is beyond the
-  other's n is sent again (DL2). A RESUME is answered with one that says it is an answer and needs
-  none, so it does not matter if one end was not there when the lane began, or sees no new lane:
-  DL3.
-- SEEN(n): n are received *and on disk*; only those are forgotten by their sender (DL4).
-- Who is told that more was received than it ever sent has been started from an old copy of its
-  file. It has forgotten votes it gave, so it stops for good. Whoever is asked for what was
-  forgotten speaks to such a one, which is therefore lost (DL5).
+first in, first out, exactly once, between the two lives: see `durable_line`.
 """
 
 from __future__ import annotations
@@ -32,6 +20,13 @@ from hashlib import blake2b
 from typing import Any, NamedTuple, cast
 
 from consensus.core.config import GroupConfig
+from consensus.core.engine.durable_line import (
+    LINES_MAX,
+    SEEN_EVERY,
+    UNSEEN_MAX,
+    Line,
+    bound_outside,
+)
 from consensus.core.engine.group import Group
 from consensus.core.engine.state import Phase
 from consensus.core.engine.state_codec import FrozenError, freeze, thaw
@@ -54,14 +49,6 @@ from consensus.core.outputs import (
 )
 from consensus.core.types import Member, Message, Timer
 
-SEEN_EVERY = 64
-"""Messages of one member that are on disk here before it is told so."""
-LINES_MAX = 4096
-"""Lives of members, joiners and strangers whose messages are counted."""
-UNSEEN_MAX = 65_536
-"""Messages kept for one member until it has them on disk; beyond, it counts as lost."""
-OUTSIDE_MAX = 4096
-"""Messages kept in all for those who are out, or not yet in."""
 CHECKPOINT_EVERY = 2048
 """Turns after which the whole state is written down, and the records before it are void."""
 DIGEST_SIZE = 16
@@ -77,32 +64,6 @@ _CODES = {name: code for code, name in enumerate(INPUTS)}
 
 class LogDamaged(ConsensusError):
     """The log of a group cannot be replayed: it was altered, torn, or written by something else."""
-
-
-class Line:
-    """The messages between this life and another member's, over all lanes."""
-
-    __slots__ = ("base", "kept", "open", "received", "released", "seen", "stored")
-
-    def __init__(self) -> None:
-        self.kept: deque[Message] = deque()
-        """What was put out for it and is not known to be on its disk."""
-        self.base = 0
-        """How many were forgotten before those."""
-        self.released = 0
-        """How many were allowed to leave."""
-        self.received = 0
-        self.stored = 0
-        """How many of those received are on disk."""
-        self.seen = 0
-        """How many it was last told are on disk."""
-        self.open = True
-        """Both ends know what the other has: messages may go, and count when they come."""
-
-    def drop(self) -> None:
-        """Forget what is kept; what the other end lacks of it, it will never have."""
-        self.base += len(self.kept)
-        self.kept.clear()
 
 
 class _Turn(NamedTuple):
@@ -144,7 +105,7 @@ class DurableGroup:
     @property
     def sponsor_awaited(self) -> Member | None:
         """A joiner's sponsor, until it is installed."""
-        return self.group._sponsor if self.group.phase == Phase.JOINING else None
+        return self.group.sponsor_awaited
 
     # -- inputs ------------------------------------------------------------------------------
 
@@ -256,10 +217,7 @@ class DurableGroup:
         """What is kept for those neither in this view nor in the one before goes when it is too
         much: some of them may still be about to join."""
         known = {*members, *self._before}
-        outside = [line for member, line in self._lines.items() if member not in known]
-        if sum(len(line.kept) for line in outside) > OUTSIDE_MAX:
-            for line in outside:
-                line.drop()
+        bound_outside([line for member, line in self._lines.items() if member not in known])
         self._before = members
 
     def _release(self, turn: _Turn, into: list[Output]) -> None:
@@ -314,16 +272,13 @@ class DurableGroup:
             self._give_up(member)
         else:
             line.open = True
-            waiting = list(line.kept)[count - line.base : line.released - line.base]
-            self._control += [Send(member, message) for message in waiting]
+            self._control += [Send(member, message) for message in line.beyond(count)]
 
     def _on_seen(self, member: Member, line: Line, count: int) -> None:
         if count > line.released:
             self._forgotten(member)
             return
-        while line.base < count:
-            line.kept.popleft()
-            line.base += 1
+        line.forget(count)
 
     def _give_up(self, member: Member) -> None:
         """What it lacks is not here any more: it cannot be in step again."""
@@ -336,7 +291,7 @@ class DurableGroup:
             return  # Nobody whose word counts.
         self._control += [Lost("this member's file is older than what it has said"), Ended()]
         self._turns.clear()
-        self.group._end()
+        self.group.stop()
 
     # -- the log -----------------------------------------------------------------------------
 
@@ -346,7 +301,7 @@ class DurableGroup:
         return self._digest + payload
 
     def _checkpoint(self) -> bytes:
-        state = {k: v for k, v in self.group.__dict__.items() if k not in ("config", "_out")}
+        state = self.group.remembered()
         lines = {m: (list(li.kept), li.base, li.received) for m, li in self._lines.items()}
         evidence = None if self.notary is None else self.notary.remembered()
         payload = freeze(
@@ -393,11 +348,10 @@ class DurableGroup:
             self._timers, self._before, evidence = rest
         except (FrozenError, ValueError) as error:
             raise LogDamaged(f"the checkpoint is of another version: {error}") from error
-        expected = set(self.group.__dict__) - {"config", "_out"}
-        if set(state) != expected:
-            raise LogDamaged("the checkpoint is of another version")
-        self.group.__dict__.update(state)
-        self.group._out.clear()
+        try:
+            self.group.recall(state)
+        except KeyError:
+            raise LogDamaged("the checkpoint is of another version") from None
         for member, (kept, base, received) in lines.items():
             line = self._line(member)
             line.kept, line.base, line.received = deque(kept), base, received

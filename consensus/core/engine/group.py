@@ -54,6 +54,7 @@ _METHODS = {
     LEASES: "_on_leases",
 }
 """What members of a view say to each other in it."""
+_NOT_REMEMBERED = {"config", "_out"}
 
 
 class Group(Leasing):
@@ -208,6 +209,28 @@ class Group(Leasing):
     def wedged(self) -> bool:
         """Frozen for a view change."""
         return self._synod.wedged
+
+    @property
+    def sponsor_awaited(self) -> Member | None:
+        """A joiner's sponsor, until it is installed."""
+        return self._sponsor if self._phase == Phase.JOINING else None
+
+    # -- on disk -----------------------------------------------------------------------------
+
+    def remembered(self) -> dict[str, Any]:
+        """All there is to it but its rules and what is still to be carried out."""
+        return {k: v for k, v in self.__dict__.items() if k not in _NOT_REMEMBERED}
+
+    def recall(self, state: dict[str, Any]) -> None:
+        """Be as it was then. Raises KeyError if that was another version's group."""
+        if set(state) != set(self.__dict__) - _NOT_REMEMBERED:
+            raise KeyError("the state of another version")
+        self.__dict__.update(state)
+        self._out.clear()
+
+    def stop(self) -> None:
+        """Take no further part, whatever comes."""
+        self._end()
 
     # -- exploration -------------------------------------------------------------------------
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from consensus.core.config import (
-    JOIN_ATTEMPTS_MAX,
-    REASON_SIZE_MAX,
-    SNAPSHOT_SIZE_MAX,
-    WHERE_SIZE_MAX,
-)
+from consensus.core.config import JOIN_ATTEMPTS_MAX, SNAPSHOT_SIZE_MAX, WHERE_SIZE_MAX
 from consensus.core.engine.installation import Installing
 from consensus.core.engine.state import RANK_MASK, Phase
 from consensus.core.engine.voting import ACCEPT, UNREACHABLE, check_content
@@ -23,7 +18,7 @@ from consensus.core.outputs import (
     VoteWanted,
 )
 from consensus.core.tables.ballot import WAITS_APPLICATION, WAITS_REACH, Ballot
-from consensus.core.tables.membership_rules import Sponsorship, reason_text
+from consensus.core.tables.membership_rules import Sponsorship, is_sound, reason_text, removal
 from consensus.core.types import (
     JOIN,
     KICK,
@@ -89,7 +84,7 @@ class Joining(Installing):
         if member == self.me or member not in self._view.members:
             raise GroupError("not another member")
         self._check_backlog()
-        return self._propose_soon(self._bounded(KICK, reason, member), resubmit=False)
+        return self._propose_soon(removal(KICK, reason, member), resubmit=False)
 
     def leave(self) -> Ticket:
         """Propose to leave. The group is left when `Expelled` comes, not before."""
@@ -98,13 +93,7 @@ class Joining(Installing):
         return self._leave_because("")
 
     def _leave_because(self, reason: str) -> Ticket:
-        return self._propose_soon(self._bounded(LEAVE, reason, self.me))
-
-    def _bounded(self, kind: str, reason: str, subject: Member) -> Content:
-        body = reason.encode()
-        if len(body) > REASON_SIZE_MAX - 16:
-            raise GroupError(f"a reason has at most {REASON_SIZE_MAX - 16} bytes")
-        return Content(kind, body, subject=subject)
+        return self._propose_soon(removal(LEAVE, reason, self.me))
 
     def reached(self, member: Member, ok: bool) -> None:
         """The answer to `ReachWanted`."""
@@ -176,7 +165,7 @@ class Joining(Installing):
         assert content is not None
         subject = content.subject
         proposer = self._view.members[ballot.proposer]
-        if not self._membership_sound(content, proposer):
+        if not is_sound(content, proposer, self._view):
             self._accuse(proposer, "impossible membership proposal")
             self._vote(ballot, Vote(False, reason="impossible"))
         elif content.kind == JOIN:
@@ -199,14 +188,6 @@ class Joining(Installing):
                 self._vote(ballot, ACCEPT)
         else:
             self._vote(ballot, ACCEPT)
-
-    def _membership_sound(self, content: Content, proposer: Member) -> bool:
-        kind, subject = content.kind, content.subject
-        if kind == LEAVE:
-            return subject == proposer
-        if kind == KICK:
-            return subject in self._view.members and subject != proposer
-        return kind == JOIN and subject is not None
 
     def _proposed_membership(self, ballot: Ballot) -> None:
         if ballot.content is not None and ballot.content.kind == KICK:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from consensus.core.config import REASON_SIZE_MAX
+from consensus.core.errors import GroupError
 from consensus.core.types import JOIN, KICK, LEAVE, RANK_BITS, Content, Member, Ticket
 from consensus.core.view import View
 
@@ -49,6 +51,24 @@ def reason_text(content: Content) -> str:
     if content.kind == LEAVE:
         return f"{REASON_LEFT}: {said}" if said else REASON_LEFT
     return f"kicked: {said}" if said else "kicked"
+
+
+def removal(kind: str, reason: str, subject: Member) -> Content:
+    """A kick or leave of `subject`. Raises GroupError for a reason that is too long."""
+    body = reason.encode()
+    if len(body) > REASON_SIZE_MAX - 16:
+        raise GroupError(f"a reason has at most {REASON_SIZE_MAX - 16} bytes")
+    return Content(kind, body, subject=subject)
+
+
+def is_sound(content: Content, proposer: Member, view: View) -> bool:
+    """Whether a proposal on membership is one that a member may make at all."""
+    kind, subject = content.kind, content.subject
+    if kind == LEAVE:
+        return subject == proposer
+    if kind == KICK:
+        return subject in view.members and subject != proposer
+    return kind == JOIN and subject is not None
 
 
 def next_members(

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.core.blob import fetch as transfer
+from consensus.core.blob import pieces, wire
 from consensus.core.blob import tree as blobtree
-from consensus.core.blob import wire
 from consensus.core.blob.fetch import Fetch
 from consensus.core.blob.fetch_events import (
     Drop,
@@ -59,7 +58,7 @@ def test_a_tree_of_several_pages_is_asked_of_several_sources(
     """With pages of 16 hashes, so that a few chunks fill several."""
     monkeypatch.setattr(blobtree, "PAGE_LEAVES", 16)
     monkeypatch.setattr(blobtree, "PAGE_SIZE", 16 * blobtree.HASH_SIZE)
-    monkeypatch.setattr(transfer, "PAGE_LEAVES", 16)
+    monkeypatch.setattr(pieces, "PAGE_LEAVES", 16)
     chunks = 3 * 16 + 5
     data = content(chunks)
     tree = tree_of(data)
