@@ -137,7 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--blob-mib", type=int, default=DemoConfig.blob_mib, metavar="M")
     demo.add_argument("--json", action="store_true", help="one JSON object a line")
     demo.set_defaults(run=_demo)
-    _add_sharing(commands)
+    _add_share(commands)
+    _add_fetch(commands)
     verify = commands.add_parser(
         "verify", help="check a certificate of a decision; needs no network"
     )
@@ -152,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_sharing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_share(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     giving = commands.add_parser(
         "share",
         help="give a file to other machines, which get it with `quorate fetch`",
@@ -167,6 +168,10 @@ def _add_sharing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--hours", type=_positive, default=24.0, metavar="H", help="how long it is good for (24)"
     )
     giving.set_defaults(run=_share)
+    _add_place(giving)
+
+
+def _add_fetch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     getting = commands.add_parser(
         "fetch",
         help="get a file that somebody gives with `quorate share`",
@@ -185,18 +190,21 @@ def _add_sharing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--timeout", type=_positive, metavar="SECONDS", help="give up after so long (never)"
     )
     getting.set_defaults(run=_fetch)
-    for parser in (giving, getting):
-        parser.add_argument(
-            "--listen", metavar="HOST:PORT", help="the UDP port others are answered from (any)"
-        )
-        parser.add_argument(
-            "--advertise", type=_address, action="append", default=[], metavar="HOST:PORT",
-            help="where others reach this machine, if that is not where it listens",
-        )  # fmt: skip
-        parser.add_argument(
-            "--node", type=Path, metavar="FILE", help="an identity to keep (one for once)"
-        )
-        parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    _add_place(getting)
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--listen", metavar="HOST:PORT", help="the UDP port others are answered from (any)"
+    )
+    parser.add_argument(
+        "--advertise", type=_address, action="append", default=[], metavar="HOST:PORT",
+        help="where others reach this machine, if that is not where it listens",
+    )  # fmt: skip
+    parser.add_argument(
+        "--node", type=Path, metavar="FILE", help="an identity to keep (one for once)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -189,17 +189,6 @@ async def fetch(
 ) -> None:
     """Get a file that somebody shares. What came is kept beside `to` until all of it is there, so
     that the same call goes on where it was. Raises ConsensusError, TransportError, TimeoutError."""
-
-    async def get(node: Node, group: Group) -> FetchReport:
-        # A store of the user's goes on with its own copy: one that was linked would change with
-        # the user's file.
-        linked = place.node_file is None
-        told, copy_to = teller.progress, None if linked else to
-        report = await group.fetch(ref, copy_to, on_progress=told, timeout_s=timeout_s)
-        if linked:
-            await node.blobs.put(ref, to)
-        return report
-
     sponsor_at = parse_untrusted(token, verify).addresses[0]
     with kept(to, place.node_file) as file:
         async with place.open(file, sponsor_at) as node:
@@ -209,11 +198,12 @@ async def fetch(
             others = len(group.view.members) - 1
             teller.say("joined", f"in the group with {others} more", group=group.name)
             began = time.monotonic()
+            linked = place.node_file is None
             try:
                 try:
-                    report = await get(node, group)
+                    report = await _get(node, group, ref, to, linked, timeout_s, teller)
                 except BlobDamaged:  # By an earlier attempt, or by the disk: once more mends it.
-                    report = await get(node, group)
+                    report = await _get(node, group, ref, to, linked, timeout_s, teller)
             finally:
                 teller.end()
             teller.fetched(to, report, time.monotonic() - began)
@@ -221,6 +211,24 @@ async def fetch(
                 await follow(group, teller)
             with suppress(ConsensusError, TransportError, TimeoutError):
                 await group.leave(timeout_s=LEAVE_TIMEOUT_S)
+
+
+async def _get(
+    node: Node,
+    group: Group,
+    ref: BlobRef,
+    to: Path,
+    linked: bool,
+    timeout_s: float | None,
+    teller: Teller,
+) -> FetchReport:
+    """Have the blob at `to`. A store of the user's goes on with its own copy: one that was
+    `linked` would change with the user's file."""
+    copy_to = None if linked else to
+    report = await group.fetch(ref, copy_to, on_progress=teller.progress, timeout_s=timeout_s)
+    if linked:
+        await node.blobs.put(ref, to)
+    return report
 
 
 @contextmanager

@@ -69,15 +69,14 @@ def sizes(group: Group) -> dict[str, tuple[int, int]]:
     held_bytes = HOLD_FACTOR * (WINDOW_BYTES // share + _DEPARTURES_BYTES)
     early = 2 * (config.window_total + members * DEPARTURES_MAX)
     proposals = members * held
-    order, synod, leases, matrix = group._order, group._synod, group._leases, group._matrix
-    ballots, stopped = group._ballots, group._stopped
+    order, ballots = group._order, group._ballots
     said = reasons = 0
     for ballot in ballots.values():
         if ballot.answers is not None and len(ballot.answers) > said:
             said = len(ballot.answers)
         if ballot.reasons is not None and len(ballot.reasons) > reasons:
             reasons = len(ballot.reasons)
-    return {
+    tables = {
         "outputs not polled": (len(group._out), 0),
         "votes not sent": (len(group._accepts), 0),
         # What falls out of a view waits as well, and so do kicks of liars and joins sponsored.
@@ -97,6 +96,15 @@ def sizes(group: Group) -> dict[str, tuple[int, int]]:
         "order.queue and order.log": (len(order.queue) + len(order.log), proposals),
         "order.heard": (len(order.heard), members),
         "order.marks": (len(order.marks), members),
+    }
+    tables.update(_sizes_of_changes(group, members, proposals))
+    return tables
+
+
+def _sizes_of_changes(group: Group, members: int, proposals: int) -> dict[str, tuple[int, int]]:
+    """Of what changes of the view and reads leave behind."""
+    synod, leases, matrix, stopped = group._synod, group._leases, group._matrix, group._stopped
+    return {
         "links down": (len(group._down), LINKS_MAX),
         "ended incarnations": (len(group._gone), KNOWN_MAX),
         "ranks": (max(len(group._rank_of), len(group._others)), members),

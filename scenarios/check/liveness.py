@@ -6,7 +6,7 @@ Liveness is asked of a whole world. What a group may hold at most is said in `bo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -68,42 +68,46 @@ def check_liveness(standings: Iterable[Standing], casting_vote: bool) -> None:
     is out, has a timer of its own, whatever becomes of the group: that is asked always.
     """
     everybody = list(standings)
-
-    def fail(members: Iterable[Name], evidence: str) -> None:
-        raise Violation("8 liveness", members, evidence)
-
     for standing in everybody:
         if standing.joining and not standing.ended:
-            fail((standing.member,), "still joining")
+            _fail((standing.member,), "still joining")
         if standing.lingering:
-            fail((standing.member,), "out, and still lingering")
+            _fail((standing.member,), "out, and still lingering")
     going = [s for s in everybody if not s.ended]
     if not going:
         outcast = [s.member for s in everybody if s.ended == "expelled"]
         if outcast and all(s.ended == "expelled" or s.joining for s in everybody):
-            fail(outcast, "expelled by a group in which nobody is left")
+            _fail(outcast, "expelled by a group in which nobody is left")
         return
     newest = max(going, key=lambda standing: standing.view)
     alive = {s.member for s in going}
     needed = [newest.members] + [s.accepted for s in going if s.accepted]
-    if not all(is_quorum(alive, members, casting_vote) for members in needed):
-        return
+    if all(is_quorum(alive, members, casting_vote) for members in needed):
+        _check_going(going, newest)
 
+
+def _fail(members: Iterable[Name], evidence: str) -> None:
+    raise Violation("8 liveness", members, evidence)
+
+
+def _check_going(going: Sequence[Standing], newest: Standing) -> None:
+    """Of those who can go on: everybody stands in the newest view, with nothing open."""
     for standing in going:
         who = (standing.member,)
         if standing.member not in newest.members:
-            fail(who, f"never learned that view {newest.view} left it out")
+            _fail(who, f"never learned that view {newest.view} left it out")
         if standing.view != newest.view:
-            fail(who, f"still in view {standing.view} of {newest.view}")
+            _fail(who, f"still in view {standing.view} of {newest.view}")
         if standing.wedged:
-            fail(who, f"wedged in view {standing.view} for ever")
+            _fail(who, f"wedged in view {standing.view} for ever")
         if standing.unsettled:
-            fail(who, f"no outcome for {standing.unsettled}")
+            _fail(who, f"no outcome for {standing.unsettled}")
         if standing.left:
-            fail(who, f"left undone: {', '.join(standing.left)}")
+            _fail(who, f"left undone: {', '.join(standing.left)}")
+    alive = {s.member for s in going}
     gone = [m for m in newest.members if m not in alive]
     if gone:
-        fail(gone, f"gone, and still in view {newest.view}")
+        _fail(gone, f"gone, and still in view {newest.view}")
 
 
 def footprint(root: Any, packages: tuple[str, ...] = ("consensus", "transport")) -> dict[str, int]:

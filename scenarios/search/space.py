@@ -142,13 +142,8 @@ class Space:
         """Depth first from the beginning, until nothing new is left or a bound is reached: of
         states, of violations, or what the monotonic clock shows."""
         began = time.process_time()
-        lib, ffi = self._lib, self._ffi
-        actors = self.initial.actors
-        made = lib.worlds_new(len(actors), self._reduce, states_max)
-        if made == ffi.NULL:
-            raise ValueError(f"no worlds of {len(actors)} members")
-        self._worlds = ffi.gc(made, lib.worlds_free)
-        told = lib.worlds_told(self._worlds)
+        lib, actors = self._lib, self.initial.actors
+        told = self._begin(states_max)
         result = Result()
         numbers = [self._intern(actor, member) for member, actor in enumerate(actors)]
         self._check_memory(lib.worlds_begin(self._worlds, numbers))
@@ -173,13 +168,25 @@ class Space:
                 self._check_memory(asked == lib.WORLDS_NO_MEMORY)
                 capped = asked == lib.WORLDS_CAPPED
                 break
-        result.states, result.transitions = told.states, told.transitions
-        result.ends, result.depth = told.ends, told.depth
+        self._finish(result, told)
         result.closed = not capped and not result.counterexamples
-        result.member_states = len(self._known)
-        result.member_steps = self._steps
         result.seconds = time.process_time() - began
         return result
+
+    def _begin(self, states_max: int) -> Any:
+        """New worlds; what they tell."""
+        lib, members = self._lib, len(self.initial.actors)
+        made = lib.worlds_new(members, self._reduce, states_max)
+        if made == self._ffi.NULL:
+            raise ValueError(f"no worlds of {members} members")
+        self._worlds = self._ffi.gc(made, lib.worlds_free)
+        return lib.worlds_told(self._worlds)
+
+    def _finish(self, result: Result, told: Any) -> None:
+        result.states, result.transitions = told.states, told.transitions
+        result.ends, result.depth = told.ends, told.depth
+        result.member_states = len(self._known)
+        result.member_steps = self._steps
 
     def replay(self, steps: Iterable[Step]) -> list[World]:
         """The worlds along some steps; steps that are not possible are passed over."""

@@ -109,19 +109,8 @@ def schedule_of(seed: int) -> Schedule:
     size = rng.choice((2, 3, 3, 3, 4, 4, 5))
     members = tuple("ABCDE"[:size])
     joiners = {"J": rng.choice(members)} if rng.random() < 0.4 else {}
-    acts: list[tuple[float, str, Act]] = []
-    bodies = []
-    for number in range(rng.randint(1, 6)):
-        body = f"p{number}"
-        bodies.append(body)
-        acts.append((_instant(rng), rng.choice(members), propose(body)))
-    if joiners:
-        acts.append((_instant(rng), joiners["J"], sponsor("J")))
-    for _ in range(rng.choice((0, 0, 1, 1, 2))):
-        who, whom = rng.sample(members, 2)
-        acts.append((_instant(rng), who, kick(whom)))
-    if rng.random() < 0.25:
-        acts.append((_instant(rng), rng.choice(members), leave()))
+    bodies = [f"p{number}" for number in range(rng.randint(1, 6))]
+    acts = _acts_of(rng, members, joiners, bodies)
     votes: dict[tuple[str, str], tuple[Vote, ...]] = {
         (member, body): (REJECT,) if rng.random() < 0.12 else (ACCEPT,)
         for member in (*members, *joiners)
@@ -129,13 +118,7 @@ def schedule_of(seed: int) -> Schedule:
     }
     everyone = (*members, *joiners)
     crashes = [(_instant(rng), m) for m in rng.sample(everyone, rng.choice((0, 0, 1, 1, 2)))]
-    cuts = []
-    for _ in range(rng.choice((0, 0, 1, 2, 3))):
-        a, b = rng.sample(members, 2)
-        at = _instant(rng)
-        cuts.append((at, a, b))
-        if rng.random() < 0.7:
-            cuts.append((at, b, a))
+    cuts = _cuts_of(rng, members)
     low = rng.choice((0.001, 0.01, 0.05))
     case = Case(
         f"seed {seed}",
@@ -156,6 +139,31 @@ def schedule_of(seed: int) -> Schedule:
         (low, low * rng.choice((1.0, 3.0, 20.0))),
         rng.choice((0.0, 0.1, 2.0)),
     )
+
+
+def _acts_of(
+    rng: random.Random, members: tuple[str, ...], joiners: dict[str, str], bodies: list[str]
+) -> list[tuple[float, str, Act]]:
+    acts = [(_instant(rng), rng.choice(members), propose(body)) for body in bodies]
+    if joiners:
+        acts.append((_instant(rng), joiners["J"], sponsor("J")))
+    for _ in range(rng.choice((0, 0, 1, 1, 2))):
+        who, whom = rng.sample(members, 2)
+        acts.append((_instant(rng), who, kick(whom)))
+    if rng.random() < 0.25:
+        acts.append((_instant(rng), rng.choice(members), leave()))
+    return acts
+
+
+def _cuts_of(rng: random.Random, members: tuple[str, ...]) -> list[tuple[float, str, str]]:
+    cuts = []
+    for _ in range(rng.choice((0, 0, 1, 2, 3))):
+        a, b = rng.sample(members, 2)
+        at = _instant(rng)
+        cuts.append((at, a, b))
+        if rng.random() < 0.7:
+            cuts.append((at, b, a))
+    return cuts
 
 
 def _instant(rng: random.Random) -> float:
@@ -224,7 +232,18 @@ def run_schedule(
                 each(now, member, what, detail, sends)
 
         stage.trace = tell_all
-    at = scene.index
+    _plan(stage, schedule)
+    try:
+        if not stage.run(REST_S, STEPS_MAX):
+            raise Violation("8 liveness", scene.names, "messages without end")
+        stage.check_rest()
+    except Violation as violation:
+        return stage, checkers, Failure(schedule.seed, violation), moments
+    return stage, checkers, None, moments
+
+
+def _plan(stage: Stage, schedule: Schedule) -> None:
+    at = stage.scene.index
     for time_s, who, act in schedule.acts:
         stage.at(time_s, stage.act, at[who], act)
     for time_s, who in schedule.crashes:
@@ -233,13 +252,6 @@ def run_schedule(
         stage.at(time_s, stage.cut, at[who], at[whom])
     for time_s in (*schedule.heals, TROUBLE_S):
         stage.at(time_s, stage.heal)
-    try:
-        if not stage.run(REST_S, STEPS_MAX):
-            raise Violation("8 liveness", scene.names, "messages without end")
-        stage.check_rest()
-    except Violation as violation:
-        return stage, checkers, Failure(schedule.seed, violation), moments
-    return stage, checkers, None, moments
 
 
 def shortest(schedule: Schedule, failure: Failure, group: type[Group] = Group) -> Schedule:

@@ -166,6 +166,10 @@ class GroupBase(ABC):
         self._unmarked_bytes = 0
         """Of contents delivered here since all others were sent the mark."""
         self._marks_moved = False
+        self._enter_changes()
+
+    def _enter_changes(self) -> None:
+        """Nothing has changed the membership of this view yet, or is about to."""
         self._committed_changes: list[tuple[int, str, Member, str, int]] = []
         """(key, kind, subject, reason, index) of the membership decisions committed in this view,
         in order."""

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -160,8 +160,8 @@ def head_after(before: bytes, record: bytes, leaves: Iterable[bytes]) -> bytes:
     return head
 
 
-def decode_certificate_untrusted(data: bytes) -> Certificate:
-    """The parts of a certificate, none of them verified. Raises CertificateError."""
+def _fields_untrusted(data: bytes) -> tuple[Any, ...]:
+    """As many fields as a certificate has, of any kind. Raises CertificateError."""
     if not data.startswith(MAGIC):
         raise CertificateError("this is no certificate of quorate")
     if len(data) > CERTIFICATE_SIZE_MAX:
@@ -172,6 +172,12 @@ def decode_certificate_untrusted(data: bytes) -> Certificate:
         raise CertificateError("the certificate is cut off or damaged") from error
     if type(fields) is not tuple or len(fields) != len(Certificate._fields):
         raise CertificateError("the certificate has the wrong fields")
+    return fields
+
+
+def decode_certificate_untrusted(data: bytes) -> Certificate:
+    """The parts of a certificate, none of them verified. Raises CertificateError."""
+    fields = _fields_untrusted(data)
     founding, links, view, position, head, signatures, before, record, leaves = fields
     if type(links) is not tuple or len(links) > LINKS_MAX:
         raise CertificateError("the certificate has too many view changes")
