@@ -14,8 +14,8 @@ from scenarios.cases import CASES, FULL
 from scenarios.check.facts import Violation
 from scenarios.check.history import read_lines
 from scenarios.check.invariants import Checkers
-from scenarios.picture import as_svg, as_text
 from scenarios.search.explore import Exploration, Found, explore_all
+from scenarios.search.picture import as_svg, as_text
 from scenarios.search.sweep import PROFILES, run_schedule, script_of, sweep
 
 __all__ = ["main"]

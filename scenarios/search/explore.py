@@ -21,8 +21,8 @@ from scenarios.check.facts import Violation
 from scenarios.check.history import Decided, Event, Installed, Read
 from scenarios.check.invariants import Checkers
 from scenarios.check.reads import Outside
-from scenarios.picture import Moment
 from scenarios.search.actor import Actor, Counterexample, Result
+from scenarios.search.picture import Moment
 from scenarios.search.space import Space, World
 from scenarios.stage.case import Case, Faults
 from scenarios.stage.prepare import prepare

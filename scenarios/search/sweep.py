@@ -17,8 +17,8 @@ from consensus.core.types import Vote
 from scenarios.check.facts import Violation
 from scenarios.check.history import Decided, Expelled, Installed, Lost, Restored
 from scenarios.check.invariants import Checkers
-from scenarios.picture import Moment
 from scenarios.search.explore import describe, tell
+from scenarios.search.picture import Moment
 from scenarios.stage.case import ACCEPT, REJECT, Act, Case, Faults, kick, leave, propose, sponsor
 from scenarios.stage.prepare import prepare
 from scenarios.stage.script import as_script, opening, writer

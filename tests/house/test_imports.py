@@ -93,7 +93,7 @@ def test_impurity_is_seen_through_a_module_in_between() -> None:
         ("consensus.machine.machine", "import anyio"),
         ("consensus.node", "import utp_native"),
         ("consensus.node", "import quorate"),
-        ("scenarios.picture", "import quorate.cli"),
+        ("scenarios.search.picture", "import quorate.cli"),
         ("utp_native.pump", "from transport.core import types"),
     ],
 )

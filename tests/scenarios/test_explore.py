@@ -15,9 +15,9 @@ import scenarios.stage.shell
 from consensus.core.engine.group import Group
 from scenarios.__main__ import main
 from scenarios.cases import CASES, FULL, SMALL
-from scenarios.picture import as_svg, as_text
 from scenarios.search.actor import Actor, Result
 from scenarios.search.explore import explore, outside
+from scenarios.search.picture import as_svg, as_text
 from scenarios.search.space import Space, World
 from scenarios.stage.case import ACCEPT, REJECT, Case, Faults, propose
 from scenarios.stage.prepare import prepare
