@@ -17,8 +17,11 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 MADE := $(VENV)/made
 
-NATIVE := $(wildcard utp_native/build.py utp_native/source.py utp_native/patch.py \
-    utp_native/src/* utp_native/patches/*)
+# libutp's: fetched, or here from the start in a source distribution, so that `clean` leaves them.
+SOURCES := third_party/libutp
+# Folders are among them: one changes when a file in it goes.
+NATIVE := utp_native/build.py utp_native/source.py utp_native/patch.py \
+    $(shell find utp_native/src utp_native/patches)
 
 .PHONY: help setup setup-dev setup-bench demo test check explore soak sanitize bench fuzz clean tools
 
@@ -40,11 +43,12 @@ tools:
 	    "PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module:" \
 	    "install it (Debian: apt install python3-venv)" >&2; exit 1; }
-	@command -v $(firstword $(CXX)) >/dev/null || { echo "quorate needs a C++ compiler to build libutp:" \
-	    "install one (Debian: apt install g++), or name it with CXX=" >&2; exit 1; }
-	@test -n "$$UTP_SOURCE_DIR" || command -v $(NPM) >/dev/null || { echo "quorate needs npm to" \
-	    "fetch libutp's sources: install it, or name a directory with them in UTP_SOURCE_DIR" >&2; \
-	    exit 1; }
+	@command -v $(firstword $(CXX)) >/dev/null || { echo "quorate needs a C++ compiler to build libutp," \
+	    "and there is no $(firstword $(CXX)): install it (Debian: apt install g++), or name" \
+	    "another with CXX=" >&2; exit 1; }
+	@test -n "$$UTP_SOURCE_DIR" || test -d $(SOURCES) || command -v $(NPM) >/dev/null || { \
+	    echo "quorate needs npm to fetch libutp's sources: install it (Debian: apt install npm)," \
+	    "or name a directory with them in UTP_SOURCE_DIR" >&2; exit 1; }
 
 # Stamps in $(MADE) say what has been installed and from what; delete one to do its step again.
 
@@ -57,7 +61,7 @@ $(MADE)/runtime: requirements.lock $(MADE)/venv
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@touch $@
 
-$(MADE)/project: pyproject.toml $(MADE)/runtime
+$(MADE)/project: pyproject.toml setup.py $(MADE)/runtime
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -119,4 +123,4 @@ fuzz: setup-dev
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis .cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	find utp_native -name '*.so' -delete
+	find utp_native scenarios -name '*.so' -delete

@@ -57,7 +57,7 @@ def stock_libutp() -> Peer | None:
     if compiler is None:
         _missing("stock libutp", "there is no C++ compiler")
         return None
-    directory = source.cache_directory().parent / "bench"
+    directory = source.cache_directory() / "bench"
     directory.mkdir(parents=True, exist_ok=True)
     sources = source.read_sources()
     for name, content in sources.items():
@@ -86,7 +86,7 @@ def npm_utp_native() -> Peer | None:
     if npm is None or node is None:
         _missing("npm utp-native", "there is no npm or no node")
         return None
-    directory = source.cache_directory().parent / "npm"
+    directory = source.cache_directory() / "npm"
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "node_modules" / "utp-native").is_dir():
         command = [npm, "install", source.PACKAGE, "--no-audit", "--no-fund", "--silent"]

@@ -14,8 +14,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import shlex
 import shutil
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,7 +31,16 @@ if str(_PACKAGE.parent) not in sys.path:  # when setuptools runs this file by it
 
 from utp_native import patch, source  # noqa: E402
 
-__all__ = ["build_bottleneck", "build_in_place", "build_variant", "main", "make_ffi"]
+__all__ = [
+    "LIMITED_API",
+    "BuildError",
+    "build_bottleneck",
+    "build_in_place",
+    "build_variant",
+    "check_tools",
+    "main",
+    "make_ffi",
+]
 
 _SOURCES = _PACKAGE / "src"
 _SIMULATION = _PACKAGE / "simulation"
@@ -42,18 +53,15 @@ _LIBUTP = (
     "utp_packedsockaddr.cpp",
     "utp_utils.cpp",
 )
-_OURS = (
-    "abi.cpp",
-    "pump.cpp",
-    "channels.cpp",
-    "channel.cpp",
-    "net.cpp",
-    "ledbat.cpp",
-    "bare.cpp",
-    "noise.cpp",
-    "sealed.cpp",
-    "attend.cpp",
-)
+
+# A debugging or free-threaded interpreter has no stable ABI that cffi would use.
+LIMITED_API = not (hasattr(sys, "gettotalrefcount") or sysconfig.get_config_var("Py_GIL_DISABLED"))
+"""Whether the module is made for every CPython from 3.11 on, and not for this one alone."""
+_LIMITED = [("Py_LIMITED_API", "0x030b0000")] if LIMITED_API else []
+
+
+class BuildError(Exception):
+    """What a build needs is not there; the text says in one line what to install."""
 
 
 # No dataclass: setuptools runs this file without making it a module, which a dataclass looks up.
@@ -68,7 +76,7 @@ class _Target(NamedTuple):
 _NATIVE = _Target(
     "utp_native._native",
     tuple(_SOURCES / n for n in ("abi.h", "noise.h", "sealed.h", "attend.h")),
-    tuple(_SOURCES / n for n in _OURS),
+    tuple(sorted(_SOURCES.rglob("*.cpp"))),
 )
 _SIMULATED = tuple(_SIMULATION / n for n in ("bottleneck.cpp", "cubic.cpp"))
 _BOTTLENECK = {
@@ -128,15 +136,26 @@ def _patched(without: Sequence[str]) -> dict[str, bytes]:
     return patch.apply(source.read_sources(), kept)
 
 
+def _files(directory: Path) -> list[Path]:
+    """All files in it and below."""
+    return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def _include_dirs(libutp: Path) -> list[str]:
+    """Ours name each other by file alone, whatever room they are in."""
+    rooms = sorted(path for path in _SOURCES.rglob("*") if path.is_dir())
+    return [str(path) for path in (libutp, _SOURCES, *rooms)]
+
+
 def _inputs_digest(
     sources: dict[str, bytes], flags: Sequence[str], more: Sequence[Path] = ()
 ) -> str:
     digest = hashlib.sha256()
     for name in sorted(sources):
         digest.update(name.encode() + b"\0" + hashlib.sha256(sources[name]).digest())
-    for path in [*sorted(_SOURCES.iterdir()), *more, Path(__file__)]:
-        if path.is_file():
-            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    for path in [*_files(_SOURCES), *more, Path(__file__).resolve()]:
+        name = path.relative_to(_PACKAGE).as_posix()
+        digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     digest.update("\0".join([*flags, sys.version, cffi.__version__]).encode())
     return digest.hexdigest()
 
@@ -161,8 +180,9 @@ def _make_builder(
         f'const char utp_native_inputs[] __attribute__((used)) = "{_MARK}{digest}";\n',
         source_extension=".cpp",
         sources=[where(libutp / n) for n in _LIBUTP] + [where(path) for path in target.ours],
-        include_dirs=[str(libutp), str(_SOURCES), str(target.headers[0].parent)],
-        define_macros=[("POSIX", "1"), *([("NDEBUG", "1")] if ndebug else [])],
+        py_limited_api=LIMITED_API,
+        include_dirs=[*_include_dirs(libutp), str(target.headers[0].parent)],
+        define_macros=[("POSIX", "1"), *_LIMITED, *([("NDEBUG", "1")] if ndebug else [])],
         # distutils may define NDEBUG by itself.
         extra_compile_args=[*flags, *([] if ndebug else ["-UNDEBUG"])],
         extra_link_args=list(link_flags),
@@ -180,7 +200,7 @@ def _write(sources: dict[str, bytes], directory: Path) -> Path:
 
 
 def _build_directory() -> Path:
-    return source.cache_directory().parent / "utp_native"
+    return source.cache_directory() / "utp_native"
 
 
 def _compile(
@@ -192,7 +212,7 @@ def _compile(
     sanitize: bool,
     quiet: bool,
 ) -> Path:
-    more = sorted(_SIMULATION.iterdir()) if target is not _NATIVE else ()
+    more = _files(_SIMULATION) if target is not _NATIVE else ()
     digest = _inputs_digest(sources, [*flags, str(sanitize)], more)
     found = None
     for built in directory.glob(target.module.rpartition(".")[2] + ".*.so"):
@@ -202,6 +222,7 @@ def _compile(
             built.unlink()  # under another suffix it would be loaded in place of what is built here
     if found is not None:
         return found
+    check_tools()
     libutp = _write(sources, _build_directory() / variant / "libutp")
     link_flags = _SANITIZERS if sanitize else []
     builder = _make_builder(target, libutp, digest, flags, link_flags, not sanitize)
@@ -216,10 +237,28 @@ def _compile(
     return final
 
 
+def check_tools() -> None:
+    """Raises `BuildError` without a compiler or Python's headers."""
+    command = os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++"
+    name = shlex.split(command)[0]
+    if shutil.which(name) is None:
+        raise BuildError(
+            f"quorate needs a C++ compiler to build libutp, and there is no {name}: install it "
+            "(Debian: apt install g++), or name another with CXX="
+        )
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").is_file():
+        raise BuildError(
+            f"quorate needs Python's headers to build libutp, and {headers} has none: install them "
+            "(Debian: apt install python3-dev)"
+        )
+
+
 def build_in_place(*, quiet: bool = True) -> Path:
     """Build next to the package unless it is up to date; returns the module's path.
 
-    Raises `SourceError`, `PatchError`, or cffi's `VerificationError` from the compiler.
+    Raises `SourceError`, `PatchError`, `BuildError`, or cffi's `VerificationError` from the
+    compiler.
     """
     return _compile(_NATIVE, _patched(()), "release", _PACKAGE, list(_FLAGS), False, quiet)
 
@@ -276,7 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print("LD_PRELOAD=$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0")
         else:
             print(build_in_place(quiet=not options.verbose))
-    except (source.SourceError, patch.PatchError) as error:
+    except (source.SourceError, patch.PatchError, BuildError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

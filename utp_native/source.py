@@ -1,11 +1,14 @@
 """libutp's sources: fetched from the npm registry, checked against pinned hashes, never committed.
 
-`UTP_SOURCE_DIR` names a directory of sources to use instead; the patches check that they fit.
+A checkout keeps them in `third_party/libutp/`, ignored by git. A source distribution has them there
+from the start, so that building from it needs no npm. `UTP_SOURCE_DIR` names a directory of sources
+to use instead; the patches check that they fit.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import io
@@ -17,20 +20,35 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-__all__ = ["PACKAGE", "SourceError", "cache_directory", "read_sources", "unpack"]
+__all__ = [
+    "PACKAGE",
+    "SourceError",
+    "cache_directory",
+    "digest",
+    "keep_sources",
+    "read_sources",
+    "source_directory",
+    "unpack",
+]
 
 PACKAGE = "utp-native@2.5.3"
 _INTEGRITY = base64.b64decode(
     "sWTrWYXPhhWJh+cS2baPzhaZc89zwlWCfwSthUjGhLkZztyPhcQllo+XVVCbNGi7dhyRlxkWxN4NKU6FbA9Y8w=="
 )
 """SHA-512 of the package's tarball, as the registry states it."""
+_FILES = "0e955e12fc925d060c991ac0842d9edc5ea77fda086f4a4665095fe082a7e509"
+"""What `digest` says of the sources in it."""
 
 _FOLDER = PurePosixPath("package/deps/libutp")
 _TARBALL_SIZE_MAX = 8 * 1024 * 1024
 _FILE_SIZE_MAX = 1024 * 1024
 _FILES_MAX = 64
 _FETCH_TIMEOUT_S = 300
-_NEEDED = ("utp_internal.cpp", "utp_api.cpp", "utp_callbacks.cpp", "utp_hash.cpp", "utp.h")
+_NEEDED = (
+    *("utp_internal.cpp", "utp_api.cpp", "utp_callbacks.cpp", "utp_hash.cpp", "utp.h"),
+    "LICENSE",  # whoever passes a build on passes it on too
+)
+_ROOT = Path(__file__).resolve().parent.parent
 
 
 class SourceError(Exception):
@@ -38,31 +56,67 @@ class SourceError(Exception):
 
 
 def cache_directory() -> Path:
-    """Where unpacked sources live: in the checkout, ignored by git, or in the user's cache."""
-    root = Path(__file__).resolve().parent.parent
-    if (root / "pyproject.toml").is_file():
-        return root / ".cache" / "libutp"
+    """For what is built or fetched: in the checkout, ignored by git, or in the user's cache."""
+    if (_ROOT / "pyproject.toml").is_file():
+        return _ROOT / ".cache"
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "quorate" / "libutp"
+    return (Path(base) if base else Path.home() / ".cache") / "quorate"
+
+
+def source_directory() -> Path:
+    """Where the untouched sources are kept: in the checkout, or in the user's cache."""
+    if (_ROOT / "pyproject.toml").is_file():
+        return _ROOT / "third_party" / "libutp"
+    return cache_directory() / "libutp" / _FILES[:16]
 
 
 def read_sources() -> dict[str, bytes]:
     """The untouched sources by file name, fetched if need be. Raises `SourceError`."""
     override = os.environ.get("UTP_SOURCE_DIR")
     if override:
+        if not Path(override).is_dir():
+            raise SourceError(f"UTP_SOURCE_DIR is no directory: {override}")
         return _read(Path(override))
-    directory = cache_directory() / hashlib.sha256(_INTEGRITY).hexdigest()[:16]
-    tarball = directory / "package.tgz"
-    if not tarball.is_file():
-        data = _fetch()
-        _check(data)
-        directory.mkdir(parents=True, exist_ok=True)
-        # Beside it and then renamed: two builds at once must not read half a file.
-        with tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
-            file.write(data)
-        os.replace(file.name, tarball)
-    # Unpacked in memory and checked each time: nothing on disk can change unnoticed.
-    return unpack(tarball.read_bytes())
+    directory = source_directory()
+    if not directory.is_dir():
+        files = unpack(_fetch())
+        _keep(files, directory)
+        return files
+    files = _read(directory)
+    # Checked each time: nothing on disk can change unnoticed.
+    if not hmac.compare_digest(digest(files), _FILES):
+        raise SourceError(
+            f"{directory} does not hold the pinned sources of {PACKAGE}: remove it, and they are "
+            "fetched again"
+        )
+    return files
+
+
+def keep_sources() -> None:
+    """Have in `source_directory` what is built from: a package passes on its licence, and a source
+    distribution all of it. Raises `SourceError`."""
+    files = read_sources()
+    if not source_directory().is_dir():
+        _keep(files, source_directory())
+
+
+def digest(files: Mapping[str, bytes]) -> str:
+    """One SHA-256 of all files: of what `sha256sum` prints of them, in the order of their names."""
+    lines = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _keep(files: Mapping[str, bytes], directory: Path) -> None:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    # Beside it and then renamed: two builds at once must not read half of them.
+    with tempfile.TemporaryDirectory(dir=directory.parent) as work:
+        whole = Path(work) / directory.name
+        whole.mkdir()
+        for name, content in files.items():
+            (whole / name).write_bytes(content)
+        # The other build was first, and has put the same files there.
+        with contextlib.suppress(OSError):
+            whole.rename(directory)
 
 
 def unpack(data: bytes) -> dict[str, bytes]:
@@ -98,8 +152,8 @@ def _fetch() -> bytes:
     npm = shutil.which("npm")
     if npm is None:
         raise SourceError(
-            f"npm is needed to fetch {PACKAGE}, which holds libutp's sources, and was not found. "
-            "Install it, or set UTP_SOURCE_DIR to a directory that holds them."
+            f"quorate needs npm to fetch libutp's sources ({PACKAGE}): install it (Debian: apt "
+            "install npm), or name a directory with them in UTP_SOURCE_DIR"
         )
     with tempfile.TemporaryDirectory() as directory:
         try:
@@ -124,8 +178,6 @@ def _fetch() -> bytes:
 
 
 def _read(directory: Path) -> dict[str, bytes]:
-    if not directory.is_dir():
-        raise SourceError(f"UTP_SOURCE_DIR is no directory: {directory}")
     paths = [*directory.glob("*.cpp"), *directory.glob("*.h"), *directory.glob("LICENSE")]
     return _complete({path.name: path.read_bytes() for path in paths}, str(directory))
 

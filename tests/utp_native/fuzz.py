@@ -37,7 +37,7 @@ from utp_native import (
 
 STEPS = 300
 FOUND = Path(__file__).resolve().parents[2] / "fuzz" / "found" / "native"
-CURRENT = source.cache_directory().parent / "fuzz-native.current"
+CURRENT = source.cache_directory() / "fuzz-native.current"
 CONFIG = PumpConfig(
     send_buffer=64 * 1024, receive_buffer=64 * 1024, receive_budget=256 * 1024, incoming_max=8
 )

@@ -28,7 +28,7 @@ def modules() -> Path:
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
         pytest.skip("npm and node are needed for the other implementation")
-    directory = source.cache_directory().parent / "npm"
+    directory = source.cache_directory() / "npm"
     if not (directory / "node_modules" / "utp-native" / "package.json").is_file():
         directory.mkdir(parents=True, exist_ok=True)
         command = [npm, "install", source.PACKAGE, "--no-audit", "--no-fund", "--silent"]

@@ -45,6 +45,12 @@ def pin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> bytes:
     return data
 
 
+@pytest.fixture(scope="session")
+def pinned() -> dict[str, bytes]:
+    """The sources as they were fetched."""
+    return source.read_sources()
+
+
 def test_every_patch_applies() -> None:
     patches = patch.load_all(PATCHES)
     assert len(patches) >= 15
@@ -156,34 +162,87 @@ def test_a_file_too_large_or_too_many_are_refused(monkeypatch: pytest.MonkeyPatc
         source.unpack(pin(monkeypatch, many))
 
 
-def test_a_cached_tarball_that_changed_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A new one, without npm: where its sources would be."""
+    (tmp_path / "pyproject.toml").touch()
     monkeypatch.delenv("UTP_SOURCE_DIR", raising=False)
-    monkeypatch.setattr(source, "cache_directory", lambda: tmp_path)
-    directory = tmp_path / hashlib.sha256(source._INTEGRITY).hexdigest()[:16]
-    directory.mkdir()
-    (directory / "package.tgz").write_bytes(b"not it")
-    with pytest.raises(source.SourceError, match="pinned SHA-512"):
+    monkeypatch.setattr(source, "_ROOT", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path / "third_party" / "libutp"
+
+
+def write(files: dict[str, bytes], directory: Path) -> None:
+    directory.mkdir(parents=True)
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
+
+
+def test_sources_that_are_there_need_no_npm(pinned: dict[str, bytes], checkout: Path) -> None:
+    write(pinned, checkout)
+    assert source.read_sources() == pinned
+
+
+@pytest.mark.parametrize("change", ["changed", "added", "gone"])
+def test_sources_that_changed_are_refused(
+    pinned: dict[str, bytes], checkout: Path, change: str
+) -> None:
+    write(pinned, checkout)
+    if change == "changed":
+        (checkout / "utp_utils.cpp").write_bytes(pinned["utp_utils.cpp"] + b"\n")
+    elif change == "added":
+        (checkout / "more.h").touch()
+    else:
+        (checkout / "utp_utils.cpp").unlink()
+    with pytest.raises(source.SourceError, match="does not hold the pinned sources"):
         source.read_sources()
 
 
-def test_without_npm_the_error_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_the_licence_is_one_of_the_sources(pinned: dict[str, bytes], checkout: Path) -> None:
+    assert b"BitTorrent" in pinned["LICENSE"]
+    write(pinned, checkout)
+    (checkout / "LICENSE").unlink()
+    with pytest.raises(source.SourceError, match="lacks LICENSE"):
+        source.read_sources()
+
+
+def test_what_is_fetched_is_kept_whole(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {name: name.encode() for name in source._NEEDED}
+    packed = tarball({f"package/deps/libutp/{name}": files[name] for name in files})
+    monkeypatch.setattr(source, "_fetch", lambda: pin(monkeypatch, packed))
+    source.keep_sources()
+    assert {path.name: path.read_bytes() for path in checkout.iterdir()} == files
+    assert [path.name for path in checkout.parent.iterdir()] == ["libutp"]
+
+
+def test_sources_of_ones_own_are_kept_for_a_package(
+    pinned: dict[str, bytes], checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.delenv("UTP_SOURCE_DIR", raising=False)
-    monkeypatch.setattr(source, "cache_directory", lambda: tmp_path)
-    monkeypatch.setenv("PATH", str(tmp_path))
+    write(pinned, tmp_path / "own")
+    monkeypatch.setenv("UTP_SOURCE_DIR", str(tmp_path / "own"))
+    source.keep_sources()
+    monkeypatch.delenv("UTP_SOURCE_DIR")
+    assert source.read_sources() == pinned
+
+
+def test_two_builds_at_once_keep_the_same_sources(checkout: Path) -> None:
+    write({"utp.h": b"of the first"}, checkout)
+    source._keep({"utp.h": b"of the second"}, checkout)
+    assert (checkout / "utp.h").read_bytes() == b"of the first"
+    assert [path.name for path in checkout.parent.iterdir()] == ["libutp"]
+
+
+def test_without_npm_the_error_says_what_to_do(checkout: Path) -> None:
     with pytest.raises(source.SourceError, match="UTP_SOURCE_DIR"):
         source.read_sources()
 
 
-def test_npm_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_npm_that_fails_is_quoted(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     npm = tmp_path / "npm"
     npm.write_text("#!/bin/sh\necho the registry says no >&2\nexit 1\n")
     npm.chmod(0o755)
-    monkeypatch.delenv("UTP_SOURCE_DIR", raising=False)
-    monkeypatch.setattr(source, "cache_directory", lambda: tmp_path / "cache")
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     with pytest.raises(source.SourceError, match="the registry says no"):
         source.read_sources()
@@ -205,6 +264,7 @@ def test_sources_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 def test_the_package_installed_elsewhere_uses_the_users_cache(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(source, "__file__", str(tmp_path / "utp_native" / "source.py"))
+    monkeypatch.setattr(source, "_ROOT", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert source.cache_directory() == tmp_path / "cache" / "quorate" / "libutp"
+    assert source.cache_directory() == tmp_path / "cache" / "quorate"
+    assert source.source_directory().is_relative_to(source.cache_directory())
