@@ -1,4 +1,4 @@
-"""The border of `src/attend.cpp`."""
+"""The border of `src/socket/busy_poll.cpp`."""
 
 from typing import Final
 

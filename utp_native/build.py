@@ -75,7 +75,7 @@ class _Target(NamedTuple):
 
 _NATIVE = _Target(
     "utp_native._native",
-    tuple(_SOURCES / n for n in ("abi.h", "noise.h", "sealed.h", "attend.h")),
+    tuple(_SOURCES / n for n in ("abi.h", "crypto/noise.h", "crypto/sealed.h", "socket/busy_poll.h")),
     tuple(sorted(_SOURCES.rglob("*.cpp"))),
 )
 _SIMULATED = tuple(_SIMULATION / n for n in ("bottleneck.cpp", "cubic.cpp"))
@@ -86,8 +86,8 @@ _BOTTLENECK = {
         (
             *_SIMULATED,
             _SIMULATION / "fork.cpp",
-            _SOURCES / "channel.cpp",
-            _SOURCES / "ledbat.cpp",
+            _SOURCES / "channel" / "channel.cpp",
+            _SOURCES / "libutp" / "ledbat.cpp",
         ),
     ),
     True: _Target(

@@ -1,4 +1,4 @@
-"""The border of `src/noise.cpp`: whole Noise messages in one call each.
+"""The border of `src/crypto/noise.cpp`: whole Noise messages in one call each.
 
 Pure: a function of what it is given. `transport.core.crypto.noise` takes it where the extension is
 built and calls the primitives one by one where it is not.
@@ -34,4 +34,4 @@ def _functions() -> Any:
 
 
 functions: Any = _functions()
-"""Addresses of what `src/noise.cpp` calls in PyNaCl's libsodium. Tests count or replace them."""
+"""Addresses of what `src/crypto/noise.cpp` calls in PyNaCl's libsodium. Tests count or replace them."""

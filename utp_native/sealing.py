@@ -1,4 +1,4 @@
-"""The border of `src/sealed.cpp`: one sealed datagram of the messages plane a call.
+"""The border of `src/crypto/sealed.cpp`: one sealed datagram of the messages plane a call.
 
 Pure: a function of what it is given. `transport.core.crypto.aead` takes it where the extension is
 built and calls the primitives one by one where it is not.

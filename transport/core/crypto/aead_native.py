@@ -1,4 +1,4 @@
-"""Sealed datagrams, one native call each: `utp_native/src/sealed.cpp`.
+"""Sealed datagrams, one native call each: `utp_native/src/crypto/sealed.cpp`.
 
 The same as `seal_portable`, to which the tests hold it. Numbers, the replay window and the keys are
 in one native structure for each direction.

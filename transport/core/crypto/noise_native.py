@@ -1,4 +1,4 @@
-"""Messages of a Noise run, one native call each: `utp_native/src/noise.cpp`.
+"""Messages of a Noise run, one native call each: `utp_native/src/crypto/noise.cpp`.
 
 A run of the handshake calls some eighty primitives, most of them hashes of a hundred bytes that
 cost less than calling them from Python does. The state is in native memory, and is overwritten when

@@ -14,7 +14,7 @@ from transport.core.errors import LocalError
 SUITE_NAME: Final = "25519_ChaChaPoly_BLAKE2b"
 HASH_SIZE: Final = 64
 PSKS_MAX: Final = 4
-"""Pre-shared keys of one pattern; src/noise.h has room for as many."""
+"""Pre-shared keys of one pattern; src/crypto/noise.h has room for as many."""
 
 # Section 7 and 18. Before the colon is the name; what comes before "..." is known beforehand.
 _PATTERNS = {
@@ -137,7 +137,7 @@ class Message(NamedTuple):
 
     steps: tuple[Step, ...]
     code: bytes
-    """The steps, a byte each: what src/noise.h says."""
+    """The steps, a byte each: what src/crypto/noise.h says."""
     needs_ephemeral: bool
     needs_static: bool
     """Of our own keys; those of the other side have come, or are known beforehand."""

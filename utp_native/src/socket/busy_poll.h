@@ -1,4 +1,4 @@
-/* The border of attend.cpp: waiting for a socket without sleeping. Plain C below the marker, which
+/* The border of busy_poll.cpp: waiting for a socket without sleeping. Plain C below the marker, which
  * cffi reads as well. */
 #ifndef QUORATE_ATTEND_H
 #define QUORATE_ATTEND_H

@@ -1,5 +1,5 @@
 // Waiting for a socket without sleeping: what transport/busy_poll.py does in slices.
-#include "attend.h"
+#include "busy_poll.h"
 
 #include <poll.h>
 #include <sched.h>
