@@ -37,9 +37,7 @@ from transport.core.types import Address
 async def _nodes(stack: AsyncExitStack) -> System:
     server = stack.enter_context(child("benchmarks.quorate_sides", "node"))
     key = bytes.fromhex(server.ready["key"])
-    nodes = [
-        await stack.enter_async_context(Node.open(None, config=NODE)) for _ in range(WINDOW)
-    ]
+    nodes = [await stack.enter_async_context(Node.open(None, config=NODE)) for _ in range(WINDOW)]
     for each in nodes:
         each.know(key, [tuple(server.ready["address"])])
 
@@ -48,7 +46,7 @@ async def _nodes(stack: AsyncExitStack) -> System:
         await here.ask(key, "echo", PAYLOAD)
         machine = here._context.machine
         machine.peers.forget(key)
-        machine.peers._table.known.clear()
+        machine.peers._context.known.clear()
         machine._work(here._context.endpoint.clock())
         here._context.endpoint.touch()
 

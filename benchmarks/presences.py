@@ -14,6 +14,7 @@ from transport.core.config import TransportConfig
 from transport.core.constants import SUITE_XCHACHA20
 from transport.core.crypto.aead import Opener, Sealer
 from transport.core.crypto.keys import Identity
+from transport.core.dispatch.places import place_of
 from transport.core.establish.promotion import bind, promote
 from transport.core.events import EntriesReceived
 from transport.core.handshake.negotiation import EpochKeys, Established
@@ -35,14 +36,14 @@ def resident() -> int:
 
 def warm(peers: Peers, number: int, now: float) -> Presence:
     """A confirmed presence with peer `number`, as a handshake leaves it."""
-    table = peers._table
-    relation = peers._relation(os.urandom(32), now)
+    context = peers._context
+    peer = place_of(context, os.urandom(32), now)
     address = (f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 4000)
-    message_cid, bulk_cid = table.draw_cids()
+    message_cid, bulk_cid = context.draw_cids()
     established = Established(
         datagram=b"",
         reply=b"",
-        peer=relation.peer,
+        peer=peer.key,
         incarnation=number + 1,
         handshake_hash=os.urandom(64),
         suite=SUITE_XCHACHA20,
@@ -52,24 +53,23 @@ def warm(peers: Peers, number: int, now: float) -> Presence:
         rtt_s=0.02,
         clock_offset_s=0.0,
     )
-    bind(table, relation, established.incarnation, number + 1)
+    bind(context, peer, established.incarnation, number + 1)
     presence = Presence(
         established,
         address,
-        relation,
-        relation.lane,
-        table.config,
+        peer.key,
+        peer.lane,
+        context.side,
         message_cid=message_cid,
         bulk_cid=bulk_cid,
-        own_key=table.identity.key,
         initiator=bool(number & 1),
         now=now,
     )
     presence.confirmed = True
     presence.probe_at = None
-    table.by_cid[message_cid] = presence
-    promote(table, relation, presence, now)
-    table.mark(relation)
+    context.by_cid[message_cid] = presence
+    promote(context, peer, presence, now)
+    context.mark(peer)
     talk(peers, presence, established.keys, now)
     return presence
 
@@ -77,7 +77,7 @@ def warm(peers: Peers, number: int, now: float) -> Presence:
 def talk(peers: Peers, presence: Presence, keys: EpochKeys, now: float) -> None:
     """One entry each way, acknowledged: the peer's end is made for it and thrown away."""
     address = presence.address
-    config = peers._table.config
+    config = peers._context.config
     rtt = RoundTrip(config.rto_initial_s, config.rto_min_s, config.rto_max_s)
     lane = Lane(config, rtt, 1)
     sealer = Sealer(
@@ -90,7 +90,7 @@ def talk(peers: Peers, presence: Presence, keys: EpochKeys, now: float) -> None:
     frame = lane.packet_frame(now, 1_000)
     assert frame is not None
     peers.receive_datagrams([(sealer.seal(frame), address)], now)
-    peers.send(presence.relation.peer, 0, b"an answer", now)
+    peers.send(presence.key, 0, b"an answer", now)
     (transmit,) = peers.poll_transmits()
     entries: list[tuple[int, bytes]] = []
     lane.receive_packet_untrusted(opener.open_untrusted(transmit.data), 0, now, entries)
@@ -131,7 +131,7 @@ def measure(count: int, idle_s: float) -> None:
         presences=count,
         wakes_per_s=round(wakes / idle_s, 1),
     )
-    assert len(peers._table.relations) == count
+    assert len(peers._context.by_key) == count
 
 
 def settle(peers: Peers, now: float, until: float) -> int:

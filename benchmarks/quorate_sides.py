@@ -96,7 +96,7 @@ class Transport:
         """End the presence and remember nothing of it: the next call is a first contact."""
         self._waiting.clear()
         self.peers.forget(peer)
-        self.peers._table.known.clear()
+        self.peers._context.known.clear()
         self.endpoint.touch()
 
 

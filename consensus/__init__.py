@@ -45,7 +45,7 @@ from consensus.storage.node_store import StoreError
 from transport.channel import Channel, ChannelBroken
 from transport.core.crypto.pseudonym import MasterKey, Scope
 from transport.core.errors import LocalError, TransportError
-from transport.core.lane.message import Outcome as LetterOutcome
+from transport.core.types import Outcome as LetterOutcome
 from transport.identity import IdentityError
 
 __version__ = "0.1.0"

@@ -30,7 +30,8 @@ from consensus.storage.files import NodeFiles
 from consensus.storage.peer_store import StoredLetter
 from transport.core.errors import LocalError
 from transport.core.events import DeliveryKnown, MessageReceived, PresenceUp
-from transport.core.lane.message import NAME_SIZE, Delivery, Message, Outcome, Ways
+from transport.core.lane.message import NAME_SIZE
+from transport.core.types import Delivery, Message, Outcome, Ways
 
 __all__ = ["Letter", "Letters", "Sent"]
 

@@ -116,9 +116,9 @@ async def test_datagrams_thrown_in_the_middle_of_everything(
         assert len(set(committed)) == ROUNDS
         for node, group in zip(nodes, groups, strict=True):
             assert len(group.view.members) == 3
-            table = node._context.machine.peers._table
-            assert len(table.relations) == 2  # Nobody was remembered who is nobody.
-            assert table.unconfirmed == 0
+            context = node._context.machine.peers._context
+            assert len(context.by_key) == 2  # Nobody was remembered who is nobody.
+            assert context.unconfirmed == 0
     assert [record for record in caplog.records if record.name.startswith("quorate")] == []
 
 

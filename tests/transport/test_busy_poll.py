@@ -177,9 +177,7 @@ def test_whoever_is_robbed_sleeps_and_comes_back_ever_later(
             count += 1
         return count
 
-    assert [rob() for _ in range(9)] == [
-        min(PENALTY << number, PENALTY_MAX) for number in range(9)
-    ]
+    assert [rob() for _ in range(9)] == [min(PENALTY << number, PENALTY_MAX) for number in range(9)]
     for _ in range(3 * PENALTY_MAX):
         assert rig.after(FIRST_S / 2) == FIRST_S
     assert rob() == PENALTY
@@ -235,7 +233,7 @@ def test_only_peers_count() -> None:
     def forged(sent: list[Transmit], *bits: int) -> list[Transmit]:
         return [Transmit(flip(each.data, bit), each.address) for each in sent for bit in bits]
 
-    one.connect(other._table.identity.key, [THERE], 1.0)
+    one.connect(other._context.identity.key, [THERE], 1.0)
     hello = one.poll_transmits()
     assert deliver(other, hello, HERE) == [False]
     challenge = other.poll_transmits()
@@ -253,7 +251,7 @@ def test_only_peers_count() -> None:
     assert deliver(one, forged(accept, -1), THERE) == [False] * len(accept)
     assert deliver(one, accept[:1], THERE) == [True]
     assert deliver(one, accept, THERE) == [False] * len(accept)
-    one.send(other._table.identity.key, 7, b"entry", 1.0)
+    one.send(other._context.identity.key, 7, b"entry", 1.0)
     entries = one.poll_transmits()
     assert deliver(other, entries, HERE) == [True] * len(entries)
     assert any(isinstance(event, EntriesReceived) for event in other.poll_events())

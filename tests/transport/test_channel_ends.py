@@ -24,9 +24,7 @@ from utp_native import SUITE_AEGIS256, SUITE_XCHACHA20
 from utp_native.native import has_aes
 
 pytestmark = pytest.mark.anyio
-QUICK = TransportConfig(
-    slow_probe_s=0.2, suspicion_s=0.3, silence_max_s=0.5, idle_timeout_s=3600.0
-)
+QUICK = TransportConfig(slow_probe_s=0.2, suspicion_s=0.3, silence_max_s=0.5, idle_timeout_s=3600.0)
 BUSY_S = 15.0
 """How late a busy machine may be. Half of what the bound is by default."""
 
@@ -64,7 +62,7 @@ async def test_the_first_bulk_of_the_initiator_comes_behind_what_confirms_the_pr
         open_one = channels.open
 
         def spy(peer: bytes) -> Channel:
-            presence = one.peers._table.relations[peer].current
+            presence = one.peers._context.by_key[peer].current
             sealed.append(presence is not None and presence.sealed > 0)
             return open_one(peer)
 

@@ -26,8 +26,8 @@ from transport.core.config import TransportConfig
 from transport.core.crypto.keys import Identity
 from transport.core.events import EntriesReceived, MessageReceived, PresenceUp
 from transport.core.handshake.negotiation import HandshakeConfig
-from transport.core.lane.message import Message
 from transport.core.peers import Peers
+from transport.core.types import Message
 
 HERE = ("192.0.2.1", 4001)
 
@@ -79,9 +79,7 @@ def first_contact(effort: int) -> tuple[Shipped, Initiator, int]:
     shipped = Shipped(HandshakeConfig(effort_min=effort))
     initiator = Initiator(Name(), shipped.identity.key)
     (p2,) = shipped.give(initiator.hello())
-    (p4,) = shipped.give(
-        initiator.initiate(p2, lane_open(LANE, 0) + lane_packet(0, 1, b"first"))
-    )
+    (p4,) = shipped.give(initiator.initiate(p2, lane_open(LANE, 0) + lane_packet(0, 1, b"first")))
     found, others = entries(initiator.accepted(p4))
     assert found == [(1, b"re: first")]
     theirs, ours = struct.unpack(">QQ", others[0x06])

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
-from transport.core.lane.message import Delivery, Message, Outcome
-from transport.core.types import Address
+from transport.core.types import Address, Delivery, Message, Outcome
 
 __all__ = [
     "APPLICATION_REASON_MAX",

@@ -61,8 +61,8 @@ def answered(cast: Cast) -> None:
 
 
 def quick(cast: Cast) -> bool:
-    relation = cast.machine("a").peers._table.relations[cast.key("b")]
-    return relation.liveness.quick
+    peer = cast.machine("a").peers._context.by_key[cast.key("b")]
+    return peer.liveness.quick
 
 
 def test_a_question_is_one_datagram_each_way(monkeypatch: pytest.MonkeyPatch) -> None:

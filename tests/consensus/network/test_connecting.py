@@ -108,10 +108,10 @@ async def test_a_node_that_moves_goes_on_under_other_ids() -> None:
         for _ in range(2):
             assert await roaming.ask(other.key, "where") == 32
         peers = roaming._context.machine.peers
-        before = peers._table.relations[other.key].current
+        before = peers._context.by_key[other.key].current
         assert before is not None
         assert roaming.moved() == ()
-        after = peers._table.relations[other.key].current
+        after = peers._context.by_key[other.key].current
         assert after is not None
         assert after.message_cid != before.message_cid
         assert await roaming.ask(other.key, "where") == 32
@@ -240,7 +240,7 @@ async def test_no_file_holds_a_secret_of_a_presence(tmp_path: Path) -> None:
         async with Node.open(tmp_path / "me") as me:
             me.know(service.key, [service.address])
             await me.ask(service.key, "hello")
-            presence = me._context.machine.peers._table.relations[service.key].current
+            presence = me._context.machine.peers._context.by_key[service.key].current
             assert presence is not None
             secrets = [bytes(presence._secrets[at : at + 32]) for at in range(0, 288, 32)]
             for node in (service, me):
@@ -293,7 +293,7 @@ async def test_introductions_that_are_none_are_refused() -> None:
             body = pack({**good, **change})
             with pytest.raises(Rejected):
                 await hostile._context.ask_framework(one.key, MEET, body, 5.0, 5.0)
-        assert one._context.machine.peers._table.attempts == 0
+        assert one._context.machine.peers._context.attempts == 0
 
 
 def test_who_gave_no_name_is_not_called_back_and_that_ends_nothing() -> None:
@@ -314,4 +314,4 @@ def test_who_gave_no_name_is_not_called_back_and_that_ends_nothing() -> None:
         contacts.renew(peer, stack.world.now)
         host.node.close(peer, 1, stack.world.now)
         contacts.reconnect(peer, stack.world.now)
-        assert host.node._table.attempts == 0
+        assert host.node._context.attempts == 0

@@ -21,7 +21,7 @@ from consensus.storage.peer_store import PeerStore, StoredLetter
 from tests.support.nodes.nodes import PATIENCE_S
 from transport.core.crypto.keys import Identity
 from transport.core.errors import LocalError
-from transport.core.lane.message import Outcome
+from transport.core.types import Outcome
 
 pytestmark = pytest.mark.anyio
 

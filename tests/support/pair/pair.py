@@ -213,7 +213,7 @@ def drop_first(world: World, kind: int, times: int) -> list[int]:
 
 def presence_of(side: Side, other: Side) -> Presence:
     """The presence `side` uses to reach `other`."""
-    presence = side.peers._table.relations[other.key].current
+    presence = side.peers._context.by_key[other.key].current
     assert presence is not None
     return presence
 

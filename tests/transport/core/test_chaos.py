@@ -17,8 +17,8 @@ from transport.core.events import (
     PresenceDown,
     PresenceUp,
 )
-from transport.core.lane.message import Delivery, Message, Outcome
 from transport.core.peers import Peers
+from transport.core.types import Delivery, Message, Outcome
 
 TUNING = {"rekey_s": 7.0, "idle_timeout_s": 8.0, "silence_max_s": 6.0, "drain_s": 3.0}
 
@@ -138,13 +138,13 @@ def run_chaos(seed: int, turns: int = 60) -> None:
             side.peers.forget(peer)
     world.run(90.0)
     for side in sides:
-        table = side.peers._table
-        assert (table.relations, table.by_cid, table.by_echo) == ({}, {}, {})
-        assert (table.attempts, table.unconfirmed) == (0, 0)
-        assert table.mail == {}
+        context = side.peers._context
+        assert (context.by_key, context.by_cid, context.by_echo) == ({}, {}, {})
+        assert (context.attempts, context.unconfirmed) == (0, 0)
+        assert context.mail == {}
         mine = [delivery for peers, delivery in deliveries if peers is side.peers]
         assert all(delivery.outcome is not Outcome.PENDING for delivery in mine)
-        assert len(table.timers) == 0
+        assert len(context.timers) == 0
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -40,9 +40,8 @@ from transport.core.errors import LocalError, UnknownPeer, WireError
 from transport.core.events import ConnectFailed, MessageReceived, PresenceUp
 from transport.core.handshake.negotiation import HandshakeConfig
 from transport.core.initiator.simultaneous_open import PROBE_SIZE, probe_of
-from transport.core.lane.message import Message
 from transport.core.peers import Peers
-from transport.core.types import Address
+from transport.core.types import Address, Message
 
 Ask = Callable[[Stack, Host, Host], None]
 
@@ -210,8 +209,8 @@ def test_nothing_links_a_presence_without_a_name_to_one_with() -> None:
     assert len(ups) == 3
     assert len({up.peer for up in ups}) == len({up.incarnation for up in ups}) == 3
     assert [up.peer for up in ups if not up.peer[31] & 0x80] == [stack.key(here)]
-    relations = [there.node._table.relations[up.peer] for up in ups]
-    assert len({relation.lane.peer_id for relation in relations}) == 3
+    relations = [there.node._context.by_key[up.peer] for up in ups]
+    assert len({peer.lane.peer_id for peer in relations}) == 3
     clocks = sorted(there.node.status(up.peer).clock_offset_s for up in ups)
     # One machine, three clocks: how far apart they are says nothing.
     assert min(b - a for a, b in pairwise(clocks)) > 60.0
@@ -221,7 +220,7 @@ def test_nothing_links_a_presence_without_a_name_to_one_with() -> None:
 
 
 def test_with_one_clock_it_would_be_linked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transport.core.peer.context.Table.draw_clock_origin_s", lambda self: 0.0)
+    monkeypatch.setattr("transport.core.peer.context.Context.draw_clock_origin_s", lambda self: 0.0)
     stack = Stack(SERVES_ANYBODY)
     here, there = stack.add("here"), stack.add("there")
     stack.ask(here, there)
@@ -238,9 +237,7 @@ def test_with_one_clock_it_would_be_linked(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_presence_without_a_name_is_had_once() -> None:
     stack = Stack(SERVES_ANYBODY)
     here, there = stack.add("here"), stack.add("there")
-    alias = here.call(
-        lambda n, now: n.connect_anonymously(stack.key(there), [there.address], now)
-    )
+    alias = here.call(lambda n, now: n.connect_anonymously(stack.key(there), [there.address], now))
     stack.run(1.0)
     here.call(lambda n, now: n.connect(alias, [there.address], now))  # up and heard: nothing
     stack.world.cut(["here"], ["there"])
@@ -250,10 +247,10 @@ def test_a_presence_without_a_name_is_had_once() -> None:
         here.call(lambda n, now: n.connect(alias, [there.address], now))
     here.call(lambda n, now: n.forget(alias))
     stack.run(15.0)
-    assert here.node._table.masks == {}
+    assert here.node._context.masks == {}
     with pytest.raises(LocalError):
         here.call(lambda n, now: n.connect(alias, [there.address], now))
-    assert here.node._table.relations == {}
+    assert here.node._context.by_key == {}
 
 
 def test_where_names_are_wanted_it_gets_no_answer() -> None:
@@ -263,21 +260,19 @@ def test_where_names_are_wanted_it_gets_no_answer() -> None:
     stack.run(10.0)
     assert [type(event) for _, event in here.events] == [ConnectFailed]
     assert there.events == []
-    assert here.node._table.masks == {}
+    assert here.node._context.masks == {}
     closed = Stack(CLOSED)
     member, other = closed.add("member"), closed.add("other")
     with pytest.raises(LocalError):
         nameless(closed, member, other)
-    assert member.node._table.masks == {}
+    assert member.node._context.masks == {}
 
 
 def test_messages_of_both_sides_are_called_the_same() -> None:
     # A reference in full is a name that both have computed, the handle being one side's name.
     stack = Stack(SERVES_ANYBODY)
     here, there = stack.add("here"), stack.add("there")
-    alias = here.call(
-        lambda n, now: n.connect_anonymously(stack.key(there), [there.address], now)
-    )
+    alias = here.call(lambda n, now: n.connect_anonymously(stack.key(there), [there.address], now))
     stack.run(1.0)
     delivery = here.call(lambda n, now: n.send_message(alias, Message(1, b"?"), now))
     stack.run(1.0)
@@ -331,8 +326,8 @@ def test_both_sides_of_a_meeting_are_up_one_round_trip_after_the_first_probe(
     assert KIND_INITIATE_MET in kinds
     assert KIND_INITIATE not in kinds
     for host in (here, there):
-        table = host.node._table
-        assert (table.attempts, table.by_probe, table.by_echo) == (0, {}, {})
+        context = host.node._context
+        assert (context.attempts, context.by_probe, context.by_echo) == (0, {}, {})
 
 
 def test_with_nothing_to_say_both_are_up_as_soon() -> None:
@@ -355,7 +350,7 @@ def test_a_meeting_that_is_deferred_goes_on_with_a_challenge() -> None:
     (answered,) = stack.answered_at(here)
     first = min(at for at, _ in probes)
     assert answered - first == pytest.approx(2 * RTT_S, abs=1e-9)
-    assert there.node._table.attempts == 0
+    assert there.node._context.attempts == 0
 
 
 @pytest.mark.parametrize("role", [0, 1])
@@ -377,8 +372,8 @@ def test_what_an_introducer_can_make_a_node_send_is_bounded(role: int) -> None:
     assert len(seen) == PROBES_MAX * PROBE_ADDRESSES_MAX
     assert {len(data) for data in seen} == {PROBE_SIZE}
     assert [type(event) for _, event in here.events] == [ConnectFailed]
-    table = here.node._table
-    assert (table.attempts, table.by_probe, table.relations) == (0, {}, {})
+    context = here.node._context
+    assert (context.attempts, context.by_probe, context.by_key) == (0, {}, {})
 
 
 def test_forged_probes_change_nothing() -> None:
@@ -405,16 +400,16 @@ def test_a_meeting_takes_the_place_of_an_attempt_and_needs_nothing_if_up() -> No
     mine, theirs = stack.records(here, there)
     stack.ask(here, there)
     stack.meet(here, there, (mine, theirs), there.address)
-    assert here.node._table.attempts == 1
+    assert here.node._context.attempts == 1
     stack.meet(there, here, (theirs, mine), here.address)
     stack.run(3.0)
     assert stack.answered_at(here)
     stack.meet(here, there, (mine, theirs), there.address)
-    assert here.node._table.attempts == 0
+    assert here.node._context.attempts == 0
     for records, error in (((mine, mine), WireError), ((mine, theirs[1:]), WireError)):
         lone = stack.add(f"lone{len(stack.identities)}")
         with pytest.raises(error):
             stack.meet(lone, there, records, there.address)
-        assert lone.node._table.relations == {}
+        assert lone.node._context.by_key == {}
     with pytest.raises(LocalError):
         stack.meet(lone, there, (mine, theirs), there.address, timeout_s=0.0)

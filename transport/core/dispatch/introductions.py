@@ -6,21 +6,19 @@ travels inside the presence it belongs to. All of it lives in memory, is bounded
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from transport.core import frames
+from transport.core.dispatch.places import place_of
 from transport.core.errors import LocalError, UnknownPeer, WireError
 from transport.core.establish import connect
 from transport.core.handshake.ticket import decode_invitation_untrusted, issue
 from transport.core.handshake.transient import KnownTransient, decode_record_untrusted
 from transport.core.handshake.variants import TICKET, VOUCHED
-from transport.core.peer.context import Table, Ticket
+from transport.core.peer import teardown
+from transport.core.peer.context import Context, Ticket
 from transport.core.responder.responder import Responder
 from transport.core.types import Address
-
-if TYPE_CHECKING:
-    from transport.core.peer.peer import Relation
 
 __all__ = ["Introductions"]
 
@@ -28,15 +26,11 @@ __all__ = ["Introductions"]
 class Introductions:
     """The part of `Peers` that prepares handshakes; obtained from it, never made."""
 
-    __slots__ = ("_find", "_responder", "_table")
+    __slots__ = ("_context", "_responder")
 
-    def __init__(
-        self, table: Table, responder: Responder, find: Callable[[bytes, float], Relation]
-    ) -> None:
-        """`find` gives the relation with a peer and makes it if need be; it raises `LocalError`."""
-        self._table = table
+    def __init__(self, context: Context, responder: Responder) -> None:
+        self._context = context
         self._responder = responder
-        self._find = find
 
     # -- records
 
@@ -52,14 +46,14 @@ class Introductions:
 
         Raises `WireError` if it is not the peer's, nobody signed it, or it covers another time.
         """
-        self._table.learn_transient(self._decoded(peer, record, now))
+        self._context.learn_transient(self._decoded(peer, record, now))
 
     def learned(self, now: float) -> list[tuple[bytes, bytes]]:
         """Peers, and their records as `learn_untrusted` takes them: what the next attempts would
         use. There is nothing secret in them; kept over a restart they save its round trip."""
         return [
             (peer, known.signed + known.clock(now).to_bytes(4, "big"))
-            for peer, known in self._table.known.items()
+            for peer, known in self._context.known.items()
             if known.is_usable(now)
         ]
 
@@ -73,24 +67,26 @@ class Introductions:
         `UnknownPeer` without a presence, `LocalError` for a peer without a name, or if too many
         are out.
         """
-        table = self._table
-        relation = table.relations.get(peer)
-        if relation is None or relation.current is None:
+        context = self._context
+        found = context.by_key.get(peer)
+        if found is None or found.current is None:
             raise UnknownPeer("there is no presence with this peer")
-        if peer in table.masks or peer[-1] & 0x80:
+        if peer in context.masks or peer[-1] & 0x80:
             raise LocalError("a ticket is for a peer that knows this node's name, and has one")
-        presence = relation.current
-        ticket = issue(TICKET, peer, presence.handshake_hash, table.random, now)
+        presence = found.current
+        ticket = issue(TICKET, peer, presence.handshake_hash, context.random, now)
         self._responder.invite(ticket, now)
         presence.say(frames.ticket(ticket.encode(now)))
-        table.mark(relation)
+        context.mark(found)
 
     def vouch(self, holder: bytes, now: float) -> bytes:
         """As a third party: what to give `holder`, and the peer it is to reach, 53 bytes.
 
         It authorises and proves nothing of either. Raises `LocalError` for what is no key.
         """
-        return issue(VOUCHED, holder, self._table.identity.key, self._table.random, now).encode(now)
+        return issue(VOUCHED, holder, self._context.identity.key, self._context.random, now).encode(
+            now
+        )
 
     def expect_untrusted(self, holder: bytes, voucher: bytes, issuer: bytes, now: float) -> None:
         """`issuer` vouches for `holder`: let it in. Raises `WireError` for what is no voucher,
@@ -105,10 +101,10 @@ class Introductions:
     ) -> None:
         """`issuer` has vouched for this node towards `peer`, whose record this is: the next attempt
         uses it. Raises `WireError` for what is no voucher, or no record of the peer's."""
-        invitation = decode_invitation_untrusted(voucher, self._table.identity.key, issuer, now)
+        invitation = decode_invitation_untrusted(voucher, self._context.identity.key, issuer, now)
         if invitation.variant is not VOUCHED:
             raise WireError("not a voucher")
-        self._table.hold_ticket(peer, Ticket(invitation, self._decoded(peer, record, now)))
+        self._context.hold_ticket(peer, Ticket(invitation, self._decoded(peer, record, now)))
 
     # -- meetings
 
@@ -133,29 +129,20 @@ class Introductions:
         """
         if timeout_s <= 0:
             raise LocalError("a timeout is positive")
-        table = self._table
-        relation = self._find(peer, now)
-        if relation.current is not None and relation.liveness.silent_at is None:
+        context = self._context
+        found = place_of(context, peer, now)
+        if found.current is not None and found.liveness.silent_at is None:
             return
+        introduced = connect.Introduced(token, own_record, peer_record, addresses, rtt_s)
         try:
-            connect.begin_meeting(
-                table,
-                self._responder,
-                relation,
-                token,
-                (own_record, peer_record),
-                addresses,
-                rtt_s,
-                now,
-                now + timeout_s,
-            )
+            connect.begin_meeting(context, self._responder, found, introduced, now, now + timeout_s)
         except (LocalError, WireError):
-            relation.drop_if_unused()
+            teardown.drop_if_unused(context, found)
             raise
-        table.mark(relation)
+        context.mark(found)
 
     def _decoded(self, peer: bytes, record: bytes, now: float) -> KnownTransient:
-        handshake = max(self._table.config.handshake.handshakes)
+        handshake = max(self._context.config.handshake.handshakes)
         return decode_record_untrusted(peer, record, handshake, now)
 
     def __repr__(self) -> str:

@@ -1,14 +1,13 @@
-"""The initiator's side of a meeting: an attempt, from P1 to the presence its P4 makes."""
+"""The initiator's side of a handshake: an attempt, from P1 to the presence its P4 makes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from transport.core import frames
 from transport.core.constants import FIRST_DATA_SIZE_MAX, KEY_SIZE
-from transport.core.dispatch import frames_in
 from transport.core.errors import LocalError, WireError
 from transport.core.establish.promotion import (
     begin_anew,
@@ -18,26 +17,24 @@ from transport.core.establish.promotion import (
     next_lane,
     promote,
 )
-from transport.core.events import (
-    ConnectFailed,
-    Heard,
-    Reason,
-)
+from transport.core.events import ConnectFailed, Heard, Reason
 from transport.core.handshake.negotiation import Established
 from transport.core.initiator.attempt import Attempt
 from transport.core.initiator.initiator import Initiator
 from transport.core.initiator.simultaneous_attempt import MeetingAttempt
 from transport.core.initiator.simultaneous_open import SimultaneousOpen
 from transport.core.lane.lane import Lane
-from transport.core.peer.context import Mask, Table
+from transport.core.peer import teardown
+from transport.core.peer.context import Context, Mask
+from transport.core.peer.peer import Peer
 from transport.core.presence.presence import Presence
 from transport.core.responder.responder import Responder
 from transport.core.types import Address
 
-if TYPE_CHECKING:
-    from transport.core.peer.peer import Relation
-
 __all__ = [
+    "Answer",
+    "Introduced",
+    "answered",
     "attempt_datagram_untrusted",
     "attempt_failed",
     "begin_attempt",
@@ -46,54 +43,104 @@ __all__ = [
     "flush_attempt",
     "met",
     "probe_untrusted",
+    "seek",
 ]
 
 
+class Answer(NamedTuple):
+    """What the P4 of an attempt holds besides the handshake, and nobody has looked at."""
+
+    presence: Presence
+    """The one it has made."""
+    payload: bytes
+    """The reply: frames, from `offset` on."""
+    offset: int
+    attempt: Attempt
+
+
+class Introduced(NamedTuple):
+    """What an introducer has told of a peer."""
+
+    token: bytes
+    own_record: bytes
+    peer_record: bytes
+    addresses: Sequence[Address]
+    rtt_s: float
+
+
 def begin_attempt(
-    table: Table, relation: Relation, addresses: Sequence[Address], now: float, deadline: float
+    context: Context, peer: Peer, addresses: Sequence[Address], now: float, deadline: float
 ) -> None:
     """Try to reach the peer. Raises `LocalError` for a key that is none, or this node's own, and
     for too many attempts at once."""
-    message_cid, bulk_cid = _drawn(table)
-    at_once = table.at_once(relation.peer, now)
-    relation.attempt = attempt = Attempt(
-        _beginner(table, relation, message_cid, bulk_cid),
+    message_cid, bulk_cid = _drawn(context)
+    at_once = context.at_once(peer.key, now)
+    peer.attempt = attempt = Attempt(
+        _beginner(context, peer, message_cid, bulk_cid),
         addresses,
-        table.config,
-        table.random,
+        context.config,
+        context.random,
         message_cid=message_cid,
         bulk_cid=bulk_cid,
         now=now,
         deadline=deadline,
         at_once=at_once,
     )
-    table.attempts += 1
+    context.attempts += 1
     if at_once is None:
-        table.unprepared = attempt.initiator
+        context.unprepared = attempt.initiator
 
 
-def _drawn(table: Table) -> tuple[bytes, bytes]:
-    if table.attempts >= table.config.attempts_max:
+def seek(
+    context: Context,
+    peer: Peer,
+    addresses: Sequence[Address],
+    now: float,
+    deadline: float,
+    *,
+    anew: bool,
+) -> None:
+    """The user wants a presence: the attempt under way takes the addresses as well, a peer that is
+    up and heard needs nothing unless it is wanted `anew`. Raises `LocalError` as `begin_attempt`,
+    and for one without a name that was had before."""
+    attempt = peer.attempt
+    if attempt is not None:
+        attempt.add(addresses)
+        attempt.deadline = max(attempt.deadline, deadline)
+        attempt.next_at = now
+        attempt.asked = True
+    elif anew or peer.current is None or peer.liveness.silent_at is not None:
+        if peer.key in context.masks and peer.incarnation is not None:
+            raise LocalError("a presence without a name is not had a second time")
+        try:
+            begin_attempt(context, peer, addresses, now, deadline)
+        except LocalError:
+            teardown.drop_if_unused(context, peer)
+            raise
+
+
+def _drawn(context: Context) -> tuple[bytes, bytes]:
+    if context.attempts >= context.config.attempts_max:
         raise LocalError("too many attempts at once")
-    return table.draw_cids()
+    return context.draw_cids()
 
 
 def _beginner(
-    table: Table, relation: Relation, message_cid: bytes, bulk_cid: bytes
+    context: Context, peer: Peer, message_cid: bytes, bulk_cid: bytes
 ) -> Callable[[], Initiator]:
-    config, incarnation = table.config.handshake, table.incarnation
-    mask = table.masks.get(relation.peer)
+    config, incarnation = context.config.handshake, context.incarnation
+    mask = context.masks.get(peer.key)
     if mask is not None:
         # Nothing in it may be the same as in any other handshake of this node's.
-        config = replace(config, clock_origin_s=table.draw_clock_origin_s())
-        incarnation = int.from_bytes(table.random(8), "big")
+        config = replace(config, clock_origin_s=context.draw_clock_origin_s())
+        incarnation = int.from_bytes(context.random(8), "big")
 
     def begin() -> Initiator:
         return Initiator(
-            table.identity,
-            relation.peer if mask is None else mask.peer,
+            context.identity,
+            peer.key if mask is None else mask.peer,
             config,
-            table.random,
+            context.random,
             message_cid=message_cid,
             bulk_cid=bulk_cid,
             incarnation=incarnation,
@@ -103,210 +150,218 @@ def _beginner(
     return begin
 
 
-def draw_alias(table: Table, peer: bytes) -> bytes:
-    """A name for a relation in which this node does not tell its own: 32 bytes that are no key."""
+def draw_alias(context: Context, key: bytes) -> bytes:
+    """The key's stand-in where this node does not tell its name: 32 bytes that are no key."""
     while True:
-        drawn = table.random(KEY_SIZE)
+        drawn = context.random(KEY_SIZE)
         alias = drawn[:-1] + bytes((drawn[-1] | 0x80,))
-        if alias not in table.relations:
-            table.masks[alias] = Mask(peer, b"")
+        if alias not in context.by_key:
+            context.masks[alias] = Mask(key, b"")
             return alias
 
 
 def begin_meeting(
-    table: Table,
+    context: Context,
     responder: Responder,
-    relation: Relation,
-    token: bytes,
-    records: tuple[bytes, bytes],
-    addresses: Sequence[Address],
-    rtt_s: float,
+    peer: Peer,
+    introduced: Introduced,
     now: float,
     deadline: float,
 ) -> None:
-    """Open at the same time as the peer; `records` are this node's and the peer's. Takes the place
-    of an attempt under way. Raises `LocalError`, `WireError` as `SimultaneousOpen` does."""
-    message_cid, bulk_cid = _drawn(table)
-    begin = _beginner(table, relation, message_cid, bulk_cid)
-    opening = SimultaneousOpen(
-        table.identity,
-        responder,
-        relation.peer,
-        table.config.handshake,
-        table.random,
-        token=token,
-        own_record=records[0],
-        peer_record=records[1],
-        addresses=list(addresses),
-        rtt_s=rtt_s,
-        message_cid=message_cid,
-        bulk_cid=bulk_cid,
-        incarnation=table.incarnation,
-        first_data=b"",
-        now=now,
-    )
-    if relation.attempt is not None:
-        deadline = max(deadline, relation.attempt.deadline)
-        _end_attempt(table, relation)
-    attempt = MeetingAttempt(
+    """Open at the same time as the peer. Takes the place of an attempt under way. Raises
+    `LocalError`, `WireError` as `SimultaneousOpen` does."""
+    message_cid, bulk_cid = ids = _drawn(context)
+    begin = _beginner(context, peer, message_cid, bulk_cid)
+    opening = _opening(context, responder, peer, introduced, ids, now)
+    if peer.attempt is not None:
+        deadline = max(deadline, peer.attempt.deadline)
+        _end_attempt(context, peer)
+    peer.attempt = attempt = MeetingAttempt(
         begin,
         opening,
-        addresses,
-        table.config,
-        table.random,
+        introduced.addresses,
+        context.config,
+        context.random,
         message_cid=message_cid,
         bulk_cid=bulk_cid,
         now=now,
         deadline=deadline,
     )
-    relation.attempt = attempt
-    table.by_probe[attempt.probe] = relation
-    table.attempts += 1
+    context.by_probe[attempt.probe] = peer
+    context.attempts += 1
 
 
-def probe_untrusted(table: Table, data: bytes, address: Address, now: float) -> None:
+def _opening(
+    context: Context,
+    responder: Responder,
+    peer: Peer,
+    introduced: Introduced,
+    ids: tuple[bytes, bytes],
+    now: float,
+) -> SimultaneousOpen:
+    return SimultaneousOpen(
+        context.identity,
+        responder,
+        peer.key,
+        context.config.handshake,
+        context.random,
+        token=introduced.token,
+        own_record=introduced.own_record,
+        peer_record=introduced.peer_record,
+        addresses=list(introduced.addresses),
+        rtt_s=introduced.rtt_s,
+        message_cid=ids[0],
+        bulk_cid=ids[1],
+        incarnation=context.incarnation,
+        first_data=b"",
+        now=now,
+    )
+
+
+def probe_untrusted(context: Context, data: bytes, address: Address, now: float) -> None:
     """Take a probe; whose it is, its 20 bytes say. Raises nothing."""
-    relation = table.by_probe.get(data)
-    attempt = relation.attempt if relation is not None else None
-    if relation is not None and isinstance(attempt, MeetingAttempt):
-        attempt.probed(data, address, lambda: _first_data(relation, now), now, table.out)
-        _register_echo(table, relation)
-        table.mark(relation)
+    peer = context.by_probe.get(data)
+    attempt = peer.attempt if peer is not None else None
+    if peer is not None and isinstance(attempt, MeetingAttempt):
+        attempt.probed(data, address, lambda: _first_data(peer, now), now, context.out)
+        _register_echo(context, peer)
+        context.mark(peer)
 
 
-def met(table: Table, relation: Relation) -> None:
+def met(context: Context, peer: Peer) -> None:
     """A P3 of the peer's was admitted: if it was expected in a meeting, that has come about."""
-    attempt = relation.attempt
+    attempt = peer.attempt
     if isinstance(attempt, MeetingAttempt) and attempt.responding:
         attempt.admitted()
-        _end_attempt(table, relation)
+        _end_attempt(context, peer)
 
 
-def flush_attempt(table: Table, relation: Relation, now: float) -> None:
+def flush_attempt(context: Context, peer: Peer, now: float) -> None:
     """Send what the attempt has to send."""
-    attempt = relation.attempt
+    attempt = peer.attempt
     if attempt is not None:
-        attempt.handle_timeout(lambda: _first_data(relation, now), now, table.out)
-        _register_echo(table, relation)
+        attempt.handle_timeout(lambda: _first_data(peer, now), now, context.out)
+        _register_echo(context, peer)
 
 
 def attempt_datagram_untrusted(
-    table: Table, relation: Relation, data: bytes, address: Address, now: float
-) -> bool:
-    """Take a P2 or P4 of this relation's attempt; raises nothing. Whether the attempt got on by it:
-    anybody who sees a P1 can send what only looks like an answer."""
-    attempt = relation.attempt
+    context: Context, peer: Peer, data: bytes, address: Address, now: float
+) -> tuple[bool, Answer | None]:
+    """Take a P2 or P4 of this peer's attempt; raises nothing. Whether the attempt got on by it:
+    anybody who sees a P1 can send what only looks like an answer. And what is left to be done, if
+    it was the P4: its frames, then `answered`.
+    """
+    attempt = peer.attempt
     if attempt is None:
-        return False
+        return False, None
     state = attempt.initiator.state
-    established = attempt.receive_untrusted(data, address, lambda: _first_data(relation, now), now)
-    _register_echo(table, relation)
+    established = attempt.receive_untrusted(data, address, lambda: _first_data(peer, now), now)
+    _register_echo(context, peer)
     got_on = attempt.initiator.state is not state
-    if established is not None:
-        _end_attempt(table, relation)
-        try:
-            lane_id, known, offset = lane_open_untrusted(established.reply)
-        except WireError:
-            table.events.append(ConnectFailed(relation.peer, Reason.PROTOCOL))
-            relation.drop_if_unused()
-            return got_on
-        _established(table, relation, attempt, established, address, lane_id, known, offset, now)
-        presence = relation.current
-        if (
-            presence is not None
-            and presence.message_cid == attempt.message_cid
-            and address not in attempt.targets
-        ):
-            # P4 tells who, and a copy of it comes from anywhere: this has to echo a challenge.
-            presence.path.arrived(address, len(data), True, relation.rtt.timeout_s(), now)
-    return got_on
+    if established is None:
+        return got_on, None
+    _end_attempt(context, peer)
+    try:
+        lane_id, _, offset = lane_open_untrusted(established.reply)
+    except WireError:
+        context.events.append(ConnectFailed(peer.key, Reason.PROTOCOL))
+        teardown.drop_if_unused(context, peer)
+        return got_on, None
+    presence = _established(context, peer, attempt, established, address, lane_id, now)
+    return got_on, Answer(presence, established.reply, offset, attempt)
 
 
-def attempt_failed(table: Table, relation: Relation, reason: int) -> None:
+def answered(peer: Peer, answer: Answer, size: int, address: Address, now: float) -> None:
+    """The frames of a P4 of `size` bytes have done what they do."""
+    attempt = answer.attempt
+    # What P3 carried has arrived, or P4 would not be there.
+    peer.lane.sender.resume(attempt.started_at)
+    if peer.current is answer.presence and address not in attempt.targets:
+        # P4 tells who, and a copy of it comes from anywhere: this has to echo a challenge.
+        answer.presence.path.arrived(address, size, True, peer.rtt.timeout_s(), now)
+
+
+def attempt_failed(context: Context, peer: Peer, reason: int) -> None:
     """Give the attempt up and say so, if anybody asked for it."""
-    asked = relation.attempt is None or relation.attempt.asked
-    _end_attempt(table, relation)
+    asked = peer.attempt is None or peer.attempt.asked
+    _end_attempt(context, peer)
     if asked:
-        table.events.append(ConnectFailed(relation.peer, reason))
-    relation.drop_if_unused()
+        context.events.append(ConnectFailed(peer.key, reason))
+    teardown.drop_if_unused(context, peer)
 
 
-def _end_attempt(table: Table, relation: Relation) -> None:
-    if relation.attempt is not None:
-        table.by_echo.pop(relation.attempt.echo, None)
-        table.by_probe.pop(relation.attempt.probe, None)
-        if table.unprepared is relation.attempt.initiator:
-            table.unprepared = None
-        relation.attempt = None
-        table.attempts -= 1
+def _end_attempt(context: Context, peer: Peer) -> None:
+    if peer.attempt is not None:
+        context.by_echo.pop(peer.attempt.echo, None)
+        context.by_probe.pop(peer.attempt.probe, None)
+        if context.unprepared is peer.attempt.initiator:
+            context.unprepared = None
+        peer.attempt = None
+        context.attempts -= 1
 
 
-def _register_echo(table: Table, relation: Relation) -> None:
-    attempt = relation.attempt
+def _register_echo(context: Context, peer: Peer) -> None:
+    attempt = peer.attempt
     assert attempt is not None
     echo = attempt.initiator.echo
     if echo != attempt.echo:
-        table.by_echo.pop(attempt.echo, None)
-        table.by_echo[echo] = relation
+        context.by_echo.pop(attempt.echo, None)
+        context.by_echo[echo] = peer
         attempt.echo = echo
 
 
-def _first_data(relation: Relation, now: float) -> bytes:
-    lane = relation.lane
+def _first_data(peer: Peer, now: float) -> bytes:
+    lane = peer.lane
     opening = frames.lane_open(lane.id, lane.peer_id)
-    if relation.current is not None:
+    if peer.current is not None:
         return opening  # the presence that is still there carries the lane
     return opening + (lane.packet_frame(now, FIRST_DATA_SIZE_MAX - len(opening)) or b"")
 
 
-def _lane_with(relation: Relation, peer_id: int) -> Lane:
+def _lane_with(context: Context, peer: Peer, peer_id: int) -> Lane:
     """The lane for another life of the peer's: the one its own P3 has brought about, if any."""
-    for presence in relation.unconfirmed:
-        if presence.lane is not relation.lane and presence.lane.peer_id == peer_id:
+    for presence in peer.unconfirmed:
+        if presence.lane is not peer.lane and presence.lane.peer_id == peer_id:
             return presence.lane
-    return next_lane(relation)
+    return next_lane(context, peer)
 
 
 def _established(
-    table: Table,
-    relation: Relation,
+    context: Context,
+    peer: Peer,
     attempt: Attempt,
     established: Established,
     address: Address,
     lane_id: int,
-    known: int,
-    offset: int,
     now: float,
-) -> None:
+) -> Presence:
+    """The presence that the attempt was for.
+
+    By its timer, which is due at once, it probes, so that the responder sees its keys used; what
+    the user sends or closes in answer to the reply leaves before and does as well.
+    """
     if attempt.initiator.learned is not None:
-        table.learn_transient(attempt.initiator.learned)
+        context.learn_transient(attempt.initiator.learned)
     if attempt.initiator.handle:
-        table.masks[relation.peer] = Mask(established.peer, attempt.initiator.handle)
-    if is_other_life(relation, established.incarnation, lane_id):
-        begin_anew(table, relation, _lane_with(relation, lane_id), now)
-    bind(table, relation, established.incarnation, lane_id)
+        context.masks[peer.key] = Mask(established.peer, attempt.initiator.handle)
+    if is_other_life(peer, established.incarnation, lane_id):
+        begin_anew(context, peer, _lane_with(context, peer, lane_id), now)
+    bind(context, peer, established.incarnation, lane_id)
     presence = Presence(
         established,
         address if address in attempt.targets else attempt.targets[0],
-        relation,
-        relation.lane,
-        table.config,
+        peer.key,
+        peer.lane,
+        context.side,
         message_cid=attempt.message_cid,
         bulk_cid=attempt.bulk_cid,
-        own_key=table.identity.key,
         initiator=True,
         now=now,
     )
-    table.by_cid[presence.message_cid] = presence
+    context.by_cid[presence.message_cid] = presence
     if established.rtt_s is not None:
-        relation.rtt.guess(established.rtt_s)
-    if relation.liveness.heard(now):
-        table.events.append(Heard(relation.peer, established.incarnation))
-    promote(table, relation, presence, now)
-    # By its timer, which is due at once, the presence probes, so that the responder sees its keys
-    # used; what the user sends or closes in answer to the reply leaves before and does as well.
-    frames_in.take_frames_untrusted(
-        table, relation, presence, established.reply, offset, address, now
-    )
-    # What P3 carried has arrived, or P4 would not be there.
-    relation.lane.sender.resume(attempt.started_at)
+        peer.rtt.guess(established.rtt_s)
+    if peer.liveness.heard(now):
+        context.events.append(Heard(peer.key, established.incarnation))
+    promote(context, peer, presence, now)
+    return presence

@@ -12,7 +12,6 @@ asks for new keys at once, since whoever holds the epoch's rekey secret can deri
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
 
 from transport.core.constants import CID_SIZE, KEY_SIZE
 from transport.core.errors import LocalError, UnknownPeer
@@ -23,78 +22,46 @@ from transport.core.handshake.negotiation import (
     epoch_keys,
 )
 from transport.core.handshake.rekey import Rekeyed
-from transport.core.handshake.wire import is_handshake
-from transport.core.peer.context import Table
+from transport.core.peer import teardown
+from transport.core.peer.context import Context
+from transport.core.peer.peer import Peer
 from transport.core.presence.presence import Presence
-from transport.core.presence.spare_epochs import SPARES, Origin, Spare
+from transport.core.presence.spare_epochs import (
+    SPARES,
+    Origin,
+    Spare,
+    ids_of,
+    inward,
+    spare_ids,
+)
 from transport.core.types import Address
 
-if TYPE_CHECKING:
-    from transport.core.peer.peer import Relation
+__all__ = ["expect", "follow_untrusted", "followed", "forget_ended", "move"]
 
-__all__ = ["expect", "forget_ended", "move", "receive_untrusted", "withdraw"]
-
-_IDS_LABEL = b"quorate spare ids"
 _KEY_LABEL = b"quorate spare key"
 _HASH_LABEL = b"quorate spare hash"
-_IDS_EACH = 2 * CID_SIZE
 
 
-class _Ids(NamedTuple):
-    """Of one spare, in one direction."""
-
-    message: bytes
-    bulk: bytes
-
-    @property
-    def usable(self) -> bool:
-        """Both sides find the same; one spare in four million is not."""
-        return self.message != self.bulk and not any(map(is_handshake, self))
-
-
-def _ids(secret: bytes, direction: int) -> list[_Ids]:
-    label = _IDS_LABEL + bytes((direction,))
-    drawn = blake2b(label, digest_size=SPARES * _IDS_EACH, key=secret).digest()
-    return [
-        _Ids(drawn[at : at + CID_SIZE], drawn[at + CID_SIZE : at + _IDS_EACH])
-        for at in range(0, len(drawn), _IDS_EACH)
-    ]
-
-
-def _inward(initiator: bool) -> int:
-    return RESPONDER_TO_INITIATOR if initiator else INITIATOR_TO_RESPONDER
-
-
-def expect(table: Table, presence: Presence) -> None:
+def expect(context: Context, peer: Peer, presence: Presence) -> None:
     """The peer says that it may move: know its spare ids."""
-    if presence is presence.relation.current:
-        for number, ids in enumerate(_ids(presence.epoch_keys.rekey, _inward(presence.initiator))):
-            table.spares.setdefault(ids.message, Spare(presence, number))
+    if presence is peer.current:
+        for number, ids in enumerate(ids_of(presence)):
+            context.spares.setdefault(ids.message, Spare(presence, number))
 
 
-def withdraw(table: Table, presence: Presence) -> None:
-    """The presence is about to be discarded, and its spares with it."""
-    if table.spares:
-        for ids in _ids(presence.epoch_keys.rekey, _inward(presence.initiator)):
-            spare = table.spares.get(ids.message)
-            if spare is not None and spare.presence is presence:
-                del table.spares[ids.message]
-    table.moved.pop(presence, None)
-
-
-def move(table: Table, relation: Relation, now: float) -> None:
+def move(context: Context, peer: Peer, now: float) -> None:
     """From here on use a spare. Raises `UnknownPeer` without a presence, `LocalError` before it is
     confirmed, and with no spare left: the peer must be heard before it can be left again.
     """
-    current = relation.current
+    current = peer.current
     if current is None:
         raise UnknownPeer("there is no presence with this peer")
-    origin = table.moved.get(current)
+    origin = context.moved.get(current)
     if origin is None:
         if not current.confirmed:
             raise LocalError("the presence is not confirmed yet")
         origin = Origin(current.epoch_keys.rekey, current.handshake_hash, 0)
-    made = _made(table, relation, current, origin, current.address, now)
+    made = _made(context, peer, current, origin, current.address, now)
     if made is None:
         raise LocalError("no spare connection ids are left until the peer is heard")
     spare, number = made
@@ -103,58 +70,61 @@ def move(table: Table, relation: Relation, now: float) -> None:
     spare.renew_at = now
     # Nothing leaves under ids of before, not even an answer or a CLOSE; so they do not drain. What
     # was under way to this side comes again.
-    for presence in (*relation.former, *relation.unconfirmed, current):
-        relation.discard(presence)
-    table.moved[spare] = origin._replace(used=number + 1)
-    table.by_cid[spare.message_cid] = spare
-    relation.rtt.reset()
-    promotion.promote(table, relation, spare, now)
-    relation.lane.sender.resume(now)
+    for presence in (*peer.former, *peer.unconfirmed, current):
+        teardown.discard(context, peer, presence)
+    context.moved[spare] = origin._replace(used=number + 1)
+    context.by_cid[spare.message_cid] = spare
+    peer.rtt.reset()
+    promotion.promote(context, peer, spare, now)
+    peer.lane.sender.resume(now)
 
 
-def forget_ended(table: Table) -> None:
+def forget_ended(context: Context) -> None:
     """Of peers whose presence has ended nothing is left that could answer under its ids."""
-    for relation in [each for each in table.relations.values() if each.current is None]:
-        for presence in relation.former:
-            relation.discard(presence)
-        relation.drop_if_unused()
+    for peer in [each for each in context.by_key.values() if each.current is None]:
+        for presence in peer.former:
+            teardown.discard(context, peer, presence)
+        teardown.drop_if_unused(context, peer)
 
 
-def receive_untrusted(table: Table, data: bytes, address: Address, now: float) -> Relation | None:
-    """Take a datagram under an id that is no presence's. The relation of the peer that has moved;
-    None if it is nobody's spare or does not open, and nothing has changed.
+def follow_untrusted(
+    context: Context, data: bytes, address: Address, now: float
+) -> tuple[Peer, Presence] | None:
+    """A datagram came under an id that is no presence's: the presence to receive it under, and
+    whose. None: it is nobody's spare, and nothing has changed. What does not open is to be
+    discarded, what opens `followed`.
     """
-    spare = table.spares.get(data[:CID_SIZE])
+    spare = context.spares.get(data[:CID_SIZE])
     if spare is None or spare.presence.closed_reason is not None:
         return None
     parent = spare.presence
-    relation = parent.relation
+    peer = context.by_key[parent.key]
     origin = Origin(parent.epoch_keys.rekey, parent.handshake_hash, spare.number)
-    made = _made(table, relation, parent, origin, address, now)
+    made = _made(context, peer, parent, origin, address, now)
     if made is None or made[1] != spare.number:
         return None
     presence = made[0]
-    presence.path.unsettle(relation.rtt.timeout_s(), now)
-    table.by_cid[presence.message_cid] = presence
-    relation.unconfirmed = (*relation.unconfirmed, presence)
-    if not relation.receive_untrusted(presence, data, address, now):
-        relation.discard(presence)
-        return None
-    # Once: under the same keys again, whoever recorded this datagram could have it open again.
-    table.spares.pop(data[:CID_SIZE], None)
-    return relation
+    presence.path.unsettle(peer.rtt.timeout_s(), now)
+    context.by_cid[presence.message_cid] = presence
+    peer.unconfirmed = (*peer.unconfirmed, presence)
+    return peer, presence
+
+
+def followed(context: Context, data: bytes) -> None:
+    """A spare is used once: under the same keys again, whoever recorded this datagram could have it
+    open again."""
+    context.spares.pop(data[:CID_SIZE], None)
 
 
 def _made(
-    table: Table, relation: Relation, parent: Presence, origin: Origin, address: Address, now: float
+    context: Context, peer: Peer, parent: Presence, origin: Origin, address: Address, now: float
 ) -> tuple[Presence, int] | None:
     """The presence of the next usable spare from `origin.used` on, and its number."""
-    inward = _inward(parent.initiator)
-    outward = _inward(not parent.initiator)
-    mine, theirs = _ids(origin.secret, inward), _ids(origin.secret, outward)
+    mine = spare_ids(origin.secret, inward(parent.initiator))
+    theirs = spare_ids(origin.secret, inward(not parent.initiator))
     for number in range(origin.used, SPARES):
         ids = mine[number]
-        if ids.usable and theirs[number].usable and ids.message not in table.by_cid:
+        if ids.usable and theirs[number].usable and ids.message not in context.by_cid:
             break
     else:
         return None
@@ -167,7 +137,4 @@ def _made(
     keys = epoch_keys(split[0], split[1], parent.suite, initiator=parent.initiator)
     named = blake2b(_HASH_LABEL + bytes((number,)) + origin.handshake_hash).digest()
     rekeyed = Rekeyed(b"", theirs[number].message + theirs[number].bulk, named, keys)
-    presence = key_update.succeed(
-        table, relation, parent, rekeyed, mine[number].message, mine[number].bulk, address, now
-    )
-    return presence, number
+    return key_update.succeed(context, peer, parent, rekeyed, mine[number], address, now), number

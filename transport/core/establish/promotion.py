@@ -1,4 +1,4 @@
-"""Where both sides of a handshake meet: lives of the lane, and which presence is current.
+"""What follows from a handshake on both sides: lives of the lane, and which presence is current.
 
 The first data and the reply begin with a LANE_OPEN frame, so that both sides know whether they
 speak of the same life of the lane before any packet of it counts.
@@ -7,7 +7,6 @@ speak of the same life of the lane before any packet of it counts.
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
 from transport.core import frames
 from transport.core.errors import WireError
@@ -21,13 +20,11 @@ from transport.core.events import (
 )
 from transport.core.lane.lane import Lane
 from transport.core.lane.tombstones import Evidence
-from transport.core.peer import mailbox
-from transport.core.peer.context import Table
+from transport.core.peer import mailbox, teardown
+from transport.core.peer.context import Context
+from transport.core.peer.peer import Peer
 from transport.core.presence.presence import Presence
 from transport.core.types import Address
-
-if TYPE_CHECKING:
-    from transport.core.peer.peer import Relation
 
 __all__ = [
     "announced_id",
@@ -65,9 +62,9 @@ def successor(lane_id: int) -> int:
     return int.from_bytes(digest, "big") or 1
 
 
-def next_lane(relation: Relation) -> Lane:
+def next_lane(context: Context, peer: Peer) -> Lane:
     """The one to begin anew with."""
-    return Lane(relation.table.config, relation.rtt, successor(relation.lane.id))
+    return Lane(context.config, peer.rtt, successor(peer.lane.id))
 
 
 def announced_id(lane: Lane, lane_id: int, known: int) -> int:
@@ -76,121 +73,121 @@ def announced_id(lane: Lane, lane_id: int, known: int) -> int:
     return lane_id if known in (0, lane.id) else successor(lane_id)
 
 
-def is_other_life(relation: Relation, incarnation: int, lane_id: int) -> bool:
+def is_other_life(peer: Peer, incarnation: int, lane_id: int) -> bool:
     """The peer speaks of another life of the lane than this side remembers."""
-    if relation.incarnation not in (None, incarnation):
+    if peer.incarnation not in (None, incarnation):
         return True
-    return relation.lane.peer_id not in (0, lane_id)
+    return peer.lane.peer_id not in (0, lane_id)
 
 
-def begin_anew(table: Table, relation: Relation, lane: Lane, now: float) -> None:
+def begin_anew(context: Context, peer: Peer, lane: Lane, now: float) -> None:
     """The lane's old life is over: what it still held is gone."""
-    mailbox.end(table, relation, Reason.RESTARTED)
-    for presence in [*relation.former, *([relation.current] if relation.current else [])]:
-        relation.discard(presence)
-    if relation.reported:
-        relation.reported = False
-        assert relation.incarnation is not None
-        table.events.append(BulkClosed(relation.peer))
-        table.events.append(PresenceDown(relation.peer, relation.incarnation, Reason.RESTARTED))
-    relation.lane = lane
-    relation.evidence = Evidence.NONE
-    relation.incarnation = None
-    relation.restarted = True
-    relation.rtt.reset()
-    relation.liveness.heard(now)
+    mailbox.end(context, peer, Reason.RESTARTED)
+    for presence in [*peer.former, *([peer.current] if peer.current else [])]:
+        teardown.discard(context, peer, presence)
+    if peer.reported:
+        peer.reported = False
+        assert peer.incarnation is not None
+        context.events.append(BulkClosed(peer.key))
+        context.events.append(PresenceDown(peer.key, peer.incarnation, Reason.RESTARTED))
+    peer.lane = lane
+    peer.evidence = Evidence.NONE
+    peer.incarnation = None
+    peer.restarted = True
+    peer.rtt.reset()
+    peer.liveness.heard(now)
 
 
-def bind(table: Table, relation: Relation, incarnation: int, lane_id: int) -> None:
+def bind(context: Context, peer: Peer, incarnation: int, lane_id: int) -> None:
     """From here on the lane belongs to this life of the peer's."""
-    lane = relation.lane
-    relation.incarnation = incarnation
+    lane = peer.lane
+    peer.incarnation = incarnation
     if lane.peer_id == 0 and not lane.receiver.started:
-        half = table.halves.take(relation.peer)
-        if half is not None and half[:2] == (incarnation, lane_id):
-            lane.adopt(half.receiver)
+        tombstone = context.tombstones.take(peer.key)
+        if tombstone is not None and tombstone[:2] == (incarnation, lane_id):
+            lane.adopt(tombstone.receiver)
     lane.peer_id = lane_id
 
 
-def report_up(table: Table, relation: Relation, address: Address, *, initiator: bool) -> None:
+def report_up(context: Context, peer: Peer, address: Address, *, initiator: bool) -> None:
     """Tell the user, unless it knows already."""
-    if relation.reported:
+    if peer.reported:
         return
-    relation.reported = True
-    assert relation.incarnation is not None
-    table.events.append(
-        PresenceUp(relation.peer, relation.incarnation, address, initiator, relation.restarted)
+    peer.reported = True
+    assert peer.incarnation is not None
+    context.events.append(
+        PresenceUp(peer.key, peer.incarnation, address, initiator, peer.restarted)
     )
-    relation.restarted = False
+    peer.restarted = False
 
 
-def promote(table: Table, relation: Relation, presence: Presence, now: float) -> None:
+def promote(context: Context, peer: Peer, presence: Presence, now: float) -> None:
     """Let new datagrams use `presence`, unless it crossed another both sides prefer (PR26)."""
-    current = relation.current
+    current = peer.current
     if current is not None:
         crossed = (
             current.initiator != presence.initiator
             and abs(presence.made_at - current.made_at) < _CROSSING_S
         )
         if crossed and current.responder_key > presence.responder_key:
-            relation.retire(presence, now)
+            teardown.retire(context, peer, presence, now)
             return
-        relation.retire(current, now)
-    relation.active_at = presence.made_at  # no entry has passed under these keys
+        teardown.retire(context, peer, current, now)
+    peer.active_at = presence.made_at  # no entry has passed under these keys
     address = presence.address
-    moved = relation.reported and current is not None and current.address != address
+    moved = peer.reported and current is not None and current.address != address
     if moved and not presence.path.unsettled:
-        table.events.append(PathMoved(relation.peer, address))
-    report_up(table, relation, address, initiator=presence.initiator)
-    _make_current(table, relation, presence, now)
+        context.events.append(PathMoved(peer.key, address))
+    report_up(context, peer, address, initiator=presence.initiator)
+    _make_current(context, peer, presence, now)
 
 
-def settle(table: Table, relation: Relation, former: Presence, now: float) -> None:
+def settle(context: Context, peer: Peer, former: Presence, now: float) -> None:
     """The peer still sends under `former`, long after this side has left it.
 
     So it judged crossed handshakes differently, which happens when datagrams were late. The rule
     of the larger responder's key alone, without any time in it, is the same on both sides.
     """
-    current = relation.current
+    current = peer.current
     if (
         current is None
         or former.lane is not current.lane
         or former.initiator == current.initiator
         or former.responder_key < current.responder_key
-        or now - relation.switched_at < _CROSSING_S
+        or now - peer.switched_at < _CROSSING_S
     ):
         return
-    relation.retire(current, now)
-    revive(table, relation, former, now)
+    teardown.retire(context, peer, current, now)
+    revive(context, peer, former, now)
 
 
-def revive(table: Table, relation: Relation, former: Presence, now: float) -> None:
+def revive(context: Context, peer: Peer, former: Presence, now: float) -> None:
     """Let a presence that drains be the current one again.
 
     Its keys for bulk were in use before, and whoever installs them counts from 0: they are never
     told twice, so new keys are wanted at once, and until they are there bulk stands still.
     """
-    relation.former = tuple(p for p in relation.former if p is not former)
-    _make_current(table, relation, former, now)
+    peer.former = tuple(p for p in peer.former if p is not former)
+    _make_current(context, peer, former, now)
     if not former.confirmed:
         former.probe(now)
 
 
-def _make_current(table: Table, relation: Relation, presence: Presence, now: float) -> None:
-    relation.current = presence
-    relation.switched_at = now
-    if table.config.roams:
+def _make_current(context: Context, peer: Peer, presence: Presence, now: float) -> None:
+    peer.current = presence
+    peer.switched_at = now
+    if context.config.roams:
         presence.say(bytes((frames.MOVABLE,)))
-    relation.lane.met = True
+    peer.lane.met = True
     if presence.bulk_told:
         presence.renew_wanted = True
         presence.renew_at = now
         return
     if not presence.path.unsettled:
-        tell_bulk(table, relation, presence)
+        tell_bulk(context, peer, presence)
 
 
-def tell_bulk(table: Table, relation: Relation, presence: Presence) -> None:
+def tell_bulk(context: Context, peer: Peer, presence: Presence) -> None:
     """Hand out the keys for bulk, once."""
     presence.bulk_told = True
-    table.events.append(BulkPlane(relation.peer, presence.incarnation, presence.plane))
+    context.events.append(BulkPlane(peer.key, presence.incarnation, presence.plane))

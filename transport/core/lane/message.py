@@ -1,15 +1,13 @@
-"""Messages of a presence: what they are, how they are named, and their frames.
+"""Messages of a presence: what can be sent, how they are named, and their frames.
 
-A message has a kind, a body and up to three references to other messages. A reference is a name
-of 32 bytes; on the wire, one to a message that passed here lately is its distance in one byte.
+A reference to another message is its name of 32 bytes; on the wire, one to a message that passed
+here lately is its distance in one byte.
 Layouts are in docs/protocol/presence.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, Flag, auto
 from hashlib import blake2b
 from struct import Struct
 from struct import error as struct_error
@@ -18,15 +16,13 @@ from transport.core.constants import PAYLOAD_SIZE_MAX
 from transport.core.crypto.aead import SEALED_PAYLOAD_SIZE_MAX
 from transport.core.errors import LocalError, WireError
 from transport.core.frames import MESSAGE
+from transport.core.types import Message
 
 __all__ = [
     "BODY_SIZE_MAX",
     "DISTANCE_MAX",
     "NAME_SIZE",
-    "Delivery",
-    "Message",
-    "Outcome",
-    "Ways",
+    "check",
     "decode_untrusted",
     "encode",
     "name_of",
@@ -43,99 +39,17 @@ _LABEL = b"quorate message"
 _NONE, _MINE, _YOURS, _FULL = range(4)
 
 
-class Ways(Flag):
-    """How a message may travel."""
-
-    DIRECT = auto()
-    """To the peer's own address."""
-    RELAYED = auto()
-    """By way of a common peer, where there is one (`Peers.relays`)."""
-    RETRANSMIT = auto()
-    """More than once, until it is acknowledged. Without it, one that is lost has an unknown fate
-    after one timer."""
-    ANY = DIRECT | RELAYED | RETRANSMIT
-
-
-class Outcome(Enum):
-    """What became of a message, as far as its sender knows."""
-
-    PENDING = "pending"
-    SUCCEEDED = "succeeded"
-    """The peer's node has it. That says nothing about an answer."""
-    REPLIED = "replied"
-    FAILED = "failed"
-    """It has not been sent at all."""
-    UNKNOWN = "unknown"
-    """It was sent and nothing came back: it may have arrived or not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What goes from a key to a key."""
-
-    kind: int
-    """16 bits, the application's."""
-    body: bytes
-    in_regards_to: bytes | None = None
-    in_reply_to: bytes | None = None
-    reply_to: bytes | None = None
-    """Names of messages, 32 bytes each."""
-
-    @property
-    def references(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        """The three of them, in the order in which they are encoded."""
-        return self.in_regards_to, self.in_reply_to, self.reply_to
-
-    def check(self) -> None:
-        """Raises `LocalError` for what cannot be sent."""
-        if not 0 <= self.kind < 1 << 16:
-            raise LocalError("a message's kind has 16 bits")
-        given = [each for each in self.references if each is not None]
-        if any(len(each) != NAME_SIZE for each in given):
-            raise LocalError(f"a reference is a name of {NAME_SIZE} bytes")
-        # Any of them may have to be sent in full.
-        room = SEALED_PAYLOAD_SIZE_MAX - _HEAD.size - NAME_SIZE * len(given)
-        if len(self.body) > min(BODY_SIZE_MAX, room):
-            raise LocalError("the body does not fit in a datagram: use a channel")
-
-
-class Delivery:
-    """One message on its way; `Peers` changes it, the caller reads it."""
-
-    __slots__ = ("_deadline", "_reply_deadline", "name", "outcome", "peer", "reason")
-
-    def __init__(
-        self, peer: bytes, name: bytes, deadline: float | None, reply_deadline: float | None
-    ) -> None:
-        self.peer = peer
-        self.name = name
-        """What a reply refers to."""
-        self.outcome = Outcome.PENDING
-        self.reason = 0
-        """With `FAILED` and `UNKNOWN`: a `Reason`, or 0 if time ran out."""
-        self._deadline = deadline
-        self._reply_deadline = reply_deadline
-
-    @property
-    def known_by(self) -> float:
-        """When the outcome will be known at the latest: of an answer, if one is awaited.
-
-        In seconds of the caller's clock. Raises `LocalError` if nothing bounds it.
-        """
-        due = self.due
-        if due is None:
-            raise LocalError("this message waits without limit")
-        return due
-
-    @property
-    def due(self) -> float | None:
-        """As `known_by`; None if nothing bounds it, or nothing is awaited any more."""
-        if self.outcome is Outcome.SUCCEEDED:
-            return self._reply_deadline
-        return self._deadline if self.outcome is Outcome.PENDING else None
-
-    def __repr__(self) -> str:
-        return f"Delivery({self.name.hex()[:16]}, {self.outcome.value})"
+def check(message: Message) -> None:
+    """Raises `LocalError` for what cannot be sent."""
+    if not 0 <= message.kind < 1 << 16:
+        raise LocalError("a message's kind has 16 bits")
+    given = [each for each in message.references if each is not None]
+    if any(len(each) != NAME_SIZE for each in given):
+        raise LocalError(f"a reference is a name of {NAME_SIZE} bytes")
+    # Any of them may have to be sent in full.
+    room = SEALED_PAYLOAD_SIZE_MAX - _HEAD.size - NAME_SIZE * len(given)
+    if len(message.body) > min(BODY_SIZE_MAX, room):
+        raise LocalError("the body does not fit in a datagram: use a channel")
 
 
 def name_of(

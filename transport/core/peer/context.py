@@ -1,9 +1,9 @@
-"""What all relations of one node share: look-ups, output, bounds."""
+"""What all peers of one node share: look-ups, output, bounds."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from transport.core.config import TransportConfig
 from transport.core.constants import CID_SIZE
@@ -15,24 +15,22 @@ from transport.core.handshake.transient import KnownTransient
 from transport.core.handshake.variants import TICKET
 from transport.core.handshake.wire import is_handshake
 from transport.core.initiator.attempt import AtOnce
+from transport.core.initiator.initiator import Initiator
 from transport.core.lane.tombstones import Halves
+from transport.core.peer.mailbox_state import Mailbox
+from transport.core.peer.peer import Peer
+from transport.core.presence.presence import Presence, Side
+from transport.core.presence.spare_epochs import Origin, Spare
 from transport.core.timers import Timers
 from transport.core.types import RandomBytes, Transmit
 
-if TYPE_CHECKING:
-    from transport.core.initiator.initiator import Initiator
-    from transport.core.peer.mailbox import Mailbox
-    from transport.core.peer.peer import Relation
-    from transport.core.presence.presence import Presence
-    from transport.core.presence.spare_epochs import Origin, Spare
-
-__all__ = ["Mask", "Table", "Ticket"]
+__all__ = ["Context", "Mask", "Ticket"]
 
 _STRAINED_SHARE = 2  # one part in so many of the unconfirmed presences is a burden already
 
 
 class Mask(NamedTuple):
-    """A relation in which this node keeps its name to itself; it goes by an alias on this side."""
+    """A peer to which this node does not tell its name; it goes by an alias on this side."""
 
     peer: bytes
     """Who is behind the alias."""
@@ -54,18 +52,19 @@ class Ticket(NamedTuple):
         return initiator.initiate_invited(self.invitation, self.known, first_data, now)
 
 
-class Table:
-    """Owned by `Peers`; relations read and write it."""
+class Context:
+    """Owned by `Peers`; what happens to a peer reads and writes it."""
 
     __slots__ = (
         "attempts",
         "by_cid",
         "by_echo",
+        "by_key",
         "by_probe",
         "config",
+        "consulted",
         "dirty",
         "events",
-        "halves",
         "identity",
         "incarnation",
         "known",
@@ -75,16 +74,69 @@ class Table:
         "moved",
         "out",
         "random",
-        "relations",
+        "responder_at",
+        "side",
         "soon_s",
         "spares",
         "strained",
         "tickets",
         "timers",
+        "tombstones",
         "unprepared",
         "unproven",
         "validated",
     )
+
+    identity: Identity
+    random: RandomBytes
+    config: TransportConfig
+    side: Side
+    incarnation: int
+    events: list[Event]
+    out: list[Transmit]
+    by_cid: dict[bytes, Presence]
+    """Where a sealed datagram belongs: one look-up."""
+    by_echo: dict[bytes, Peer]
+    """Where a P2 or P4 belongs."""
+    by_probe: dict[bytes, Peer]
+    """Where the probe of a meeting's other side belongs."""
+    by_key: dict[bytes, Peer]
+    dirty: list[Peer]
+    """Those that may have something to send."""
+    timers: Timers[Peer]
+    soon_s: float
+    """Nothing that passes on a lane makes anything due before so much time is over."""
+    known: dict[bytes, KnownTransient]
+    """Transients learned from peers, by peer: what makes 0-RTT possible."""
+    tickets: dict[bytes, Ticket]
+    """The newest ticket of each peer that this node holds; used once."""
+    masks: dict[bytes, Mask]
+    """By alias, which is the key of a peer where there is one."""
+    mail: dict[bytes, Mailbox]
+    """Of the peers with whom messages were exchanged in this life of the lane."""
+    spares: dict[bytes, Spare]
+    """Ids under which peers that may move will be heard then; two for each such epoch."""
+    moved: dict[Presence, Origin]
+    """Presences under a spare, until the peer is heard there."""
+    lingering: dict[bytes, float]
+    """Until when the presence with a peer is to be kept, where a message says so."""
+    unprepared: Initiator | None
+    """The newest, while its P1 is under way."""
+    attempts: int
+    """Attempts under way."""
+    tombstones: Halves
+    """Receiving halves of lanes whose presence was never confirmed, by peer."""
+    validated: dict[Presence, None]
+    """Presences made from a P3 whose cookie was right, and under whose keys nothing has opened
+    yet, the oldest first."""
+    unproven: dict[Presence, None]
+    """The same from a P3 without a cookie: anybody can send them in anybody's name."""
+    strained: bool
+    """There were many of `validated` when one more came."""
+    consulted: bool
+    """The responder was given something and is to be polled."""
+    responder_at: float | None
+    """When the responder wants to be looked at."""
 
     def __init__(
         self, identity: Identity, config: TransportConfig, random: RandomBytes, incarnation: int
@@ -93,48 +145,32 @@ class Table:
         self.random = random
         shown = replace(config.handshake, clock_origin_s=self.draw_clock_origin_s())
         self.config = replace(config, handshake=shown)
+        self.side = Side(identity.key, self.config, random)
         self.incarnation = incarnation
-        self.events: list[Event] = []
-        self.out: list[Transmit] = []
-        self.by_cid: dict[bytes, Presence] = {}
-        """Where a sealed datagram belongs: one look-up."""
-        self.by_echo: dict[bytes, Relation] = {}
-        """Where a P2 or P4 belongs."""
-        self.by_probe: dict[bytes, Relation] = {}
-        """Where the probe of a meeting's other side belongs."""
-        self.relations: dict[bytes, Relation] = {}
-        self.dirty: list[Relation] = []
-        """Those that may have something to send."""
-        self.timers: Timers[Relation] = Timers()
+        self.events = []
+        self.out = []
+        self.by_cid = {}
+        self.by_echo = {}
+        self.by_probe = {}
+        self.by_key = {}
+        self.dirty = []
+        self.timers = Timers()
         self.soon_s = min(config.ack_delay_s, config.quick_probe_s)
-        """Nothing that passes on a lane makes anything due before so much time is over."""
-        self.known: dict[bytes, KnownTransient] = {}
-        """Transients learned from peers, by peer: what makes 0-RTT possible."""
-        self.tickets: dict[bytes, Ticket] = {}
-        """The newest ticket of each peer that this node holds; used once."""
-        self.masks: dict[bytes, Mask] = {}
-        """By alias, which is the name of a relation where there is one."""
-        self.mail: dict[bytes, Mailbox] = {}
-        """Of the peers with whom messages were exchanged in this life of the lane."""
-        self.spares: dict[bytes, Spare] = {}
-        """Ids under which peers that may move will be heard then; two for each such epoch."""
-        self.moved: dict[Presence, Origin] = {}
-        """Presences under a spare, until the peer is heard there."""
-        self.lingering: dict[bytes, float] = {}
-        """Until when the presence with a peer is to be kept, where a message says so."""
-        self.unprepared: Initiator | None = None
-        """The newest, while its P1 is under way."""
+        self.known = {}
+        self.tickets = {}
+        self.masks = {}
+        self.mail = {}
+        self.spares = {}
+        self.moved = {}
+        self.lingering = {}
+        self.unprepared = None
         self.attempts = 0
-        """Attempts under way."""
-        self.halves = Halves(config.halves_max)
-        """Receiving halves of lanes whose presence was never confirmed, by peer."""
-        self.validated: dict[Presence, None] = {}
-        """Presences made from a P3 whose cookie was right, and under whose keys nothing has opened
-        yet, the oldest first."""
-        self.unproven: dict[Presence, None] = {}
-        """The same from a P3 without a cookie: anybody can send them in anybody's name."""
+        self.tombstones = Halves(config.halves_max)
+        self.validated = {}
+        self.unproven = {}
         self.strained = False
-        """There were many of `validated` when one more came."""
+        self.consulted = False
+        self.responder_at = None
 
     def draw_cid(self) -> bytes:
         """A connection id that is not in use and not a handshake's beginning."""
@@ -194,15 +230,15 @@ class Table:
         while len(self.known) > self.config.known_max:
             del self.known[next(iter(self.known))]
 
-    def hold_ticket(self, peer: bytes, ticket: Ticket) -> None:
+    def hold_ticket(self, key: bytes, ticket: Ticket) -> None:
         """The next attempt may use it; at most `known_max` are held, the oldest go."""
-        self.tickets.pop(peer, None)
-        self.tickets[peer] = ticket
+        self.tickets.pop(key, None)
+        self.tickets[key] = ticket
         while len(self.tickets) > self.config.known_max:
             del self.tickets[next(iter(self.tickets))]
 
     def take_ticket_untrusted(
-        self, peer: bytes, handshake_hash: bytes, encoded: bytes, now: float
+        self, key: bytes, handshake_hash: bytes, encoded: bytes, now: float
     ) -> None:
         """The peer has given this node a ticket in the presence of that handshake. Raises
         `WireError` for what is none.
@@ -212,30 +248,30 @@ class Table:
         ticket = decode_invitation_untrusted(encoded, self.identity.key, handshake_hash, now)
         if ticket.variant is not TICKET:
             raise WireError("not a ticket")
-        if peer not in self.masks:
-            self.hold_ticket(peer, Ticket(ticket, None))
+        if key not in self.masks:
+            self.hold_ticket(key, Ticket(ticket, None))
 
-    def at_once(self, peer: bytes, now: float) -> AtOnce | None:
+    def at_once(self, key: bytes, now: float) -> AtOnce | None:
         """How the next attempt can do without a P2: each such way is good for one attempt.
 
         A ticket comes first: it costs the responder the least.
         """
-        ticket = self.tickets.pop(peer, None)
+        ticket = self.tickets.pop(key, None)
         if ticket is not None and ticket.invitation.expires_at > now:
             return ticket.initiate
-        known = self.known.pop(peer, None)
+        known = self.known.pop(key, None)
         if known is None or not known.is_usable(now):
             return None
         return lambda initiator, data, at: initiator.initiate_known(known, data, at)
 
-    def names(self, peer: bytes) -> tuple[bytes, bytes]:
-        """What this node and the peer of a relation are called between the two."""
-        mask = self.masks.get(peer)
-        return (self.identity.key, peer) if mask is None else (mask.handle, mask.peer)
+    def names(self, key: bytes) -> tuple[bytes, bytes]:
+        """What this node and the peer of that key are called between the two."""
+        mask = self.masks.get(key)
+        return (self.identity.key, key) if mask is None else (mask.handle, mask.peer)
 
-    def mark(self, relation: Relation) -> None:
-        """Let the next `poll_transmits` look at all of `relation`, and at all its deadlines."""
-        relation.changed = True
-        if not relation.dirty:
-            relation.dirty = True
-            self.dirty.append(relation)
+    def mark(self, peer: Peer) -> None:
+        """Let the next `poll_transmits` look at all of `peer`, and at all its deadlines."""
+        peer.changed = True
+        if not peer.dirty:
+            peer.dirty = True
+            self.dirty.append(peer)

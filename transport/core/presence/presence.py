@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import inf, isnan, nan
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from transport.core import frames
 from transport.core.config import TransportConfig
@@ -17,12 +17,9 @@ from transport.core.handshake.negotiation import EpochKeys, Established
 from transport.core.handshake.rekey import Rekeying
 from transport.core.lane.lane import Lane
 from transport.core.presence.path import Path
-from transport.core.types import Address, Transmit
+from transport.core.types import Address, RandomBytes, Transmit
 
-if TYPE_CHECKING:
-    from transport.core.peer.peer import Relation
-
-__all__ = ["CONTROL_MAX", "Presence", "Renewal", "Renewed", "Root"]
+__all__ = ["CONTROL_MAX", "Presence", "Renewal", "Renewed", "Root", "Side"]
 
 CONTROL_MAX = 8
 """Control frames waiting at once; a peer's flood of probes gets no more answers than that."""
@@ -35,6 +32,15 @@ _PINGS_MAX = 16  # probes whose time is remembered
 
 
 _Awake = tuple[Path, Sealer, Opener]
+
+
+class Side(NamedTuple):
+    """This node, as all its presences know it."""
+
+    key: bytes
+    config: TransportConfig
+    """Nothing that a presence reads in it changes."""
+    random: RandomBytes
 
 
 class Root(NamedTuple):
@@ -78,6 +84,7 @@ class Presence:
         "_said",
         "_sealed",
         "_secrets",
+        "_side",
         "_window",
         "bulk_at",
         "bulk_datagrams",
@@ -91,12 +98,12 @@ class Presence:
         "held_first_data",
         "incarnation",
         "initiator",
+        "key",
         "lane",
         "made_at",
         "message_cid",
         "probe_at",
         "probe_tries",
-        "relation",
         "renew_at",
         "renew_tries",
         "renew_wanted",
@@ -113,18 +120,18 @@ class Presence:
         self,
         established: Established,
         address: Address,
-        relation: Relation,
+        key: bytes,
         lane: Lane,
-        config: TransportConfig,
+        side: Side,
         *,
         message_cid: bytes,
         bulk_cid: bytes,
-        own_key: bytes,
         initiator: bool,
         now: float,
         root: Root | None = None,
     ) -> None:
-        """`root`: the handshake that this epoch goes back to, if that is not this one."""
+        """`key`: by which the peer is looked up. `root`: the handshake that this epoch goes back
+        to, if that is not this one."""
         keys = established.keys
         # As one string, which takes a third of the memory of its parts, and can be overwritten.
         self._secrets = bytearray(
@@ -147,10 +154,11 @@ class Presence:
             )
         )
         self.suite = established.suite
-        self.relation = relation
+        self.key = key
+        self._side = side
         self.incarnation = established.incarnation
         self.initiator = initiator
-        self.responder_key = established.peer if initiator else own_key
+        self.responder_key = established.peer if initiator else side.key
         self.message_cid = message_cid
         self.made_at = now
         self.lane = lane
@@ -177,12 +185,12 @@ class Presence:
         self.closed_reason: int | None = None
         self.told_at = -inf
         """When the peer was told last that this side has closed it."""
-        self.expires_at = now + config.unconfirmed_s
+        self.expires_at = now + side.config.unconfirmed_s
         """Until confirmed, or while it drains: when it is dropped."""
         self.probe_at: float | None = now if initiator else None
         """Initiator, until confirmed: when to probe, so that the responder sees its keys used."""
         self.probe_tries = 0
-        self.renew_at: float | None = now + config.rekey_s
+        self.renew_at: float | None = now + side.config.rekey_s
         """When its age is looked at, or message 1 is sent again."""
         self.renew_tries = 0
         self.renew_wanted = False
@@ -200,12 +208,12 @@ class Presence:
         self._said = 0
 
     def __repr__(self) -> str:
-        return f"Presence({self.relation.peer.hex()[:16]}, confirmed={self.confirmed})"
+        return f"Presence({self.key.hex()[:16]}, confirmed={self.confirmed})"
 
     def _wake(self) -> _Awake:
-        table = self.relation.table
+        side = self._side
         parts = _SECRETS.unpack(self._secrets)
-        path = Path(self._address, table.random, table.config.path_hold_s)
+        path = Path(self._address, side.random, side.config.path_hold_s)
         sealer = Sealer(parts[10], self.suite, parts[0], parts[1])
         sealer.resume(self._sealed, self._acknowledged)
         opener = Opener(self.message_cid, self.suite, parts[2], parts[3])
@@ -306,7 +314,7 @@ class Presence:
 
     def _ping(self, now: float, direct: bool) -> bytes:
         self._pinged = number = (self._pinged + 1) & 0xFFFFFFFF
-        movable = _MOVABLE if self.relation.table.config.roams else b""
+        movable = _MOVABLE if self._side.config.roams else b""
         pings = self._pings
         if pings is None:
             pings = self._pings = {}

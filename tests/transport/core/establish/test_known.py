@@ -137,7 +137,7 @@ def test_a_transient_is_forgotten_when_it_is_over_and_the_memory_is_bounded() ->
     others = [world.add(f"b{number}") for number in range(5)]
     for other in others:
         meet_and_part(world, a, other)
-    assert len(a.peers._table.known) == 3
+    assert len(a.peers._context.known) == 3
     world.run(TRANSIENT_LIFE_S)
     answering(world, others[4])
     ask(world, a, others[4])

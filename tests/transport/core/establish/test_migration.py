@@ -11,7 +11,9 @@ from transport.core.constants import AMPLIFICATION_MAX
 from transport.core.errors import LocalError, UnknownPeer
 from transport.core.establish import migration
 from transport.core.events import BulkPlane, PathMoved, PresenceDown, PresenceUp
-from transport.core.peer.context import Table
+from transport.core.peer import teardown
+from transport.core.peer.context import Context
+from transport.core.peer.peer import Peer
 from transport.core.presence.presence import Presence
 from transport.core.presence.spare_epochs import SPARES
 from transport.core.types import Address
@@ -81,7 +83,7 @@ def test_nothing_links_the_addresses_and_nothing_is_lost(seed: int) -> None:
     assert len({plane.send_cid for plane in planes[0]}) == 3
     assert presence_of(a, b).address == b.address
     assert presence_of(b, a).address == NEW_ADDRESS
-    assert a.peers._table.moved == {}
+    assert a.peers._context.moved == {}
 
 
 def test_without_it_the_addresses_are_linked() -> None:
@@ -154,19 +156,19 @@ def first_under_spare(world: World, a: Side, b: Side) -> bytes:
 def test_forged_datagrams_under_a_spare_id_change_nothing() -> None:
     world, a, b = roaming()
     true = first_under_spare(world, a, b)
-    table = b.peers._table
-    relation = table.relations[a.key]
-    before = (relation.current, relation.former, set(table.by_cid), set(table.spares))
-    assert len(table.spares) == SPARES
+    context = b.peers._context
+    peer = context.by_key[a.key]
+    before = (peer.current, peer.former, set(context.by_cid), set(context.spares))
+    assert len(context.spares) == SPARES
     for bit in range(64, 8 * len(true), 5):
         world.inject(NEW_ADDRESS, b.address, flip(true, bit))
     world.inject(NEW_ADDRESS, b.address, true[:8])
     world.run(0.02)
-    assert before == (relation.current, relation.former, set(table.by_cid), set(table.spares))
+    assert before == (peer.current, peer.former, set(context.by_cid), set(context.spares))
     assert all(sent.address != NEW_ADDRESS for sent in b.sent)
     world.inject(NEW_ADDRESS, b.address, true)
     world.run(0.02)
-    assert relation.current is not before[0]
+    assert peer.current is not before[0]
 
 
 def test_a_recording_is_not_opened_again() -> None:
@@ -176,14 +178,14 @@ def test_a_recording_is_not_opened_again() -> None:
     world.inject(NEW_ADDRESS, b.address, true)
     world.run(3.0)
     planes = len(b.of(BulkPlane))
-    table = b.peers._table
-    assert true[:8] not in table.spares
+    context = b.peers._context
+    assert true[:8] not in context.spares
     world.inject(("198.51.100.9", 9), b.address, true)
     world.run(1.0)
     # Also once that presence is gone and its parent is not.
-    relation = table.relations[a.key]
-    for presence in relation.former:
-        relation.discard(presence)
+    peer = context.by_key[a.key]
+    for presence in peer.former:
+        teardown.discard(context, peer, presence)
     world.inject(("198.51.100.9", 9), b.address, true)
     world.run(1.0)
     assert len(b.of(BulkPlane)) == planes
@@ -215,14 +217,14 @@ def test_who_names_a_victims_address_gets_it_no_more_than_three_times_what_came(
 
 def test_they_go_with_the_presence() -> None:
     world, a, b = roaming()
-    assert len(b.peers._table.spares) == SPARES
-    assert a.peers._table.spares == {}
+    assert len(b.peers._context.spares) == SPARES
+    assert a.peers._context.spares == {}
     a.peers.keep(b.key, False)
     b.peers.keep(a.key, False)
     b.peers.close(a.key, 1, world.now)
     world.run(15.0)
-    assert b.peers._table.spares == {}
-    assert b.peers._table.relations == {}
+    assert b.peers._context.spares == {}
+    assert b.peers._context.by_key == {}
 
 
 def test_new_keys_bring_new_spares() -> None:
@@ -230,13 +232,13 @@ def test_new_keys_bring_new_spares() -> None:
     a, b = world.add("a", roams=True, rekey_s=2.0), world.add("b", rekey_s=2.0)
     a.peers.keep(b.key, True)
     world.up(a, b)
-    seen = set(b.peers._table.spares)
+    seen = set(b.peers._context.spares)
     for number in range(60):
         a.peers.send(b.key, 1, b"%d" % number, world.now)
         world.run(0.5)
-        seen |= set(b.peers._table.spares)
+        seen |= set(b.peers._context.spares)
         # Of the current epoch, and of one or two that drain.
-        assert len(b.peers._table.spares) <= 4 * SPARES
+        assert len(b.peers._context.spares) <= 4 * SPARES
     assert len(seen) >= 8 * SPARES
 
 
@@ -244,9 +246,9 @@ def test_a_secret_does_not_show() -> None:
     world, a, b = roaming()
     world.net.drop = lambda source, target, data: True
     go(world, a, b)
-    (origin,) = a.peers._table.moved.values()
-    assert origin.secret.hex() not in repr(a.peers._table.moved)
-    assert repr(origin.secret) not in repr(a.peers._table.moved)
+    (origin,) = a.peers._context.moved.values()
+    assert origin.secret.hex() not in repr(a.peers._context.moved)
+    assert repr(origin.secret) not in repr(a.peers._context.moved)
 
 
 def test_one_word_of_it_in_a_datagram_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,15 +256,15 @@ def test_one_word_of_it_in_a_datagram_is_enough(monkeypatch: pytest.MonkeyPatch)
     expected: list[int] = []
     expect = migration.expect
 
-    def counted(table: Table, presence: Presence) -> None:
+    def counted(context: Context, peer: Peer, presence: Presence) -> None:
         expected.append(1)
-        expect(table, presence)
+        expect(context, peer, presence)
 
     monkeypatch.setattr(migration, "expect", counted)
     datagram = presence_of(a, b).sealer.seal(bytes((frames.MOVABLE,)) * 1000)
     b.peers.receive_datagrams([(datagram, a.address)], world.now)
     assert len(expected) == 1
-    assert len(b.peers._table.spares) == SPARES
+    assert len(b.peers._context.spares) == SPARES
 
 
 def test_presences_that_have_ended_answer_nobody_any_more() -> None:

@@ -43,7 +43,7 @@ def test_a_replaced_presence_carries_the_lane_on() -> None:
     # Only the handshake passes for the old presence: B has forgotten its address, say.
     world.net.drop = lambda s, t, data: data[:8] == presence_of(b, a).message_cid
     world.connect(a, b)
-    assert a.peers._table.relations[b.key].attempt is not None, "a silent peer is tried again"
+    assert a.peers._context.by_key[b.key].attempt is not None, "a silent peer is tried again"
     old_cid = presence_of(b, a).message_cid
     world.net.drop = lambda s, t, data: data[:8] == old_cid
     world.run(5.0)
@@ -66,10 +66,10 @@ def test_who_has_begun_anew_is_known_to_have_when_it_begins_anew_once_more() -> 
     b.peers.connect(again.key, [again.address], world.now, anew=True)
     world.run(2.0)
     assert b.of(PresenceUp)[-1].restarted
-    lanes = [side.peers._table.relations[key].lane for side, key in ((again, b.key), (b, a.key))]
+    lanes = [side.peers._context.by_key[key].lane for side, key in ((again, b.key), (b, a.key))]
     assert lanes[0].peer_id == lanes[1].id, "B has not told its new id, and A knows it"
     assert lanes[1].peer_id == lanes[0].id
-    life = b.peers._table.incarnation
+    life = b.peers._context.incarnation
     later = world.add("b", life=life)
     later.peers.connect(again.key, [again.address], world.now)
     world.run(2.0)
@@ -82,13 +82,14 @@ def test_both_may_speak_of_lives_that_are_over() -> None:
     a, b = world.add("a"), world.add("b")
     world.up(a, b)
     for side, other in ((a, b), (b, a)):  # Each has lost its lane, and has another.
-        relation = side.peers._table.relations[other.key]
-        relation.lane = relation.new_lane()
-        relation.lane.peer_id = 1
+        context = side.peers._context
+        peer = context.by_key[other.key]
+        peer.lane = peer.new_lane(context.config, context.random)
+        peer.lane.peer_id = 1
     a.peers.connect(b.key, [b.address], world.now, anew=True)
     b.peers.connect(a.key, [a.address], world.now, anew=True)
     world.run(3.0)
-    lanes = [side.peers._table.relations[key].lane for side, key in ((a, b.key), (b, a.key))]
+    lanes = [side.peers._context.by_key[key].lane for side, key in ((a, b.key), (b, a.key))]
     assert (lanes[0].peer_id, lanes[1].peer_id) == (lanes[1].id, lanes[0].id)
     a.peers.send(b.key, 1, b"there", world.now)
     b.peers.send(a.key, 1, b"back", world.now)
@@ -184,12 +185,12 @@ def test_a_delayed_p3_of_an_earlier_life_replaces_nothing() -> None:
     world.inject(a.address, b.address, held[0])
     world.run(0.5)
     assert len(b.events) == before, "nothing is handed up before a datagram opens"
-    assert b.peers._table.unconfirmed == 1
+    assert b.peers._context.unconfirmed == 1
     b.peers.send(a.key, 1, b"two", world.now)
     world.run(15.0)
     assert [entry for _, _, entry in a.entries] == [b"one", b"two"]
     assert not b.of(PresenceDown)
-    assert b.peers._table.unconfirmed == 0
+    assert b.peers._context.unconfirmed == 0
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -213,7 +214,7 @@ def test_crossed_handshakes_agree_on_one_presence(seed: int) -> None:
     a.peers.send(b.key, 1, b"more", world.now)
     world.run(1.0)
     assert b.entries[-1] == (a.key, 1, b"more")
-    assert all(not side.peers._table.relations[o.key].former for side, o in ((a, b), (b, a)))
+    assert all(not side.peers._context.by_key[o.key].former for side, o in ((a, b), (b, a)))
 
 
 def test_both_at_once_use_the_presence_whose_responder_has_the_larger_key() -> None:
@@ -242,7 +243,7 @@ def test_an_initiator_that_vanishes_leaves_nothing() -> None:
     for side in (a, b):
         assert side.peers.status(a.key) is None
         assert side.peers.status(b.key) is None
-        assert side.peers._table.by_cid == {}
+        assert side.peers._context.by_cid == {}
 
 
 def test_unconfirmed_presences_are_bounded() -> None:
@@ -252,12 +253,12 @@ def test_unconfirmed_presences_are_bounded() -> None:
     for number in range(6):
         world.connect(world.add(f"i{number}"), b)
     world.run(1.0)
-    assert b.peers._table.unconfirmed == 3
-    assert len(b.peers._table.by_cid) == 3
-    assert len(b.peers._table.relations) == 3
+    assert b.peers._context.unconfirmed == 3
+    assert len(b.peers._context.by_cid) == 3
+    assert len(b.peers._context.by_key) == 3
     assert len(b.of(PresenceUp)) - len(b.of(PresenceDown)) == 3
     world.run(30.0)
-    assert b.peers._table.relations == {}
+    assert b.peers._context.by_key == {}
     assert len(b.of(PresenceUp)) == len(b.of(PresenceDown))
 
 
@@ -285,7 +286,7 @@ def test_the_table_of_peers_is_bounded_for_strangers_and_for_the_caller() -> Non
     for other in others:
         world.connect(other, b)
     world.run(1.0)
-    assert len(b.peers._table.relations) == 3
+    assert len(b.peers._context.by_key) == 3
     refused = [other for other in others if not other.of(PresenceUp)]
     assert len(refused) == 2
     with pytest.raises(LocalError):
@@ -365,8 +366,8 @@ def test_what_is_remembered_of_unconfirmed_lanes_is_bounded() -> None:
         other.peers.send(b.key, 1, b"x", world.now)
     world.run(30.0)
     assert len(b.entries) == 6
-    assert len(b.peers._table.halves) == 3
-    assert b.peers._table.relations == {}
+    assert len(b.peers._context.tombstones) == 3
+    assert b.peers._context.by_key == {}
 
 
 def test_sides_that_judged_a_crossing_differently_find_together() -> None:
@@ -377,12 +378,12 @@ def test_sides_that_judged_a_crossing_differently_find_together() -> None:
     world.connect(a, b)
     world.connect(b, a)
     world.run(1.0)
-    relation = a.peers._table.relations[b.key]
-    wanted, (other_one,) = relation.current, relation.former
+    peer = a.peers._context.by_key[b.key]
+    wanted, (other_one,) = peer.current, peer.former
     assert wanted is not None
     # As if A had found the two more than the crossing time apart.
-    relation.former = (wanted,)
-    relation.current = other_one
+    peer.former = (wanted,)
+    peer.current = other_one
     wanted.expires_at = world.now + 10.0
     for number in range(100):
         a.peers.send(b.key, 1, b"%d" % number, world.now)

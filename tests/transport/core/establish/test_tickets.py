@@ -24,13 +24,13 @@ def test_what_is_no_ticket_ends_the_presence(frame: bytes) -> None:
     here, there = stack.add("here"), stack.add("there")
     stack.ask(here, there)
     stack.run(1.0)
-    presence = there.node._table.relations[stack.key(here)].current
+    presence = there.node._context.by_key[stack.key(here)].current
     datagram = presence.sealer.seal(frame)
     here.node.receive_datagrams([(datagram, there.address)], stack.world.now)
     here.call(lambda node, now: None)
     (down,) = [event for _, event in here.events if isinstance(event, PresenceDown)]
     assert down.reason == Reason.PROTOCOL
-    assert here.node._table.tickets == {}
+    assert here.node._context.tickets == {}
 
 
 def test_tickets_held_are_bounded() -> None:
@@ -44,4 +44,4 @@ def test_tickets_held_are_bounded() -> None:
         voucher = other.node.introductions.vouch(stack.key(here), now)
         (record,) = stack.records(giver)
         take.hold_untrusted(stack.key(giver), voucher, issuer, record, now)
-    assert list(here.node._table.tickets) == [stack.key(giver) for giver in givers[2:]]
+    assert list(here.node._context.tickets) == [stack.key(giver) for giver in givers[2:]]

@@ -105,13 +105,13 @@ def test_nothing_is_prepared_where_p3_goes_at_once() -> None:
     """A known transient: there is no P2 to wait for."""
     here, there = _table(), _table()
     address = HOME
-    peer = there._table.identity.key
+    peer = there._context.identity.key
     here.connect(peer, [THERE], 1.0)
     for _ in range(3):
         there.receive_datagrams([(each.data, address) for each in here.poll_transmits()], 1.0)
         here.receive_datagrams([(each.data, THERE) for each in there.poll_transmits()], 1.0)
     here.prepare()
-    assert peer in here._table.known
+    assert peer in here._context.known
     here.forget(peer)
     here.poll_transmits()
     here.connect(peer, [THERE], 2.0)

@@ -10,17 +10,9 @@ from tests.support.pair.pair import Net, Side, World, kind_of, presence_of
 from transport.core import frames
 from transport.core.errors import LaneFull, LocalError, UnknownPeer, WireError
 from transport.core.events import DeliveryKnown, MessageReceived, PresenceDown, Reason
-from transport.core.lane.message import (
-    BODY_SIZE_MAX,
-    DISTANCE_MAX,
-    Delivery,
-    Message,
-    Outcome,
-    decode_untrusted,
-    encode,
-)
+from transport.core.lane.message import BODY_SIZE_MAX, DISTANCE_MAX, decode_untrusted, encode
 from transport.core.peer.mailbox import AWAITED_MAX, WAITING_MAX
-from transport.core.types import Address
+from transport.core.types import Address, Delivery, Message, Outcome
 
 
 def pair(**tuning: float) -> tuple[World, Side, Side]:
@@ -137,7 +129,7 @@ def test_what_never_left_has_failed_and_what_left_is_unknown() -> None:
     assert [event.reason for event in a.of(PresenceDown)] == [Reason.SILENT]
     assert (third.outcome, fourth.outcome) == (Outcome.UNKNOWN, Outcome.FAILED)
     assert third.reason == fourth.reason == Reason.SILENT
-    assert a.peers._table.mail == {}
+    assert a.peers._context.mail == {}
     with pytest.raises(UnknownPeer):
         a.peers.send_message(b.key, Message(0, b""), world.now)
 
@@ -201,8 +193,8 @@ def test_what_waits_is_bounded() -> None:
         world.run(10.0)
     with pytest.raises(LaneFull):
         a.peers.send_message(b.key, Message(0, b""), world.now)
-    mail = a.peers._table.mail[b.key]
-    for names in (mail.sent, mail.arrived, b.peers._table.mail[a.key].received):
+    mail = a.peers._context.mail[b.key]
+    for names in (mail.sent, mail.arrived, b.peers._context.mail[a.key].received):
         assert len(names._by_number) == len(names._by_name) == 2 * DISTANCE_MAX
 
 

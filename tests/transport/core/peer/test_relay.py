@@ -110,7 +110,7 @@ def test_a_relay_is_used_soon_enough_for_who_waits() -> None:
     start = mesh.world.now
     a.peers.send(b.key, 1, b"through", mesh.world.now)
     mesh.world.run_until(lambda: bool(b.entries))
-    assert mesh.world.now - start < a.peers._table.config.suspicion_s
+    assert mesh.world.now - start < a.peers._context.config.suspicion_s
 
 
 def test_a_dead_relay_is_replaced_by_another() -> None:
@@ -252,7 +252,7 @@ def test_what_one_peer_has_relayed_is_bounded_in_time() -> None:
         passed += to(c, b) - before
         mesh.world.run(0.01)
     assert 20 <= passed <= 5 + 30 + 3
-    assert c.peers._table.relations[b.key].detour is None or not c.of(LinkCut)
+    assert c.peers._context.by_key[b.key].detour is None or not c.of(LinkCut)
 
 
 def test_full_packets_fit_through_a_relay() -> None:

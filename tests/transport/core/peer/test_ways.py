@@ -7,7 +7,7 @@ import pytest
 from tests.support.pair.pair import Side, World
 from transport.core.errors import LocalError
 from transport.core.events import DeliveryKnown, LinkCut, MessageReceived, PresenceDown
-from transport.core.lane.message import Message, Outcome, Ways
+from transport.core.types import Message, Outcome, Ways
 
 
 def three() -> tuple[World, Side, Side, Side]:
@@ -111,4 +111,4 @@ def test_a_presence_is_kept_as_long_as_a_message_says() -> None:
     assert not b.of(PresenceDown)
     world.run(80.0)
     assert a.of(PresenceDown)
-    assert a.peers._table.lingering == {}
+    assert a.peers._context.lingering == {}

@@ -31,15 +31,14 @@ from transport.core.events import (
 from transport.core.handshake.negotiation import HandshakeConfig
 from transport.core.handshake.transient import decode_record_untrusted
 from transport.core.initiator.initiator import Initiator
-from transport.core.lane.message import Message
-from transport.core.peer import mailbox
-from transport.core.peer.context import Table
-from transport.core.peer.peer import Relation
+from transport.core.peer import deliver, mailbox, teardown
+from transport.core.peer.context import Context
+from transport.core.peer.peer import Peer
 from transport.core.peers import Peers
 from transport.core.presence.path import Path
 from transport.core.presence.presence import Presence
 from transport.core.responder.incoming import Admitted
-from transport.core.types import Address
+from transport.core.types import Address, Message
 
 Patch = pytest.MonkeyPatch
 THIEF = ("10.6.6.6", 6)
@@ -67,11 +66,11 @@ def test_a_delayed_p3_would_end_the_presence_of_a_later_life(monkeypatch: Patch)
     """Rule: until a datagram opens under its keys, a P3 replaces nothing."""
     true = accept.admit
 
-    def eager(table: Table, relation: Relation, admitted: Admitted, now: float) -> None:
+    def eager(context: Context, peer: Peer, admitted: Admitted, now: float) -> None:
         lane_id, _, _ = promotion.lane_open_untrusted(admitted.first_data)
-        if promotion.is_other_life(relation, admitted.incarnation, lane_id):
-            promotion.begin_anew(table, relation, relation.new_lane(), now)
-        true(table, relation, admitted, now)
+        if promotion.is_other_life(peer, admitted.incarnation, lane_id):
+            promotion.begin_anew(context, peer, peer.new_lane(context.config, context.random), now)
+        true(context, peer, admitted, now)
 
     def attack() -> bool:
         world = World()
@@ -102,14 +101,14 @@ def test_without_a_share_of_their_own_spoofed_p3s_would_keep_everybody_out(
     """Rule: presences whose P3 had no cookie have a share, and give way to those that had one."""
 
     def absent(patch: Patch) -> None:
-        full = lambda table, _: table.unconfirmed < table.config.unconfirmed_max  # noqa: E731
-        patch.setattr(Table, "has_room", full)
-        patch.setattr(Table, "crowded", property(lambda table: False))
+        full = lambda context, _: context.unconfirmed < context.config.unconfirmed_max  # noqa: E731
+        patch.setattr(Context, "has_room", full)
+        patch.setattr(Context, "crowded", property(lambda context: False))
 
-        def count(table: Table, presence: Presence, _: bool) -> None:
-            table.unproven[presence] = None
+        def count(context: Context, presence: Presence, _: bool) -> None:
+            context.unproven[presence] = None
 
-        patch.setattr(Table, "count", count)
+        patch.setattr(Context, "count", count)
 
     def attack() -> bool:
         world = World()
@@ -207,7 +206,7 @@ def test_replayed_datagrams_would_be_answered(monkeypatch: Patch) -> None:
 
     def absent(patch: Patch) -> None:
         # The native one has the rule in C.
-        patch.setattr("transport.core.presence.Opener", aead_portable.Opener)
+        patch.setattr("transport.core.presence.presence.Opener", aead_portable.Opener)
         patch.setattr(ReplayWindow, "is_fresh", lambda *_: True)
 
     with_and_without(monkeypatch, absent, attack)
@@ -218,12 +217,12 @@ def test_a_message_sent_again_would_be_handed_up_again(monkeypatch: Patch) -> No
     true = mailbox.receive_untrusted
 
     def forgetful(
-        table: Table, relation: Relation, presence: Presence, payload: bytes, at: int, now: float
+        context: Context, peer: Peer, presence: Presence, payload: bytes, at: int, now: float
     ) -> int:
-        mail = mailbox.mailbox_of(table, relation)
+        mail = mailbox.mailbox_of(context, peer)
         if mail is not None:
             mail.expected = 0
-        return true(table, relation, presence, payload, at, now)
+        return true(context, peer, presence, payload, at, now)
 
     def attack() -> bool:
         world = World()
@@ -273,7 +272,7 @@ def test_a_flood_of_probes_would_end_the_node(monkeypatch: Patch) -> None:
         return sum(len(sent.data) for sent in b.sent[before:]) > 1_120
 
     def absent(patch: Patch) -> None:
-        patch.setattr("transport.core.presence.CONTROL_MAX", 10**9)
+        patch.setattr("transport.core.presence.presence.CONTROL_MAX", 10**9)
 
     with_and_without(monkeypatch, absent, attack)
 
@@ -308,21 +307,21 @@ def test_a_spare_used_twice_would_tell_the_same_keys_twice(monkeypatch: Patch) -
     def attack(sticky: bool) -> bool:
         world = World()
         a, b = kept(world, roams=True)
-        table = b.peers._table
+        context = b.peers._context
         if sticky:
-            table.spares = Sticky(table.spares)  # type: ignore[assignment]
+            context.spares = Sticky(context.spares)  # type: ignore[assignment]
         a.peers.move(b.key, world.now)
         sent = len(a.sent)
         world.run(3.0)
         recorded = a.sent[sent].data
-        relation = table.relations[a.key]
-        for presence in (*relation.former, relation.current):
+        peer = context.by_key[a.key]
+        for presence in (*peer.former, peer.current):
             if presence is not None and presence.message_cid == recorded[:8]:
-                relation.discard(presence)
+                teardown.discard(context, peer, presence)
         world.inject(THIEF, b.address, recorded)
         world.run(0.1)
         told = [event.plane.send_key for event in b.of(BulkPlane)]
-        made = table.by_cid.get(recorded[:8])
+        made = context.by_cid.get(recorded[:8])
         return len(set(told)) < len(told) or made is not None
 
     assert attack(sticky=True)
@@ -359,8 +358,8 @@ def test_a_p4_that_waits_for_nothing_would_cost_25_ms(monkeypatch: Patch) -> Non
         return world.now - 100.0 > 4 * world.net.delay_s + 0.02
 
     def absent(patch: Patch) -> None:
-        true = Relation.take_first_data_untrusted
-        patch.setattr(Relation, "take_first_data_untrusted", lambda *each: (true(*each), True)[1])
+        true = deliver.take_first_data_untrusted
+        patch.setattr(deliver, "take_first_data_untrusted", lambda *each: (true(*each), True)[1])
 
     with_and_without(monkeypatch, absent, attack)
 
@@ -375,7 +374,7 @@ def test_unproven_presences_are_told_apart_by_their_p3() -> None:
     world.connect(a, v)
     world.connect(b, v)
     world.run(0.3)
-    table = v.peers._table
-    assert [presence.relation.peer for presence in table.validated] == [a.key]
-    assert [presence.relation.peer for presence in table.unproven] == [b.key]
+    context = v.peers._context
+    assert [presence.key for presence in context.validated] == [a.key]
+    assert [presence.key for presence in context.unproven] == [b.key]
     assert isinstance(v.peers, Peers)

@@ -139,8 +139,8 @@ def test_the_heap_of_timers_does_not_grow_with_traffic() -> None:
     for number in range(300):
         a.peers.send(b.key, number % 2, b"x", world.now)
         world.run(0.03)
-    assert len(a.peers._table.timers) < 10
-    assert len(b.peers._table.timers) < 10
+    assert len(a.peers._context.timers) < 10
+    assert len(b.peers._context.timers) < 10
 
 
 def test_no_secret_shows_in_a_repr() -> None:
@@ -198,8 +198,8 @@ def test_keys_are_renewed_every_two_minutes_of_use_and_nobody_notices() -> None:
     assert a.of(BulkPlane)[2].plane.send_key == b.of(BulkPlane)[2].plane.receive_key
     world.run(20.0)
     for one, other in keep:
-        assert list(one.peers._table.by_cid) == [presence_of(one, other).message_cid]
-        assert one.peers._table.unconfirmed == 0
+        assert list(one.peers._context.by_cid) == [presence_of(one, other).message_cid]
+        assert one.peers._context.unconfirmed == 0
 
 
 @pytest.mark.parametrize("seed", range(4))

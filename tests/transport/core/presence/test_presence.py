@@ -281,16 +281,16 @@ def test_an_unkept_presence_expires_and_a_kept_one_does_not() -> None:
     assert not c.of(PresenceDown), "it hears the probes of the one that keeps it"
     world.run(30.0)
     assert a.peers.status(b.key) is None
-    assert a.peers._table.by_cid.keys() == {
+    assert a.peers._context.by_cid.keys() == {
         presence.message_cid
-        for presence in a.peers._table.by_cid.values()
-        if presence.relation.peer == c.key
+        for presence in a.peers._context.by_cid.values()
+        if presence.key == c.key
     }
     a.peers.keep(c.key, False)
     world.run(CONFIG.idle_timeout_s + 20.0)
     assert a.peers.status(c.key) is None
-    assert a.peers._table.by_cid == {}
-    assert a.peers._table.relations == {}
+    assert a.peers._context.by_cid == {}
+    assert a.peers._context.by_key == {}
 
 
 def test_an_idle_presence_meets_again_without_loss() -> None:

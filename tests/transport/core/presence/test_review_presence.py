@@ -14,8 +14,9 @@ from transport.core.establish.key_update import ASK_AGE_S
 from transport.core.events import BulkPlane, PresenceDown, Reason
 from transport.core.handshake.rekey import answer_rekeying_untrusted
 from transport.core.handshake.variants import FIRST_CONTACT
-from transport.core.peer.context import Table
-from transport.core.peer.peer import Relation
+from transport.core.peer import teardown
+from transport.core.peer.context import Context
+from transport.core.peer.peer import Peer
 from transport.core.presence.presence import Presence
 from transport.core.responder.authentication import Waiting
 from transport.core.types import Address
@@ -37,10 +38,10 @@ def planes_of(side: Side) -> list[bytes]:
 
 def begin_again(world: World, side: Side, other: Side) -> None:
     """`side` makes a second presence, as if it had lost its way."""
-    table = side.peers._table
-    relation = table.relations[other.key]
-    connect.begin_attempt(table, relation, [other.address], world.now, world.now + 5.0)
-    table.mark(relation)
+    context = side.peers._context
+    peer = context.by_key[other.key]
+    connect.begin_attempt(context, peer, [other.address], world.now, world.now + 5.0)
+    context.mark(peer)
 
 
 def test_a_presence_that_is_current_again_gets_new_keys_and_tells_none_twice() -> None:
@@ -77,12 +78,12 @@ def test_bulk_follows_to_the_crossed_presence_that_is_left(closer: int) -> None:
     assert closing.initiator is not before.initiator
     # That side has judged the crossing differently, and what it left has drained.
     close = closing.sealer.seal(frames.close(Reason.REPLACED))
-    table = there.peers._table
-    relation = table.relations[here.key]
-    (other,) = relation.former
-    relation.discard(closing)
-    promotion.revive(table, relation, other, world.now)
-    table.mark(relation)
+    context = there.peers._context
+    peer = context.by_key[here.key]
+    (other,) = peer.former
+    teardown.discard(context, peer, closing)
+    promotion.revive(context, peer, other, world.now)
+    context.mark(peer)
     world.inject(there.address, here.address, close)
     world.run(3.0)
     assert not here.of(PresenceDown)
@@ -111,20 +112,18 @@ def test_after_close_nothing_of_a_datagram_counts(monkeypatch: pytest.MonkeyPatc
     honest = key_update._answer_untrusted
     sent: list[bytes] = []
 
-    def evil(
-        table: Table, relation: Relation, presence: Presence, message: bytes, now: float
-    ) -> None:
-        if table is not m.peers._table:
-            return honest(table, relation, presence, message, now)
+    def evil(context: Context, peer: Peer, presence: Presence, message: bytes, now: float) -> None:
+        if context is not m.peers._context:
+            return honest(context, peer, presence, message, now)
         if not sent:
-            a, b = table.draw_cids()
+            a, b = context.draw_cids()
             answer = answer_rekeying_untrusted(
                 message,
                 presence.epoch_keys,
                 presence.handshake_hash,
                 presence.suite,
                 a + b,
-                table.random,
+                context.random,
             )
             sent.append(frames.close(5) + frames.rekey(frames.REKEY_SECOND, answer.message))
             world.inject(m.address, v.address, presence.sealer.seal(sent[0]))
@@ -138,8 +137,8 @@ def test_after_close_nothing_of_a_datagram_counts(monkeypatch: pytest.MonkeyPatc
     assert sent
     assert [event.reason for event in v.of(PresenceDown)] == [5]
     world.run(20.0)
-    table = v.peers._table
-    assert (table.relations, table.by_cid, len(v.of(BulkPlane))) == ({}, {}, 1)
+    context = v.peers._context
+    assert (context.by_key, context.by_cid, len(v.of(BulkPlane))) == ({}, {}, 1)
 
 
 def test_a_rekeying_is_finished_by_the_current_presence_only() -> None:
@@ -147,11 +146,11 @@ def test_a_rekeying_is_finished_by_the_current_presence_only() -> None:
     one, two = kept_pair(world)
     world.connect(one, two)
     world.run(1.0)
-    table = one.peers._table
-    relation = table.relations[two.key]
+    context = one.peers._context
+    peer = context.by_key[two.key]
     old = presence_of(one, two)
     old.renew_wanted, old.renew_at = True, world.now
-    key_update.age(table, relation, old, world.now)
+    key_update.age(context, peer, old, world.now)
     assert old.renewal is not None
     answer = answer_rekeying_untrusted(
         old.renewal.rekeying.message,
@@ -159,14 +158,13 @@ def test_a_rekeying_is_finished_by_the_current_presence_only() -> None:
         old.handshake_hash,
         old.suite,
         bytes(15) + b"\x01",
-        table.random,
+        context.random,
     )
-    relation.retire(old, world.now)
-    there = len(table.by_cid)
-    message = answer.message
-    key_update.receive_untrusted(table, relation, old, frames.REKEY_SECOND, message, world.now)
-    assert relation.current is None
-    assert len(table.by_cid) == there
+    teardown.retire(context, peer, old, world.now)
+    there = len(context.by_cid)
+    key_update.receive_untrusted(context, peer, old, frames.REKEY_SECOND, answer.message, world.now)
+    assert peer.current is None
+    assert len(context.by_cid) == there
 
 
 @pytest.mark.parametrize("delay_s", [0.001, 0.01, 0.2])
@@ -263,7 +261,8 @@ def test_a_discarded_presence_at_rest_seals_nothing_either() -> None:
     world.run(5.0)
     presence = presence_of(a, b)
     assert presence.resting
-    presence.relation.discard(presence)
+    context = a.peers._context
+    teardown.discard(context, context.by_key[b.key], presence)
     with pytest.raises(LocalError):
         presence.sealer.seal(b"under zeros")
 

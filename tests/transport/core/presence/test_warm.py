@@ -13,7 +13,7 @@ LONG_S = 5_000.0
 
 
 def resting(side: Side, other: Side) -> bool:
-    return presence_of(side, other).resting and side.peers._table.relations[other.key].lane.resting
+    return presence_of(side, other).resting and side.peers._context.by_key[other.key].lane.resting
 
 
 def test_what_is_not_used_is_put_to_rest_and_goes_on_as_if_it_had_not_been() -> None:
@@ -45,7 +45,7 @@ def test_an_unacknowledged_answer_outlives_the_rest() -> None:
     world.run(0.05)
     assert b.entries
     assert not a.entries
-    assert not b.peers._table.relations[a.key].lane.resting, "its answer may be wanted again"
+    assert not b.peers._context.by_key[a.key].lane.resting, "its answer may be wanted again"
     world.net.drop = None
     world.run(3.0)
     assert a.entries == [(b.key, 0, b"re: ask")]

@@ -66,7 +66,7 @@ def test_nothing_is_kept_and_nothing_computed(kind) -> None:  # type: ignore[no-
     world = World()
     victim = world.add("v")
     source = kind(world, victim)
-    table = victim.peers._table
+    context = victim.peers._context
 
     def hostile(count: int) -> None:
         batch = [(next(source), (f"198.51.{n % 100}.{n % 250}", 1 + n)) for n in range(count)]
@@ -92,7 +92,7 @@ def test_nothing_is_kept_and_nothing_computed(kind) -> None:  # type: ignore[no-
         tracemalloc.stop()
     assert (counts.diffie_hellman, counts.base, counts.signatures) == (0, 0, 0)
     assert grown < KEPT_MAX
-    assert (table.relations, table.by_cid, table.by_echo) == ({}, {}, {})
+    assert (context.by_key, context.by_cid, context.by_echo) == ({}, {}, {})
 
 
 def bytes_by_address(side: Side) -> tuple[Counter[Address], Counter[Address]]:
@@ -146,4 +146,4 @@ def test_no_address_gets_more_than_three_times_what_came_from_it(seed: int) -> N
     fresh = [each for each in went if each[1] == 54]
     assert any(went[each] > 2 * came[each] for each in fresh)
     assert victim.entries, "some of it was genuine"
-    assert victim.peers._table.relations == {}
+    assert victim.peers._context.by_key == {}

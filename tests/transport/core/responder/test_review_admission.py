@@ -15,7 +15,7 @@ from transport.core.constants import (
     KIND_INITIATE_KNOWN,
 )
 from transport.core.crypto.keys import Identity
-from transport.core.dispatch.timeouts import SPARE_AFTER_S
+from transport.core.dispatch.places import SPARE_AFTER_S
 from transport.core.events import (
     BulkPlane,
     ConnectFailed,
@@ -44,7 +44,7 @@ def test_what_arrived_is_remembered_once_and_on_its_evidence(how: str) -> None:
         Peers(Identity.generate(os.urandom), TransportConfig(), os.urandom, 0.0, life)
         for life in (1, 2)
     )
-    now, of_a, of_b = 1.0, a._table.identity.key, b._table.identity.key
+    now, of_a, of_b = 1.0, a._context.identity.key, b._context.identity.key
     b.connect(of_a, [ELSEWHERE], now, timeout_s=30.0)
     b.poll_transmits()
     a.connect(of_b, [there], now)
@@ -59,13 +59,13 @@ def test_what_arrived_is_remembered_once_and_on_its_evidence(how: str) -> None:
         now += 0.1
         b.handle_timeout(now)
         b.poll_transmits()
-    assert b._table.relations[of_a].attempt is not None
+    assert b._context.by_key[of_a].attempt is not None
     if how == "close":
         b.close(of_a, 5, now)
     else:
         b.forget(of_a)
-    assert of_a not in b._table.relations
-    assert [len(part) for part in b._table.halves._parts] == [0, 1, 0]
+    assert of_a not in b._context.by_key
+    assert [len(part) for part in b._context.tombstones._parts] == [0, 1, 0]
 
 
 def known_of(world: World, victim: Side) -> KnownTransient:
@@ -98,8 +98,8 @@ def test_spoofed_0_rtt_fills_its_own_share_and_keeps_nobody_out() -> None:
     known = known_of(world, v)
     forge(world, v, known, 60)
     world.run(0.1)
-    table = v.peers._table
-    assert (len(table.unproven), len(table.validated)) == (8, 0)
+    context = v.peers._context
+    assert (len(context.unproven), len(context.validated)) == (8, 0)
     # More than the share gets a challenge, as who is not known.
     assert sum(kind_of(each.data) == KIND_ACCEPT for each in v.sent) < 60
     world.connect(c, v)
@@ -107,9 +107,9 @@ def test_spoofed_0_rtt_fills_its_own_share_and_keeps_nobody_out() -> None:
     world.run(1.0)
     assert len(c.of(PresenceUp)) == 1
     assert not c.of(ConnectFailed)
-    assert table.unconfirmed <= 8
+    assert context.unconfirmed <= 8
     world.run(20.0)
-    assert table.unconfirmed == 0
+    assert context.unconfirmed == 0
     assert len(v.of(PresenceUp)) == len(v.of(PresenceDown)) + 1
 
 
@@ -121,7 +121,7 @@ def test_a_deferred_0_rtt_is_up_all_the_same() -> None:
     world.run(15.0)
     forge(world, v, known_of(world, v), 8)
     world.run(0.1)
-    assert v.peers._table.crowded
+    assert v.peers._context.crowded
     before = len(c.sent)
     world.connect(c, v)
     world.run(1.0)
@@ -142,10 +142,10 @@ def test_who_showed_its_address_takes_the_place_of_who_did_not() -> None:
     for number in range(4):
         world.connect(world.add(f"i{number}"), v)
     world.run(0.5)
-    table = v.peers._table
-    assert (len(table.validated), len(table.unproven)) == (4, 2)
+    context = v.peers._context
+    assert (len(context.validated), len(context.unproven)) == (4, 2)
     world.run(30.0)
-    assert (table.unconfirmed, table.relations) == (0, {})
+    assert (context.unconfirmed, context.by_key) == (0, {})
 
 
 def test_a_table_that_fills_with_shown_addresses_raises_the_effort() -> None:
@@ -157,7 +157,7 @@ def test_a_table_that_fills_with_shown_addresses_raises_the_effort() -> None:
     for number in range(12):
         world.connect(world.add(f"i{number}"), v)
     world.run(0.5)
-    assert len(v.peers._table.validated) == 8
+    assert len(v.peers._context.validated) == 8
     world.run(1.0)
     assert v.peers._responder.effort > 0
     world.run(60.0)
@@ -179,7 +179,7 @@ def test_unconfirmed_strangers_do_not_keep_keys_from_being_renewed() -> None:
                 world.connect(world.add(f"{second} {number}"), v)
         a.peers.send(v.key, 1, b"x", world.now)
         world.run(1.0)
-        fullest = max(fullest, v.peers._table.unconfirmed)
+        fullest = max(fullest, v.peers._context.unconfirmed)
     assert fullest == 2
     assert not a.of(PresenceDown)
     assert len(a.of(BulkPlane)) >= 4
@@ -251,9 +251,10 @@ def test_a_presence_of_a_life_that_is_over_is_told_so() -> None:
     world.net.drop = drop
     world.connect(a, v)
     world.run(0.2)
-    relation = v.peers._table.relations[a.key]
-    assert len(relation.unconfirmed) == 1
-    relation.lane = relation.new_lane()  # as if another life had begun
+    context = v.peers._context
+    peer = context.by_key[a.key]
+    assert len(peer.unconfirmed) == 1
+    peer.lane = peer.new_lane(context.config, context.random)  # as if another life had begun
     world.net.drop = None
     world.inject(a.address, v.address, caught[0])
     world.run(0.1)
@@ -363,8 +364,8 @@ def test_strangers_that_only_probe_give_their_places_up_and_never_take_the_reser
         other.peers.keep(v.key, True)  # so it probes for ever
         world.connect(other, v)
     world.run(1.0)
-    table = v.peers._table
-    assert len(table.relations) == 14
+    context = v.peers._context
+    assert len(context.by_key) == 14
     late = world.add("late")
     world.connect(late, v, timeout_s=2.0)
     world.run(3.0)
@@ -385,5 +386,5 @@ def test_strangers_that_only_probe_give_their_places_up_and_never_take_the_reser
     assert {event.reason for event in v.of(PresenceDown)} == {Reason.IDLE}
     assert v.peers.status(others[0].key) is not None
     assert v.peers.status(others[1].key) is not None
-    assert len(table.relations) <= 16
-    assert {presence.relation.peer for presence in table.by_cid.values()} <= set(table.relations)
+    assert len(context.by_key) <= 16
+    assert {presence.key for presence in context.by_cid.values()} <= set(context.by_key)
