@@ -17,6 +17,7 @@ from transport.core.types import Address
 
 __all__ = ["Relayed", "take_frames_untrusted"]
 
+_named = tuple.__new__  # what a named tuple's own constructor calls, without the call around it
 _REKEYING = (frames.REKEY_ASK, frames.REKEY_FIRST, frames.REKEY_SECOND)
 _HOLDING = (*_REKEYING, frames.RELAY, frames.RELAYED, frames.TICKET)
 """Kinds that hold something of more than a number."""
@@ -98,7 +99,7 @@ def _held(
     elif address is not None:  # nothing is relayed twice
         key = payload[start - frames.KEY_SIZE : start]
         if kind == frames.RELAYED:
-            return Relayed(key, held)
+            return _named(Relayed, (key, held))
         relay.passes_untrusted(context, peer, key, held, now)
     return None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from transport.core.dispatch.frames_in import Relayed, take_frames_untrusted
 from transport.core.errors import WireError
-from transport.core.establish import accept, connect, migration
+from transport.core.establish import accept, migration
+from transport.core.establish.connect import Answer
 from transport.core.events import Heard
 from transport.core.frames import LANE, LANE_KIND_MASK
 from transport.core.peer import deliver, relay, teardown
@@ -81,7 +82,7 @@ def receive_moved_untrusted(
 
 
 def take_answer_untrusted(
-    context: Context, peer: Peer, answer: connect.Answer, size: int, address: Address, now: float
+    context: Context, peer: Peer, answer: Answer, size: int, address: Address, now: float
 ) -> None:
     """Act on what a P4 of `size` bytes holds besides the handshake."""
     relayed = take_frames_untrusted(
@@ -89,4 +90,8 @@ def take_answer_untrusted(
     )
     if relayed is not None:
         _receive_relayed_untrusted(context, peer, relayed, now)
-    connect.answered(peer, answer, size, address, now)
+    # What P3 carried has arrived, or P4 would not be there.
+    peer.lane.sender.resume(answer.attempt.started_at)
+    if peer.current is answer.presence and address not in answer.attempt.targets:
+        # P4 tells who, and a copy of it comes from anywhere: this has to echo a challenge.
+        answer.presence.path.arrived(address, size, True, peer.rtt.timeout_s(), now)

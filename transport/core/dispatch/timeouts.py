@@ -83,7 +83,8 @@ def handle_timeout(context: Context, peer: Peer, now: float) -> None:
             _expired(context, peer, presence, now)
     if peer.attempt is not None and peer.attempt.deadline <= now:
         connect.attempt_failed(context, peer, Reason.NO_ANSWER)
-    mailbox.handle_timeout(context, peer, now)
+    if peer.key in context.mail:
+        mailbox.handle_timeout(context, peer, now)
     if context.lingering.get(peer.key, inf) <= now:
         del context.lingering[peer.key]
     current = peer.current

@@ -34,7 +34,6 @@ from transport.core.types import Address
 __all__ = [
     "Answer",
     "Introduced",
-    "answered",
     "attempt_datagram_untrusted",
     "attempt_failed",
     "begin_attempt",
@@ -249,7 +248,7 @@ def attempt_datagram_untrusted(
 ) -> tuple[bool, Answer | None]:
     """Take a P2 or P4 of this peer's attempt; raises nothing. Whether the attempt got on by it:
     anybody who sees a P1 can send what only looks like an answer. And what is left to be done, if
-    it was the P4: its frames, then `answered`.
+    it was the P4.
     """
     attempt = peer.attempt
     if attempt is None:
@@ -269,16 +268,6 @@ def attempt_datagram_untrusted(
         return got_on, None
     presence = _established(context, peer, attempt, established, address, lane_id, now)
     return got_on, Answer(presence, established.reply, offset, attempt)
-
-
-def answered(peer: Peer, answer: Answer, size: int, address: Address, now: float) -> None:
-    """The frames of a P4 of `size` bytes have done what they do."""
-    attempt = answer.attempt
-    # What P3 carried has arrived, or P4 would not be there.
-    peer.lane.sender.resume(attempt.started_at)
-    if peer.current is answer.presence and address not in attempt.targets:
-        # P4 tells who, and a copy of it comes from anywhere: this has to echo a challenge.
-        answer.presence.path.arrived(address, size, True, peer.rtt.timeout_s(), now)
 
 
 def attempt_failed(context: Context, peer: Peer, reason: int) -> None:
