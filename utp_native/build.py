@@ -75,7 +75,10 @@ class _Target(NamedTuple):
 
 _NATIVE = _Target(
     "utp_native._native",
-    tuple(_SOURCES / n for n in ("abi.h", "crypto/noise.h", "crypto/sealed.h", "socket/busy_poll.h")),
+    tuple(
+        _SOURCES / n
+        for n in ("abi.h", "crypto/noise.h", "crypto/sealed.h", "socket/busy_poll.h")
+    ),
     tuple(sorted(_SOURCES.rglob("*.cpp"))),
 )
 _SIMULATED = tuple(_SIMULATION / n for n in ("bottleneck.cpp", "cubic.cpp"))

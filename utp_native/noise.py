@@ -34,4 +34,5 @@ def _functions() -> Any:
 
 
 functions: Any = _functions()
-"""Addresses of what `src/crypto/noise.cpp` calls in PyNaCl's libsodium. Tests count or replace them."""
+"""Addresses of what `src/crypto/noise.cpp` calls in PyNaCl's libsodium. Tests count or replace
+them."""

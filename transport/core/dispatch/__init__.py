@@ -1,1 +1,1 @@
-"""The four verbs of a table of peers, one file each, and the frames of a payload."""
+"""What the verbs of `Peers` do: datagrams in and out, timeouts, and the frames of a payload."""

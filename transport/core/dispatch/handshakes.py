@@ -59,7 +59,7 @@ def _admit(context: Context, admitted: Admitted, now: float) -> None:
     try:
         peer = place_of(context, admitted.peer, now, ours=False)
     except LocalError:
-        return  # the table is full: to this peer, we are not there
+        return  # no place is left: to this peer, we are not there
     accept.admit(context, peer, admitted, now)
     teardown.drop_if_unused(context, peer)
     if not peer.dropped:

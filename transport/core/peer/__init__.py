@@ -1,1 +1,1 @@
-"""What there is between this node and one peer: lane, relay, mailbox, and how they end."""
+"""What there is between this node and one peer, as data, and how it is sent to, heard and ended."""

@@ -99,8 +99,9 @@ class Context:
     by_echo: dict[bytes, Peer]
     """Where a P2 or P4 belongs."""
     by_probe: dict[bytes, Peer]
-    """Where the probe of a meeting's other side belongs."""
+    """Where the probe of the other side of a simultaneous open belongs."""
     by_key: dict[bytes, Peer]
+    """All of them, by the peer's key or its alias."""
     dirty: list[Peer]
     """Those that may have something to send."""
     timers: Timers[Peer]
@@ -125,7 +126,7 @@ class Context:
     attempts: int
     """Attempts under way."""
     tombstones: Halves
-    """Receiving halves of lanes whose presence was never confirmed, by peer."""
+    """What had arrived on lanes whose presence was never confirmed, by peer."""
     validated: dict[Presence, None]
     """Presences made from a P3 whose cookie was right, and under whose keys nothing has opened
     yet, the oldest first."""

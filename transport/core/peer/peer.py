@@ -1,8 +1,8 @@
 """What there is between this node and one peer, as data: presences, the lane, liveness, attempts.
 
 What happens to a peer is in functions that are given it. Their files know each other in one
-direction only, from `context` at the bottom to `transport.core.peers` at the top; the rooms'
-`__init__` and `docs/architecture.md` list them in that order.
+direction only, from `context` at the bottom to `transport.core.peers` at the top:
+`docs/architecture.md` has them in that order.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ struct Plane {
     uint32_t index = 0, generation = 0;
     bool live = false;
     bool initiator = false;
-    bool bare = false;                  // plain BEP 29, nothing sealed: see bare.cpp
+    bool bare = false;                  // plain BEP 29, nothing sealed: see pump_bare.cpp
     Address address;
     Address reported;                   // the last one a newest datagram came from
     uint16_t reported_size = 0;         // bytes of that datagram

@@ -91,13 +91,13 @@ class Pump final : public ChannelHost {
               const std::vector<qp_datagram> &index);
     void retire_epochs();
 
-    // bare.cpp: plain BEP 29
+    // pump_bare.cpp: plain BEP 29
     int64_t open_bare(Plane &plane);
     bool dispatch_bare(const uint8_t *data, uint32_t size, const Address &from);
     void put_bare(Plane &plane, const uint8_t *packet, size_t size);
     void send_bare(Channel &channel, Plane &plane, const uint8_t *packet, size_t size);
 
-    // channels.cpp: planes and channels by handle
+    // pump_tables.cpp: planes and channels by handle
     Plane *new_plane(const uint8_t *address);
     Plane *find_plane(int64_t handle);
     const Plane *find_plane(int64_t handle) const;
