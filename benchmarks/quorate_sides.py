@@ -19,7 +19,9 @@ from transport.core.events import EntriesReceived
 from transport.core.handshake.negotiation import HandshakeConfig
 from transport.core.peers import Peers
 from transport.core.types import Address
-from transport.endpoint import Endpoint, Machine, bind
+from transport.endpoint import Endpoint
+from transport.machine_protocol import Machine
+from transport.udp_socket import bind
 
 PAYLOAD = b"x" * 64
 # The allowance of Diffie-Hellman operations protects a responder's processor; here that is what is
@@ -65,7 +67,7 @@ class Transport:
             bind("127.0.0.1:0"),
             on_event=self._answer if answers else self._take,
             on_channel=lambda peer, channel: None,  # nobody opens one
-            attention_s=attention_s,
+            busy_poll_s=attention_s,
         )
         self._loop = loop
         self._waiting: list[asyncio.Future[None]] = []

@@ -41,7 +41,7 @@ class _Member:
         for address, at in self._peers.items():
             sealer = self._sealers[at]
             self._sock.sendto(sealer.seal(payload), address)
-            sealer.acknowledge(sealer.next_counter - 1)
+            sealer.acknowledge(sealer.next_packet_number - 1)
 
     def _propose(self) -> float:
         before = time.perf_counter()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from consensus.machine.machine import MachineConfig
 from transport.busy_poll import LIMIT_S, check_limit
-from transport.core.handshake.circle import GroupSecret
+from transport.core.handshake.circle import CircleSecret
 from transport.endpoint import config_here
 
 __all__ = ["NodeConfig", "machine_config"]
@@ -25,7 +25,7 @@ class NodeConfig:
     blob_limit_bytes: int = 16 << 30
     """Disk that blobs may take in all."""
     circles: tuple[bytes, ...] = field(default=(), repr=False)
-    """Secrets of 32 bytes, each shared by the members of a closed circle. With any, the node
+    """Secrets of 32 bytes, each shared by the members of a circle. With any, the node
     answers nobody who does not show one of them, as if nothing listened there; it shows the first.
     The members' clocks must agree within a minute."""
     serves_nameless: bool = False
@@ -47,9 +47,9 @@ def machine_config(config: NodeConfig, now: float) -> MachineConfig:
     transport = config.machine.transport
     handshake = transport.handshake
     if config.circles:
-        groups = (*map(GroupSecret, config.circles), *handshake.groups)
-        handshake = replace(handshake, groups=groups)
-    if handshake.groups:
+        circles = (*map(CircleSecret, config.circles), *handshake.circles)
+        handshake = replace(handshake, circles=circles)
+    if handshake.circles:
         handshake = replace(handshake, unix_offset_s=time.time() - now)
     if config.serves_nameless:
         handshake = replace(handshake, anonymous=True)

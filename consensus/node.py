@@ -50,7 +50,8 @@ from transport.channel import Channel
 from transport.core.crypto.keys import Identity
 from transport.core.events import ConnectFailed, PresenceUp
 from transport.core.types import Address
-from transport.endpoint import Endpoint, bind
+from transport.endpoint import Endpoint
+from transport.udp_socket import bind
 
 log = logging.getLogger("quorate")
 
@@ -106,7 +107,7 @@ class Node:
             bind(listen),
             on_event=self._take,
             on_channel=self._channel_opened,
-            attention_s=config.attention_s,
+            busy_poll_s=config.attention_s,
         )
         asking = Asking(machine, endpoint)
         remember = files.remember if files.durable else None

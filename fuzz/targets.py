@@ -22,7 +22,7 @@ from transport.core.crypto.pseudonym import (
 )
 from transport.core.errors import WireError
 from transport.core.handshake import wire
-from transport.core.handshake.circle import GroupSecret
+from transport.core.handshake.circle import CircleSecret
 from transport.core.handshake.negotiation import HandshakeConfig, decode_lists_untrusted
 from transport.core.handshake.rekey import Rekeying, answer_rekeying_untrusted
 from transport.core.handshake.ticket import decode_invitation_untrusted, issue
@@ -69,7 +69,7 @@ DECODERS: dict[str, Target] = {
     "sealed of P4": _decoder(lambda data: wire.decode_sealed_untrusted(data, initiator=False)),
     "echo": _decoder(wire.echo_of_untrusted),
     "lists": _decoder(lambda data: decode_lists_untrusted(data, 0)),
-    "counter": _decoder(lambda data: decode_untrusted(data, 0, len(data) * 1000)),
+    "packet number": _decoder(lambda data: decode_untrusted(data, 0, len(data) * 1000)),
     "name": _decoder(static_of_key_untrusted),
     "static key": _decoder(key_of_static_untrusted),
     "invitation": _decoder(lambda data: decode_invitation_untrusted(data, b"h" * 32, b"", NOW)),
@@ -185,9 +185,9 @@ def _open_stage() -> Stage:
     return stage
 
 
-def _closed_stage() -> Stage:
-    groups = (GroupSecret(b"s" * 32),)
-    return Stage(HandshakeConfig(groups=groups, unix_offset_s=1.7e9), seed=8)
+def _circle_stage() -> Stage:
+    circles = (CircleSecret(b"s" * 32),)
+    return Stage(HandshakeConfig(circles=circles, unix_offset_s=1.7e9), seed=8)
 
 
 def _anonymous_stage() -> Stage:
@@ -290,16 +290,16 @@ def _meeting_target(stage: Stage) -> Target:
 
 def machines() -> dict[str, Target]:
     """Both machines, each in the states in which it takes bytes; made anew at each call."""
-    anonymous, closed, working = _anonymous_stage(), _closed_stage(), _working_stage()
-    for stage in (anonymous, closed, working):
+    anonymous, circle, working = _anonymous_stage(), _circle_stage(), _working_stage()
+    for stage in (anonymous, circle, working):
         stage.p3()
     return {
         "responder": _responder_target(_open_stage()),
         "responder, anonymous": _responder_target(anonymous),
-        "responder, closed": _responder_target(closed),
+        "responder, in a circle": _responder_target(circle),
         "responder, with effort": _responder_target(working),
         "initiator, awaiting P2": _challenge_target(Stage()),
-        "initiator, closed, awaiting P2": _challenge_target(_closed_stage()),
+        "initiator, in a circle, awaiting P2": _challenge_target(_circle_stage()),
         "initiator, awaiting P4": _accept_target(Stage()),
         "rekeying": _rekey_target(Stage()),
         "simultaneous open": _meeting_target(Stage()),
@@ -324,7 +324,7 @@ def seeds() -> dict[str, bytes]:
     found["certificate"] = master.certify(plain.there.key, 2_000_000_000)
     found["showing"] = master.show(SCOPE, 2_000_000_000)
     for name, stage in (
-        ("closed", _closed_stage()),
+        ("circle", _circle_stage()),
         ("anonymous", _anonymous_stage()),
         ("with effort", _working_stage()),
     ):

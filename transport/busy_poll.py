@@ -23,7 +23,7 @@ from transport.core.errors import LocalError
 from transport.event_loop import Loop
 from utp_native.attend import attend
 
-__all__ = ["FIRST_S", "LIMIT_S", "PENALTY", "PENALTY_MAX", "Attention", "check_limit"]
+__all__ = ["FIRST_S", "LIMIT_S", "PENALTY", "PENALTY_MAX", "BusyPoll", "check_limit"]
 
 LIMIT_S: Final = 750e-6
 """The longest moment: a first contact has pauses of 300 to 600 µs. What comes later than this would
@@ -44,11 +44,11 @@ def check_limit(limit_s: float) -> None:
         raise LocalError("the longest time to stay awake is a number of seconds, or 0")
 
 
-class Attention:
+class BusyPoll:
     """One socket's. `readable` is called from the event loop when there is something to read."""
 
     __slots__ = (
-        "_attending", "_call_soon", "_deaf", "_fd", "_good", "_left_at", "_limit_s", "_penalty",
+        "_call_soon", "_deaf", "_fd", "_good", "_left_at", "_limit_s", "_looking", "_penalty",
         "_readable", "_since", "_time", "moment_s",
     )  # fmt: skip
 
@@ -63,7 +63,7 @@ class Attention:
         self._readable = readable
         self._limit_s = limit_s if loop.cheap_turns else 0.0
         self._since = self._left_at = -limit_s
-        self._attending = False
+        self._looking = False
         self._penalty = 0
         self._deaf = 0
         self._good = 0
@@ -87,15 +87,15 @@ class Attention:
     def rest(self) -> None:
         """All that was to be done is done, and the next thing is a peer's to do."""
         self._since = self._time()
-        if self.moment_s and not self._attending:
-            self._attending = True
-            self._call_soon(self._attend)
+        if self.moment_s and not self._looking:
+            self._looking = True
+            self._call_soon(self._look)
 
     def close(self) -> None:
         """Look no more."""
         self.moment_s = self._limit_s = 0.0
 
-    def _attend(self) -> None:
+    def _look(self) -> None:
         now = self._time()
         if self.moment_s:
             found = attend(self._fd, _SLICE_US if now - self._left_at < _OWN_TURN_S else 0)
@@ -107,6 +107,6 @@ class Attention:
                 self._deaf = self._penalty = min(max(2 * self._penalty, PENALTY), PENALTY_MAX)
             now = self._left_at = self._time()
         if now - self._since < self.moment_s:
-            self._call_soon(self._attend)
+            self._call_soon(self._look)
         else:
-            self._attending = False
+            self._looking = False

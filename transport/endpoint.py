@@ -4,23 +4,24 @@ The endpoint decides nothing. It takes datagrams from the pump in batches, gives
 machine, carries out what the machine says, and sleeps until the socket or a timeout wakes it.
 """
 
-import ipaddress
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, cast
+from typing import cast
 
 import anyio
 
 from transport import event_loop
-from transport.busy_poll import LIMIT_S, Attention
-from transport.channel import Channel, ChannelTable
+from transport.busy_poll import LIMIT_S, BusyPoll
+from transport.channel import Channel
+from transport.channel_table import ChannelTable
 from transport.core.config import TransportConfig
 from transport.core.errors import LocalError
 from transport.core.events import BulkClosed, BulkPlane, PathMoved, PresenceDown, PresenceUp
 from transport.core.handshake.negotiation import HandshakeConfig
-from transport.core.types import Address, RandomBytes, Transmit
+from transport.core.types import Address, RandomBytes
+from transport.machine_protocol import Machine
 from utp_native import Pump
 from utp_native.native import has_aes
 
@@ -32,41 +33,6 @@ _OWN = frozenset((BulkPlane, PathMoved, BulkClosed, PresenceUp, PresenceDown))
 ROUNDS_PER_FLUSH = 64  # a handler that answers every event with an action must not hold the loop
 
 
-class Machine(Protocol):
-    """What an endpoint drives: the four verbs of a pure machine."""
-
-    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> bool:
-        """Datagrams that came in, in order. Whether any was a peer's."""
-
-    def handle_timeout(self, now: float) -> None:
-        """The time that `next_timeout` named has come."""
-
-    def poll_transmits(self) -> list[Transmit]:
-        """Datagrams that may go now."""
-
-    def poll_events(self) -> list[object]:
-        """What happened since the last call."""
-
-    def prepare(self) -> None:
-        """Do ahead what can be done, now that there is nothing to send."""
-
-    def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called, in seconds of the caller's clock."""
-
-    def keep(self, peer: bytes, wanted: bool) -> None:
-        """The presence with the peer is in use (or no longer): it must not idle out."""
-
-    def bulk_passed(self, peer: bytes, size: int, now: float) -> None:
-        """Channels with the peer have moved so many bytes since the last call."""
-
-    def bulk_heard(self, peer: bytes, address: Address, size: int, now: float) -> None:
-        """The newest bulk datagram of the peer, of so many bytes, came from another address than
-        it is reached at."""
-
-    def probe(self, peer: bytes, now: float) -> None:
-        """Channels with the peer have come to a halt: see whether it is still there."""
-
-
 def config_here() -> TransportConfig:
     """The defaults on this machine: it offers AEGIS-256 if it has the instructions for it."""
     return TransportConfig(handshake=HandshakeConfig(aegis=has_aes()))
@@ -74,33 +40,6 @@ def config_here() -> TransportConfig:
 
 class EndpointClosed(LocalError):
     """The endpoint's socket is closed."""
-
-
-def bind(listen: str) -> socket.socket:
-    """A non-blocking UDP socket bound to `host:port` or `[host]:port`.
-
-    Raises LocalError when the text is no address or the address cannot be had.
-    """
-    host, separator, port = listen.rpartition(":")
-    host = host.strip("[]")
-    if not (separator and host and port.isascii() and port.isdigit() and int(port) <= 0xFFFF):
-        raise LocalError(f"not an address to listen on: {listen!r} (wanted host:port)")
-    try:
-        # Numeric only: a name would be looked up here, and the event loop would wait for it.
-        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
-    except ValueError:
-        raise LocalError(f"not a numeric address to listen on: {host!r}") from None
-    try:
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-    except OSError as error:
-        raise LocalError(f"cannot open a UDP socket: {error}") from error
-    try:
-        sock.setblocking(False)
-        sock.bind((host, int(port)))
-    except OSError as error:
-        sock.close()
-        raise LocalError(f"cannot listen on {listen}: {error.strerror}") from error
-    return sock
 
 
 class Endpoint:
@@ -119,7 +58,7 @@ class Endpoint:
         on_event: Callable[[object], None],
         on_channel: Callable[[bytes, Channel], None],
         random: RandomBytes = os.urandom,
-        attention_s: float = LIMIT_S,
+        busy_poll_s: float = LIMIT_S,
     ) -> None:
         self._machine = machine
         self._sock = sock
@@ -131,7 +70,7 @@ class Endpoint:
         self._channels = ChannelTable(
             own_key, self._pump, self.touch, self._bulk_touched, self._keep, on_channel
         )
-        self._attention = Attention(self._loop, sock.fileno(), self._readable, attention_s)
+        self._busy_poll = BusyPoll(self._loop, sock.fileno(), self._readable, busy_poll_s)
         self._look_at: float | None = None
         """When to tell the machine what the channels have moved."""
         self._batch: Sequence[tuple[bytes, Address]] = ()
@@ -149,8 +88,7 @@ class Endpoint:
         self._failure: Exception | None = None
         self._armed: float | None = None
         self._closed = False
-        name = sock.getsockname()
-        self.address: Address = (name[0], name[1])
+        self.address: Address = sock.getsockname()[:2]
 
     def waiter(self) -> event_loop.Waiter:
         """Something for one task to wait for."""
@@ -171,7 +109,7 @@ class Endpoint:
                 self.flush()
             finally:
                 self._closed = True
-                self._attention.close()
+                self._busy_poll.close()
                 self._channels.close()
                 self._pump.close()
                 self._sock.close()
@@ -186,7 +124,7 @@ class Endpoint:
             try:
                 await self._failed.wait()
             finally:
-                self._attention.close()
+                self._busy_poll.close()
             tasks.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
@@ -195,7 +133,7 @@ class Endpoint:
         if self._failure is None:
             self._failure = failure
             self._failed.set()
-        self._attention.close()
+        self._busy_poll.close()
 
     def _guarded_timeout(self) -> None:
         try:
@@ -217,10 +155,13 @@ class Endpoint:
         if first and not together:
             # No callback ends this turn: one alone would cost the loop a round of its own.
             self._guarded_flush()
-            self._attention.rest()
+            self._busy_poll.rest()
         elif not self._flush_due:
-            self._flush_due = True
-            self._loop.call_soon(self._end_turn)
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        self._flush_due = True
+        self._loop.call_soon(self._end_turn)
 
     def check_open(self) -> None:
         """Raise EndpointClosed once the endpoint is closed."""
@@ -236,7 +177,7 @@ class Endpoint:
         self._in_turn = False
         if self._flush_due:
             self._guarded_flush()
-            self._attention.rest()
+            self._busy_poll.rest()
 
     def _guarded_flush(self) -> None:
         try:
@@ -275,7 +216,7 @@ class Endpoint:
         """Wait for peers to go on, if one was heard."""
         if self._heard:
             self._heard = False
-            self._attention.rest()
+            self._busy_poll.rest()
 
     def _carry_out_if_told(self) -> None:
         """After bulk alone the machine has nothing to say."""
@@ -314,7 +255,7 @@ class Endpoint:
             now = self._time()
             if self._machine.receive_datagrams(batch, now):
                 self._heard = True
-                self._attention.heard(now)
+                self._busy_poll.heard(now)
 
     def _keep(self, peer: bytes, wanted: bool) -> None:
         self._told = True
@@ -367,17 +308,13 @@ class Endpoint:
                 if count and not events:
                     break  # what the last ones led to has left
                 for event in events:
-                    if type(event) in _OWN:
-                        self._handle(event)
-                    else:
-                        self._on_event(event)
+                    (self._handle if type(event) in _OWN else self._on_event)(event)
                 # After the events: an answer given at once then shares its datagram with the
                 # acknowledgement of what it answers.
                 transmits = machine.poll_transmits()
                 if len(transmits) == 1:
-                    # One alone costs a third this way of what a batch of one costs the pump.
                     try:  # noqa: SIM105 - a context manager for each datagram shows
-                        self._sendto(*transmits[0])
+                        self._sendto(*transmits[0])  # a third of what the pump takes for one
                     except OSError:
                         pass  # a datagram may be lost: refused, or the socket is full
                 elif transmits:
@@ -385,21 +322,23 @@ class Endpoint:
                 if not events:
                     break
             else:
-                self._flush_due = True
-                self._loop.call_soon(self._end_turn)
+                self._flush_soon()
             if self._early:
-                early, self._early = self._early, []
-                self._pump.inject(early, self._loop.time())
-                self._take_bulk()
+                self._take_early()
         finally:
-            self._batch = ()
-            self._flushing = False
+            self._batch, self._flushing = (), False
         armed = self._armed
         for when in (machine.next_timeout(), self._pump.next_timeout(), self._look_at):
             if when is not None and (armed is None or when < armed):
                 self._arm(when)
                 armed = when
         machine.prepare()
+
+    def _take_early(self) -> None:
+        """Give the pump the bulk that came before it knew the plane."""
+        early, self._early = self._early, []
+        self._pump.inject(early, self._loop.time())
+        self._take_bulk()
 
     def _handle(self, event: object) -> None:
         kind = type(event)

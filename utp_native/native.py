@@ -6,12 +6,17 @@ import importlib
 import importlib.util
 import os
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from nacl._sodium import ffi as _sodium_ffi
 from nacl._sodium import lib as _sodium
 
-__all__ = ["ffi", "has_aes", "lib", "sodium"]
+from utp_native.types import PlaneKeys
+
+__all__ = ["ffi", "has_aes", "lib", "native_keys", "sodium"]
+
+_CID_SIZE: Final = 8
+_KEY_SIZE: Final = 32
 
 
 def _load() -> ModuleType:
@@ -88,12 +93,29 @@ def has_aes() -> bool:
 
 
 def _addresses() -> Any:
-    table = ffi.new("qp_sodium *")
+    addresses = ffi.new("qp_sodium *")
     for field, name in _FUNCTIONS.items():
         pointer = _sodium_ffi.addressof(_sodium, name)
-        setattr(table, field, ffi.cast("void *", int(_sodium_ffi.cast("uintptr_t", pointer))))
-    return table
+        setattr(addresses, field, ffi.cast("void *", int(_sodium_ffi.cast("uintptr_t", pointer))))
+    return addresses
 
 
 sodium: Any = _addresses()
 """Addresses of the functions of the one libsodium in the process: PyNaCl's."""
+
+
+def native_keys(plane: PlaneKeys) -> Any:
+    """The keys as the native code takes them. Raises `ValueError` for other sizes than theirs."""
+    keys = ffi.new("qp_keys *")
+    for name in ("receive_cid", "send_cid"):
+        _copy(getattr(keys, name), getattr(plane, name), _CID_SIZE)
+    for name in ("send_key", "send_header_key", "receive_key", "receive_header_key"):
+        _copy(getattr(keys, name), getattr(plane, name), _KEY_SIZE)
+    keys.suite = plane.suite
+    return keys
+
+
+def _copy(to: Any, value: bytes, size: int) -> None:
+    if len(value) != size:
+        raise ValueError(f"a connection id has {_CID_SIZE} bytes and a key {_KEY_SIZE}")
+    ffi.memmove(to, value, size)

@@ -26,11 +26,11 @@ _FUNCTIONS = {
 
 
 def _functions() -> Any:
-    table = ffi.new("qp_noise_functions *")
+    addresses = ffi.new("qp_noise_functions *")
     for field, name in _FUNCTIONS.items():
         pointer = _sodium_ffi.addressof(_sodium, name)
-        setattr(table, field, ffi.cast("void *", int(_sodium_ffi.cast("uintptr_t", pointer))))
-    return table
+        setattr(addresses, field, ffi.cast("void *", int(_sodium_ffi.cast("uintptr_t", pointer))))
+    return addresses
 
 
 functions: Any = _functions()

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from utp_native.native import ffi, lib, sodium
+from utp_native.native import ffi, lib, native_keys, sodium
 from utp_native.types import (
     Address,
-    ChannelClosed,
     ChannelEvent,
     EventKind,
     NativeError,
@@ -24,9 +22,10 @@ from utp_native.types import (
     PlaneKeys,
     PumpConfig,
     Reason,
-    TooMany,
     Transmit,
-    UnknownHandle,
+    address_of,
+    fail,
+    raw_of,
 )
 
 __all__ = ["Pump"]
@@ -38,32 +37,12 @@ assert _EVENT.size == ffi.sizeof("qp_event")
 _EVENTS_PER_POLL: Final = 1024
 _PATHS_PER_POLL: Final = 64
 _ADDRESSES_MAX: Final = 65536
-_MAPPED: Final = bytes(10) + b"\xff\xff"
 _SCRATCH_SIZE: Final = 1 << 18
 _SEED_SIZE: Final = 32
-_CID_SIZE: Final = 8
-_KEY_SIZE: Final = 32
 _KINDS: Final = tuple(EventKind)
 _REASONS: Final = tuple(Reason)
 _new_uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 _BYTES: Final = ffi.typeof("uint8_t[]")
-
-_ERRORS: Final = {
-    errno.EBADF: (UnknownHandle, "there is no such plane or channel"),
-    errno.EPIPE: (ChannelClosed, "the channel was finished"),
-    errno.ECONNRESET: (ChannelClosed, "the channel has failed"),
-    errno.ENOSPC: (TooMany, "as many as the configuration allows are open"),
-    errno.EEXIST: (NativeError, "the connection id or the address is, or was, in use"),
-    errno.EINVAL: (NativeError, "there is no such suite, or it is not the plane's"),
-    errno.EOPNOTSUPP: (NativeError, "only a pump without a socket collects"),
-    errno.ENOTSOCK: (NativeError, "a pump without a socket does not receive"),
-}
-
-
-def _fail(result: int) -> NoReturn:
-    kind, text = _ERRORS.get(-result, (NativeError, os.strerror(-result)))
-    raise kind(text)
-
 
 class Pump:
     """Reads and writes one socket, or datagrams from memory.
@@ -148,7 +127,7 @@ class Pump:
         result = lib.qp_receive(pump, now, datagrams_max, bulk_max, self._batch)
         if result < 0:
             if result == -errno.ENOTSOCK:
-                _fail(result)
+                fail(result)
             raise OSError(-result, os.strerror(-result))
         batch = self._batch
         if result != batch.count:  # bulk came, which is all that changes what is due
@@ -183,7 +162,7 @@ class Pump:
         """Without a socket: everything sent since the last call, bulk and control, in order."""
         result = lib.qp_collect(self._native(), self._batch)
         if result < 0:
-            _fail(result)
+            fail(result)
         return [Transmit(data, address) for data, address in self._taken()]
 
     def handle_timeout(self, now: float) -> None:
@@ -209,7 +188,7 @@ class Pump:
 
         Raises `TooMany`, and `NativeError` for a suite that does not exist or an id in use.
         """
-        keys = _native_keys(plane)
+        keys = native_keys(plane)
         raw = self._raw(plane.address)
         return self._checked(lib.qp_add_plane(self._native(), keys, raw, bool(plane.initiator)))
 
@@ -235,7 +214,7 @@ class Pump:
         `send_now=False` (the handshake's responder) goes on sending under the old keys until a
         bulk datagram of the new epoch opens; `switch_plane` switches earlier.
         """
-        native = _native_keys(keys)
+        native = native_keys(keys)
         self._checked(lib.qp_rekey_plane(self._native(), plane, native, send_now, retire_s))
 
     def switch_plane(self, plane: int) -> None:
@@ -304,7 +283,7 @@ class Pump:
         while True:
             count = lib.qp_poll_events(pump, self._events, _EVENTS_PER_POLL)
             if count < 0:
-                _fail(count)
+                fail(count)
             raw = ffi.buffer(self._events, count * _EVENT.size)
             for channel, plane, kind, reason in _EVENT.iter_unpack(raw):
                 events.append(ChannelEvent(channel, plane, _KINDS[kind], _REASONS[reason]))
@@ -349,7 +328,7 @@ class Pump:
     def _checked(self, result: int) -> int:
         self._stirred = True
         if result < 0:
-            _fail(result)
+            fail(result)
         return result
 
     def _taken(self) -> list[tuple[bytes, Address]]:
@@ -388,11 +367,7 @@ class Pump:
         known = self._from_raw
         if len(known) >= _ADDRESSES_MAX:
             known.clear()  # anybody can send from anywhere
-        if raw.startswith(_MAPPED):
-            host = socket.inet_ntop(socket.AF_INET, raw[12:16])
-        else:
-            host = socket.inet_ntop(socket.AF_INET6, raw[:16])
-        address = known[raw] = (host, raw[16] << 8 | raw[17])
+        address = known[raw] = address_of(raw)
         return address
 
     def _raw(self, address: Address) -> bytes:
@@ -402,31 +377,5 @@ class Pump:
             return raw
         if len(known) >= _ADDRESSES_MAX:
             known.clear()
-        host, port = address
-        if not 0 <= port <= 65535:
-            raise ValueError(f"no port: {port}")
-        try:
-            if ":" in host:
-                ip = socket.inet_pton(socket.AF_INET6, host)
-            else:
-                ip = _MAPPED + socket.inet_pton(socket.AF_INET, host)
-        except OSError:
-            raise ValueError(f"not a numeric address: {host}") from None
-        raw = known[address] = ip + port.to_bytes(2, "big")
+        raw = known[address] = raw_of(address)
         return raw
-
-
-def _native_keys(plane: PlaneKeys) -> Any:
-    keys = ffi.new("qp_keys *")
-    for name in ("receive_cid", "send_cid"):
-        _copy(getattr(keys, name), getattr(plane, name), _CID_SIZE)
-    for name in ("send_key", "send_header_key", "receive_key", "receive_header_key"):
-        _copy(getattr(keys, name), getattr(plane, name), _KEY_SIZE)
-    keys.suite = plane.suite
-    return keys
-
-
-def _copy(to: Any, value: bytes, size: int) -> None:
-    if len(value) != size:
-        raise ValueError(f"a connection id has {_CID_SIZE} bytes and a key {_KEY_SIZE}")
-    ffi.memmove(to, value, size)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, NoReturn, Protocol
 
 __all__ = [
     "SUITE_AEGIS256",
@@ -21,6 +24,9 @@ __all__ = [
     "TooMany",
     "Transmit",
     "UnknownHandle",
+    "address_of",
+    "fail",
+    "raw_of",
 ]
 
 SUITE_XCHACHA20 = 1
@@ -28,6 +34,33 @@ SUITE_AEGIS256 = 2
 
 Address = tuple[str, int]
 """Numeric IPv4 or IPv6 host, and port."""
+
+_MAPPED: Final = bytes(10) + b"\xff\xff"
+"""What precedes an IPv4 address where there is room for one of IPv6."""
+
+
+def address_of(raw: bytes) -> Address:
+    """The address in the 18 bytes of native code: IPv6, or IPv4 mapped into it, and the port."""
+    if raw.startswith(_MAPPED):
+        host = socket.inet_ntop(socket.AF_INET, raw[12:16])
+    else:
+        host = socket.inet_ntop(socket.AF_INET6, raw[:16])
+    return host, raw[16] << 8 | raw[17]
+
+
+def raw_of(address: Address) -> bytes:
+    """The same for native code. Raises `ValueError` for an address that is not numeric."""
+    host, port = address
+    if not 0 <= port <= 65535:
+        raise ValueError(f"no port: {port}")
+    try:
+        if ":" in host:
+            ip = socket.inet_pton(socket.AF_INET6, host)
+        else:
+            ip = _MAPPED + socket.inet_pton(socket.AF_INET, host)
+    except OSError:
+        raise ValueError(f"not a numeric address: {host}") from None
+    return ip + port.to_bytes(2, "big")
 
 
 class Transmit(NamedTuple):
@@ -51,6 +84,24 @@ class ChannelClosed(NativeError):
 
 class TooMany(NativeError):
     """A bound of the configuration is reached."""
+
+
+_ERRORS: Final = {
+    errno.EBADF: (UnknownHandle, "there is no such plane or channel"),
+    errno.EPIPE: (ChannelClosed, "the channel was finished"),
+    errno.ECONNRESET: (ChannelClosed, "the channel has failed"),
+    errno.ENOSPC: (TooMany, "as many as the configuration allows are open"),
+    errno.EEXIST: (NativeError, "the connection id or the address is, or was, in use"),
+    errno.EINVAL: (NativeError, "there is no such suite, or it is not the plane's"),
+    errno.EOPNOTSUPP: (NativeError, "only a pump without a socket collects"),
+    errno.ENOTSOCK: (NativeError, "a pump without a socket does not receive"),
+}
+
+
+def fail(result: int) -> NoReturn:
+    """Raise what the negative `result` of a native call says."""
+    kind, text = _ERRORS.get(-result, (NativeError, os.strerror(-result)))
+    raise kind(text)
 
 
 class EventKind(IntEnum):

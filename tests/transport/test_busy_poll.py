@@ -14,7 +14,7 @@ from consensus import NodeConfig
 from tests.support.network.endpoints import End
 from tests.support.nodes.nodes import PATIENCE_S
 from tests.support.pair.handshake import flip
-from transport.busy_poll import FIRST_S, LIMIT_S, PENALTY, PENALTY_MAX, Attention
+from transport.busy_poll import FIRST_S, LIMIT_S, PENALTY, PENALTY_MAX, BusyPoll
 from transport.core.config import TransportConfig
 from transport.core.constants import CID_SIZE
 from transport.core.crypto.keys import Identity
@@ -22,8 +22,8 @@ from transport.core.errors import LocalError
 from transport.core.events import EntriesReceived
 from transport.core.peers import Peers
 from transport.core.types import Address, Transmit
-from transport.endpoint import bind
 from transport.event_loop import Waiter
+from transport.udp_socket import bind
 from utp_native.attend import attend
 
 HERE: Address = ("192.0.2.1", 1)
@@ -62,13 +62,13 @@ class HandLoop:
 
 
 class Rig:
-    """An attention at a real socket, under a loop that the test turns by hand."""
+    """A busy poll at a real socket, under a loop that the test turns by hand."""
 
     def __init__(self) -> None:
         self.loop = HandLoop()
         self.sock = bind("127.0.0.1:0")
         self.read = 0
-        self.attention = Attention(self.loop, self.sock.fileno(), self._readable)
+        self.busy_poll = BusyPoll(self.loop, self.sock.fileno(), self._readable)
 
     def _readable(self) -> None:
         self.sock.recv(100)
@@ -76,10 +76,10 @@ class Rig:
 
     def after(self, seconds: float) -> float:
         """A peer is heard so long after the endpoint rested; what the moment is then."""
-        self.attention.rest()
+        self.busy_poll.rest()
         self.loop.now += seconds
-        self.attention.heard(self.loop.now)
-        return self.attention.moment_s
+        self.busy_poll.heard(self.loop.now)
+        return self.busy_poll.moment_s
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_late_datagram_ends_it(rig: Rig) -> None:
     for _ in range(6):
         rig.after(LIMIT_S * 0.9)
     assert rig.after(LIMIT_S * 1.1) == 0.0
-    rig.attention.rest()
+    rig.busy_poll.rest()
     rig.loop.turn()  # the turn asked for before
     assert not rig.loop.soon
     assert rig.after(LIMIT_S * 0.9) == FIRST_S
@@ -112,10 +112,10 @@ def test_a_late_datagram_ends_it(rig: Rig) -> None:
 
 def test_it_looks_until_the_moment_is_over_and_no_longer(rig: Rig) -> None:
     rig.after(FIRST_S)
-    rig.attention.rest()
+    rig.busy_poll.rest()
     assert len(rig.loop.soon) == 1
     rig.loop.turn()
-    rig.attention.rest()  # one chain of turns is enough
+    rig.busy_poll.rest()  # one chain of turns is enough
     rig.loop.turn()
     assert len(rig.loop.soon) == 1
     rig.sock.sendto(b"to itself", rig.sock.getsockname())
@@ -131,9 +131,9 @@ def test_it_looks_until_the_moment_is_over_and_no_longer(rig: Rig) -> None:
 
 def test_a_closed_socket_is_not_looked_into(rig: Rig) -> None:
     rig.after(FIRST_S)
-    rig.attention.rest()
+    rig.busy_poll.rest()
     rig.sock.sendto(b"to itself", rig.sock.getsockname())
-    rig.attention.close()
+    rig.busy_poll.close()
     rig.loop.turn()
     assert not rig.loop.soon
     assert not rig.read
@@ -144,17 +144,17 @@ def test_a_closed_socket_is_not_looked_into(rig: Rig) -> None:
 @pytest.mark.parametrize("limit_s", [-1e-6, float("nan"), float("inf")])
 def test_a_limit_is_not_negative(rig: Rig, limit_s: float) -> None:
     with pytest.raises(LocalError):
-        Attention(rig.loop, rig.sock.fileno(), rig._readable, limit_s)
+        BusyPoll(rig.loop, rig.sock.fileno(), rig._readable, limit_s)
 
 
 def test_nobody_attends_where_turns_are_dear() -> None:
     rig = Rig()
     rig.loop.cheap_turns = False
-    attention = Attention(rig.loop, rig.sock.fileno(), rig._readable)
+    busy_poll = BusyPoll(rig.loop, rig.sock.fileno(), rig._readable)
     for _ in range(5):
-        attention.rest()
-        attention.heard(rig.loop.now)
-    assert attention.moment_s == 0.0
+        busy_poll.rest()
+        busy_poll.heard(rig.loop.now)
+    assert busy_poll.moment_s == 0.0
     rig.sock.close()
 
 
@@ -167,10 +167,10 @@ def test_whoever_is_robbed_sleeps_and_comes_back_ever_later(
         """How many datagrams pass until it attends again, once another had the processor."""
         rig.after(FIRST_S)
         monkeypatch.setattr("transport.busy_poll.attend", lambda fd, slice_us: -1)
-        rig.attention.rest()
+        rig.busy_poll.rest()
         rig.loop.turn()
         monkeypatch.undo()
-        assert rig.attention.moment_s == 0.0
+        assert rig.busy_poll.moment_s == 0.0
         assert not rig.loop.soon
         count = 0
         while rig.after(FIRST_S / 2) == 0.0:
@@ -316,7 +316,7 @@ async def test_an_exchange_without_sleep(
             for number in range(count):
                 stranger.sendto(b"%d" % number, other.endpoint.address)
                 await anyio.sleep(0.001)
-            assert other.endpoint._attention.moment_s == 0.0
+            assert other.endpoint._busy_poll.moment_s == 0.0
             await one.meet(other)
             for _ in range(count):
                 await exchange(one, other)
@@ -366,9 +366,9 @@ async def test_an_endpoint_that_has_ended_looks_no_more(
             await one.meet(other)
             for _ in range(5):
                 await exchange(one, other)
-            attention = other.endpoint._attention
-            attention.moment_s = 60.0
-            attention.rest()
+            busy_poll = other.endpoint._busy_poll
+            busy_poll.moment_s = 60.0
+            busy_poll.rest()
             monkeypatch.setattr(other.endpoint, "_on_event", handle)
             if not faulty:
                 scope.cancel()

@@ -12,7 +12,8 @@ from transport.channel import Channel
 from transport.core.errors import LocalError
 from transport.core.events import ConnectFailed, EntriesReceived, PresenceUp
 from transport.core.types import Address, Transmit
-from transport.endpoint import ROUNDS_PER_FLUSH, Endpoint, bind
+from transport.endpoint import ROUNDS_PER_FLUSH, Endpoint
+from transport.udp_socket import bind
 
 pytestmark = pytest.mark.anyio
 

@@ -14,11 +14,13 @@ from tests.support.network.endpoints import open_pair
 from tests.support.nodes.nodes import PATIENCE_S
 from tests.transport.test_endpoint import Echo
 from tests.utp_native.helpers import key_pair, seeded
-from transport.channel import Channel, ChannelTable
+from transport.channel import Channel
+from transport.channel_table import ChannelTable
 from transport.core.errors import LocalError
 from transport.core.events import BulkPlane, PlaneKeys
 from transport.core.types import Address
-from transport.endpoint import Endpoint, bind
+from transport.endpoint import Endpoint
+from transport.udp_socket import bind
 from utp_native import NativeError, Pump
 
 OWN = b"m" * 32

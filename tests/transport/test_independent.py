@@ -1,8 +1,8 @@
 """A second implementation, written from docs/protocol alone, meets the shipped responder.
 
-Nothing of `transport.core` is used but the responder under test; the other side is
-`tests.support.pair.independent`. If a page leaves something out, or says something else than the
-code does, this fails.
+Nothing of `transport.core` is used but the responder under test; `tests.support.pair.independent`
+is the other side. If a page leaves something out, or says something else than the code does, this
+fails.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.utp_native.helpers import A, B, key_pair, seeded
-from transport.channel import ChannelTable
+from transport.channel_table import ChannelTable
 from transport.core.errors import LocalError
 from transport.core.events import BulkPlane, PlaneKeys
 from utp_native import Pump

@@ -201,3 +201,23 @@ def with_address(keys: Keys, address: Address) -> Keys:
 def address_of(sock: socket.socket) -> Address:
     name = sock.getsockname()
     return name[0], name[1]
+
+
+def repair_time(
+    link: Link,
+    transfer: Transfer,
+    reader: int,
+    begun: Callable[[], bool],
+    over: Callable[[], bool] = lambda: True,
+) -> float:
+    """Seconds from the first loss until nothing that came waits for what was lost."""
+    link.run(lambda: transfer.go() or begun())
+    started = link.now
+
+    def waiting() -> int:
+        transfer.go()
+        return link.b.channel_figures(reader)["reordered"]
+
+    link.run(lambda: waiting() > 0)
+    link.run(lambda: waiting() == 0 and over())
+    return link.now - started

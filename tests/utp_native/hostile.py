@@ -34,7 +34,7 @@ class Hostile:
     def rekey(self, keys: Keys) -> None:
         """Seal and open under other keys from now on."""
         self.sealer = Sealer(
-            keys.send_cid, keys.suite, keys.send_key, keys.send_header_key, counter_size_min=4
+            keys.send_cid, keys.suite, keys.send_key, keys.send_header_key, number_size_min=4
         )
         self.opener = Opener(
             keys.receive_cid,

@@ -47,7 +47,7 @@ class RawPeer:
         self.pump = Pump(None, random=seeded("raw"), now=1.0, config=config)
         self.plane = self.pump.add_plane(theirs)
         self.sealer = Sealer(
-            mine.send_cid, suite, mine.send_key, mine.send_header_key, counter_size_min=4
+            mine.send_cid, suite, mine.send_key, mine.send_header_key, number_size_min=4
         )
         self.opener = Opener(
             mine.receive_cid, suite, mine.receive_key, mine.receive_header_key, replay_window=8192

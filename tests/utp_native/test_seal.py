@@ -26,13 +26,13 @@ def test_suites_have_the_same_numbers() -> None:
 
 
 @given(
-    largest=st.integers(-1, constants.COUNTER_MAX - 1) | st.integers(-1, 1 << 30),
+    largest=st.integers(-1, constants.PACKET_NUMBER_MAX - 1) | st.integers(-1, 1 << 30),
     size=st.integers(1, 9),
     distance=st.integers(-(1 << 34), 1 << 34),
-    low=st.integers(0, constants.COUNTER_MAX),
+    low=st.integers(0, constants.PACKET_NUMBER_MAX),
 )
 def test_counters_are_read_alike(largest: int, size: int, distance: int, low: int) -> None:
-    for number in (low, min(max(largest + distance, 0), constants.COUNTER_MAX)):
+    for number in (low, min(max(largest + distance, 0), constants.PACKET_NUMBER_MAX)):
         masked = number & ((1 << 7 * size) - 1)
         native = lib.qp_nearest(masked, 7 * size, largest)
         assert native == packet_number.nearest(masked, 7 * size, largest + 1)
@@ -44,7 +44,7 @@ def test_sealed_in_python_opens_natively(suite: int, size: int) -> None:
     peer = RawPeer(suite)
     mine = key_pair(suite)[0]
     peer.sealer = Sealer(
-        mine.send_cid, suite, mine.send_key, mine.send_header_key, counter_size_min=size
+        mine.send_cid, suite, mine.send_key, mine.send_header_key, number_size_min=size
     )
     channel = peer.connect()
     received = b""
@@ -136,7 +136,7 @@ def test_any_key_masks_and_seals_as_libsodium_does(
     theirs = replace(key_pair(suite)[1], receive_key=keys[:32], receive_header_key=keys[32:])
     pump = Pump(None, random=seeded("any"), now=1.0)
     plane = pump.add_plane(theirs)
-    sealer = Sealer(theirs.receive_cid, suite, keys[:32], keys[32:], counter_size_min=9)
+    sealer = Sealer(theirs.receive_cid, suite, keys[:32], keys[32:], number_size_min=9)
     sealer.resume(number, 0)
     pump.inject([(sealer.seal(payload), A)], 1.0)
     assert pump.plane_figures(plane)["opened"] == 1

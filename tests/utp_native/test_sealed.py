@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.utp_native.helpers import stretch
-from transport.core.constants import COUNTER_MAX, DATAGRAM_SIZE_MAX, SEALED_SIZE_MAX
+from transport.core.constants import DATAGRAM_SIZE_MAX, PACKET_NUMBER_MAX, SEALED_SIZE_MAX
 from transport.core.crypto import aead, aead_native, aead_portable
 from transport.core.errors import LocalError, WireError
 from transport.core.frames import relay
@@ -27,7 +27,7 @@ EACH = pytest.mark.parametrize("kind", KINDS)
 
 def sealers(suite: int, size_min: int = 1) -> list[Any]:
     keys = CID, suite, KEY, HEADER_KEY
-    return [kind.Sealer(*keys, counter_size_min=size_min) for kind in KINDS]
+    return [kind.Sealer(*keys, number_size_min=size_min) for kind in KINDS]
 
 
 def openers(suite: int) -> list[Any]:
@@ -49,7 +49,9 @@ def test_the_native_one_is_what_presences_use() -> None:
 
 @BOTH
 @given(
-    start=st.integers(0, COUNTER_MAX - 100) | st.integers(0, 300) | st.just(COUNTER_MAX - 60),
+    start=st.integers(0, PACKET_NUMBER_MAX - 100)
+    | st.integers(0, 300)
+    | st.just(PACKET_NUMBER_MAX - 60),
     acknowledged=st.integers(0, 1 << 62) | st.integers(0, 600),
     size_min=st.sampled_from([1, 2, 4, 9]),
     steps=st.lists(st.tuples(st.binary(max_size=70), st.integers(-3, 3)), max_size=60),
@@ -64,13 +66,13 @@ def test_both_seal_the_same(
         first, second = (each.seal(payload) for each in pair)
         assert first == second
         for each in pair:
-            each.acknowledge(each.next_counter + news)
+            each.acknowledge(each.next_packet_number + news)
         assert pair[0].state == pair[1].state
 
 
 @BOTH
 @given(
-    start=st.integers(0, COUNTER_MAX - 1000) | st.integers(0, 300),
+    start=st.integers(0, PACKET_NUMBER_MAX - 1000) | st.integers(0, 300),
     size_min=st.sampled_from([1, 2, 9]),
     jumps=st.lists(st.integers(-70, 70) | st.integers(0, 3_000), max_size=80),
     flips=st.sets(st.integers(0, 79)),
@@ -85,7 +87,7 @@ def test_both_open_the_same(
         each.resume(start - 1, 1 if start else 0)
     number = start
     for turn, jump in enumerate(jumps):
-        number = min(max(number + jump, 0), COUNTER_MAX)
+        number = min(max(number + jump, 0), PACKET_NUMBER_MAX)
         sealer.resume(number, number - 1)
         datagram = bytearray(sealer.seal(b"%d" % number))
         if turn in flips:
@@ -111,12 +113,12 @@ def test_neither_opens_what_nobody_sealed(suite: int, data: bytes) -> None:
 @BOTH
 def test_numbers_end_and_none_is_used_twice(suite: int, kind: Any) -> None:
     sealer = kind.Sealer(CID, suite, KEY, HEADER_KEY)
-    sealer.resume(COUNTER_MAX, COUNTER_MAX - 1)
+    sealer.resume(PACKET_NUMBER_MAX, PACKET_NUMBER_MAX - 1)
     assert len(sealer.seal(b"the last")) == len(CID) + 1 + 8 + {1: 16, 2: 32}[suite]
     for _ in range(2):
         with pytest.raises(LocalError):
             sealer.seal(b"one more")
-    assert sealer.next_counter == COUNTER_MAX + 1
+    assert sealer.next_packet_number == PACKET_NUMBER_MAX + 1
 
 
 @EACH
@@ -129,15 +131,15 @@ def test_only_a_relay_may_be_longer(suite: int, kind: Any) -> None:
     for payload in (bytes(len(wrapped)), wrapped + b"."):
         with pytest.raises(LocalError):
             sealer.seal(payload)
-    assert sealer.next_counter == 1
+    assert sealer.next_packet_number == 1
 
 
 def test_a_datagram_too_long_uses_no_number() -> None:
     """The one case in which a counter's length decides: a wrapped datagram and nine bytes of it."""
-    sealer = aead_native.Sealer(CID, SUITE_AEGIS256, KEY, HEADER_KEY, counter_size_min=9)
+    sealer = aead_native.Sealer(CID, SUITE_AEGIS256, KEY, HEADER_KEY, number_size_min=9)
     with pytest.raises(LocalError):
         sealer.seal(relay(KEY, bytes(SEALED_SIZE_MAX)))
-    assert sealer.next_counter == 0
+    assert sealer.next_packet_number == 0
 
 
 @BOTH

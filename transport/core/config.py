@@ -65,7 +65,7 @@ class TransportConfig:
     """Unconfirmed presences at once; those that come of a rekeying do not count."""
     unproven_max: int = 128
     """Of these, such whose P3 had no cookie; beyond it 0-RTT is answered with a challenge."""
-    halves_max: int = 4_096
+    tombstones_max: int = 4_096
     """Unconfirmed peers whose received packets are remembered, so that a retry is no duplicate: so
     many for each kind of evidence that speaks for them."""
     drain_s: float = 10.0

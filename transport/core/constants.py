@@ -26,10 +26,10 @@ KEY_SIZE: Final = 32
 TAG_SIZE: Final = 16
 SIGNATURE_SIZE: Final = 64
 CID_SIZE: Final = 8
-COUNTER_SIZE_MAX: Final = 9
-COUNTER_MAX: Final = 2**63 - 1
-COUNTER_AMBIGUITY_FACTOR: Final = 32
-"""A counter names its number among this many times the distance to the last acknowledged one."""
+PACKET_NUMBER_SIZE_MAX: Final = 9
+PACKET_NUMBER_MAX: Final = 2**63 - 1
+PACKET_NUMBER_AMBIGUITY_FACTOR: Final = 32
+"""A packet number is told apart among this many times the distance to the last acknowledged one."""
 
 REPLAY_WINDOW_MESSAGES: Final = 64
 REPLAY_WINDOW_BULK: Final = 8192
@@ -50,7 +50,7 @@ KIND_INITIATE_KNOWN: Final = 5
 """A P3 without a cookie, to a transient that is known already (0-RTT)."""
 KIND_PROBE: Final = 6
 """A probe of a simultaneous open."""
-KIND_INITIATE_CLOSED: Final = 7
+KIND_INITIATE_CIRCLE: Final = 7
 """A P3 of limited circulation, with an outer MAC."""
 KIND_INITIATE_ANONYMOUS: Final = 8
 """A P3 of an initiator that keeps its name to itself."""
@@ -91,10 +91,10 @@ LISTS_MAX: Final = 4
 LISTS_SIZE_MAX: Final = 14
 """Encoded protocol lists, sealed or in a refusal."""
 
-GROUP_TAG_SIZE: Final = 2
+CIRCLE_TAG_SIZE: Final = 2
 CLUE_SIZE: Final = 8
 OUTER_MAC_SIZE: Final = 14
-"""With the tag, as long as the refusal's hash, which a closed group has no use for."""
+"""With the tag, as long as the refusal's hash, which a circle has no use for."""
 INVITATION_ID_SIZE: Final = 16
 INVITATION_MAC_SIZE: Final = 16
 MEETING_TOKEN_SIZE: Final = 16
@@ -107,8 +107,8 @@ TRANSIENT_LIFE_S: Final = 2 * TRANSIENT_PERIOD_S
 """A transient is offered for one period and accepted for two."""
 COOKIE_LIFE_S: Final = 30.0
 """How long after its issue a challenge may be answered."""
-GROUP_TAG_PERIOD_S: Final = 60.0
-"""How long the tag of a closed group stays the same."""
+CIRCLE_TAG_PERIOD_S: Final = 60.0
+"""How long the tag of a circle stays the same."""
 CLUE_SKEW_S: Final = 60.0
 """How far the time in a clue may be from the responder's, either way."""
 CLUE_MEMORY_S: Final = 2 * CLUE_SKEW_S
@@ -142,8 +142,8 @@ PUZZLE_WORK_MAX: Final = 2**21
 """Hashes an attempt may spend on puzzles: about 2 s of one core."""
 
 CLUES_MAX: Final = 2**16
-"""Nonces of clues remembered; beyond it hellos of closed groups meet silence."""
-GROUPS_MAX: Final = 256
+"""Nonces of clues remembered; beyond it hellos of circles meet silence."""
+CIRCLES_MAX: Final = 256
 """Group secrets one responder answers to."""
 INVITATIONS_MAX: Final = 2**16
 """Tickets and meetings a responder remembers at once."""
@@ -159,19 +159,19 @@ KNOWN_BURST_S: Final = 0.1
 """Seconds' worth of 0-RTT P3s taken at once after a pause."""
 EFFORT_INTERVAL_S: Final = 1.0
 """How often the effort follows the load."""
-BURDEN_RANGES_MAX: Final = 4096
+ADDRESS_LOAD_RANGES_MAX: Final = 4096
 """Address ranges told apart when load is attributed."""
-BURDEN_COUNTED_MIN: Final = 32
-"""P3s counted before anybody is called a burden."""
-BURDEN_SHARE: Final = 16
-"""One part in so many is the least share that makes a range a burden."""
+ADDRESS_LOAD_COUNTED_MIN: Final = 32
+"""P3s counted before any range has a level of load."""
+ADDRESS_LOAD_SHARE: Final = 16
+"""One part in so many is the least share that gives a range a level of load."""
 WAITING_LOW_FRACTION: Final = 1 / 16
 """A queue that never held more than this fraction of its bound was nearly empty."""
 
-assert PAYLOAD_SIZE_MAX + CID_SIZE + COUNTER_SIZE_MAX + TAG_SIZE <= SEALED_SIZE_MAX
+assert PAYLOAD_SIZE_MAX + CID_SIZE + PACKET_NUMBER_SIZE_MAX + TAG_SIZE <= SEALED_SIZE_MAX
 assert SEALED_SIZE_MAX < DATAGRAM_SIZE_MAX
 assert COOKIE_LIFE_S < TRANSIENT_PERIOD_S
 assert CLUE_MEMORY_S >= 2 * CLUE_SKEW_S, "a forgotten clue is too old to be taken again"
-assert GROUP_TAG_SIZE + OUTER_MAC_SIZE == REFUSAL_HASH_SIZE
+assert CIRCLE_TAG_SIZE + OUTER_MAC_SIZE == REFUSAL_HASH_SIZE
 assert TRANSIENT_LIFE_S * CLEAR_TICKS_PER_S < 2**31, "clear times compare within half their range"
 assert EFFORT_MAX // PUZZLE_PARTS * 16 <= 2 ** (8 * PUZZLE_PART_SIZE)

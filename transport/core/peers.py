@@ -47,7 +47,7 @@ class Peers:
         self._responder = Responder(identity, context.config.handshake, random, now)
         self.introductions = Introductions(context, self._responder)
         self.roams = config.roams  # `move` may be called
-        self.needs_unix_time = bool(config.handshake.groups)  # see `tell_unix_time`
+        self.needs_unix_time = bool(config.handshake.circles)  # see `tell_unix_time`
         context.responder_at = self._responder.next_timeout()
         self._now = now
 

@@ -13,7 +13,8 @@ from transport.core.config import TransportConfig
 from transport.core.crypto.keys import Identity
 from transport.core.events import PresenceUp
 from transport.core.peers import Peers
-from transport.endpoint import Endpoint, bind
+from transport.endpoint import Endpoint
+from transport.udp_socket import bind
 
 
 class End:
@@ -35,7 +36,7 @@ class End:
             bind("127.0.0.1:0"),
             on_event=self._take,
             on_channel=self._accept,
-            attention_s=attention_s,
+            busy_poll_s=attention_s,
         )
         self._happened = anyio.Event()
         self._accepted: list[Channel] = []

@@ -11,7 +11,7 @@ from tests.support.pair.handshake import seeded
 from transport.core.config import TransportConfig
 from transport.core.crypto.keys import Identity
 from transport.core.events import EntriesReceived, Event, PresenceUp
-from transport.core.handshake.circle import GroupSecret
+from transport.core.handshake.circle import CircleSecret
 from transport.core.handshake.negotiation import HandshakeConfig
 from transport.core.initiator.simultaneous_open import is_responder
 from transport.core.peers import Peers
@@ -24,8 +24,8 @@ REQUEST, ANSWER = b"request", b"answer to request"
 GROUP = 1
 
 OPEN = TransportConfig()
-CLOSED = TransportConfig(
-    handshake=HandshakeConfig(groups=(GroupSecret(b"s" * 32),), unix_offset_s=1.7e9)
+CIRCLE = TransportConfig(
+    handshake=HandshakeConfig(circles=(CircleSecret(b"s" * 32),), unix_offset_s=1.7e9)
 )
 SERVES_ANYBODY = TransportConfig(handshake=HandshakeConfig(anonymous=True))
 
@@ -127,3 +127,16 @@ class Stack:
             )
 
         here.call(begin)
+
+
+def sniffed(stack: Stack) -> list[bytes]:
+    """Every datagram that is sent from here on."""
+    seen: list[bytes] = []
+    send = stack.world.network.send
+
+    def sniff(data: bytes, source: Address, destination: Address) -> None:
+        seen.append(data)
+        send(data, source, destination)
+
+    stack.world.network.send = sniff  # type: ignore[method-assign]
+    return seen

@@ -8,7 +8,7 @@ import pytest
 
 from scenarios.world.nat import Nat, NatKind
 from tests.support.pair.wire import ONE_WAY_S, Host, Wire
-from transport.core.handshake.circle import GroupSecret
+from transport.core.handshake.circle import CircleSecret
 from transport.core.handshake.negotiation import HandshakeConfig
 from transport.core.handshake.ticket import issue
 from transport.core.handshake.transient import decode_record_untrusted
@@ -72,7 +72,7 @@ def third_partys_ticket(wire: Wire, here: Host, there: Host) -> bytes:
     return here.attempt(there).initiate_invited(ticket, known, b"request", now)
 
 
-CLOSED = HandshakeConfig(groups=(GroupSecret(b"s" * 32),), unix_offset_s=1.7e9)
+CIRCLE = HandshakeConfig(circles=(CircleSecret(b"s" * 32),), unix_offset_s=1.7e9)
 Begin = Callable[[Wire, Host, Host], bytes]
 
 
@@ -80,12 +80,12 @@ Begin = Callable[[Wire, Host, Host], bytes]
     ("begin", "config", "round_trips"),
     [
         (stranger, HandshakeConfig(), 2),
-        (stranger, CLOSED, 2),
+        (stranger, CIRCLE, 2),
         (anonymous, HandshakeConfig(anonymous=True), 2),
         (from_directory, HandshakeConfig(), 1),
         (learned, HandshakeConfig(), 1),
         (own_ticket, HandshakeConfig(), 1),
-        (own_ticket, CLOSED, 1),
+        (own_ticket, CIRCLE, 1),
         (third_partys_ticket, HandshakeConfig(), 1),
     ],
     ids=lambda value: getattr(value, "__name__", None),

@@ -8,7 +8,7 @@ from transport.core.config import TransportConfig
 from transport.core.constants import MAGIC
 from transport.core.crypto.keys import Identity
 from transport.core.events import PresenceUp
-from transport.core.handshake.circle import GroupSecret
+from transport.core.handshake.circle import CircleSecret
 from transport.core.handshake.negotiation import HandshakeConfig
 from transport.core.initiator.initiator import Initiator
 
@@ -16,11 +16,11 @@ UNIX_OFFSET_S = 1.7e9
 
 
 def closed(secret: bytes) -> TransportConfig:
-    groups = (GroupSecret(secret),)
-    return TransportConfig(handshake=HandshakeConfig(groups=groups, unix_offset_s=UNIX_OFFSET_S))
+    groups = (CircleSecret(secret),)
+    return TransportConfig(handshake=HandshakeConfig(circles=groups, unix_offset_s=UNIX_OFFSET_S))
 
 
-def test_members_of_a_closed_group_meet_and_strangers_find_nobody() -> None:
+def test_members_of_a_circle_meet_and_strangers_find_nobody() -> None:
     world = World()
     a, b = world.add("a", closed(b"s" * 32)), world.add("b", closed(b"s" * 32))
     world.up(a, b)

@@ -1,1 +1,1 @@
-"""Noise, authenticated encryption, keys, and the numbers of packets."""
+"""Noise, authenticated encryption, keys, pseudonyms, and the numbers of packets."""

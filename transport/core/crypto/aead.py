@@ -1,10 +1,10 @@
 """Sealed datagrams: one direction of one plane.
 
-`connection id (8) | windowed counter (1..9, masked) | ciphertext | tag`, at most 1120 bytes; the
+`connection id (8) | packet number (1..9, masked) | ciphertext | tag`, at most 1120 bytes; the
 exact layout is in docs/protocol/presence.md, which the bulk path implements as well.
 
-One native call each (`seal_native`) where the extension is built, and else a primitive at a time
-(`seal_portable`).
+One native call each (`aead_native`) where the extension is built, and else a primitive at a time
+(`aead_portable`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sealed datagrams, one native call each: `utp_native/src/crypto/sealed.cpp`.
 
-The same as `seal_portable`, to which the tests hold it. Numbers, the replay window and the keys are
+The same as `aead_portable`, to which the tests hold it. Numbers, the replay window and the keys are
 in one native structure for each direction.
 """
 
@@ -48,21 +48,21 @@ class Sealer(_Direction):
     __slots__ = ()
 
     def __init__(
-        self, cid: bytes, suite: int, key: bytes, header_key: bytes, *, counter_size_min: int = 1
+        self, cid: bytes, suite: int, key: bytes, header_key: bytes, *, number_size_min: int = 1
     ) -> None:
         """Raises `LocalError` for sizes or a suite that do not exist."""
         super().__init__(False, cid, suite, key, header_key)
-        self._native.counter_size_min = counter_size_min
+        self._native.counter_size_min = number_size_min
 
     @property
-    def next_counter(self) -> int:
-        """The counter of the next datagram: as many were sealed."""
+    def next_packet_number(self) -> int:
+        """The packet number of the next datagram: as many were sealed."""
         number: int = self._native.next
         return number
 
     @property
     def state(self) -> tuple[int, int]:
-        """What to `resume` from under the same keys: the next counter, the last acknowledged."""
+        """What to `resume` from under the same keys: the next number, the last acknowledged."""
         return self._native.next, self._native.acknowledged
 
     def resume(self, following: int, acknowledged: int) -> None:
@@ -71,7 +71,7 @@ class Sealer(_Direction):
         self._native.acknowledged = acknowledged
 
     def acknowledge(self, number: int) -> None:
-        """The peer has opened the datagram `number`; counters get shorter."""
+        """The peer has opened the datagram `number`; numbers get shorter."""
         native = self._native
         if native.acknowledged < number < native.next:
             native.acknowledged = number
@@ -102,7 +102,7 @@ class Opener(_Direction):
 
     @property
     def newest(self) -> bool:
-        """The datagram opened last has the largest counter so far."""
+        """The datagram opened last has the largest packet number so far."""
         return bool(self._native.newest)
 
     @property

@@ -1,6 +1,6 @@
 """Sealed datagrams, a primitive at a time: where the extension is not built.
 
-The tests hold `seal_native` to it. Direct calls on PyNaCl's own libsodium take a quarter of the
+The tests hold `aead_native` to it. Direct calls on PyNaCl's own libsodium take a quarter of the
 time of `nacl.bindings`, which checks types and copies twice.
 """
 
@@ -14,10 +14,10 @@ from nacl._sodium import ffi, lib
 
 from transport.core.constants import (
     CID_SIZE,
-    COUNTER_MAX,
-    COUNTER_SIZE_MAX,
     DATAGRAM_SIZE_MAX,
     KEY_SIZE,
+    PACKET_NUMBER_MAX,
+    PACKET_NUMBER_SIZE_MAX,
     REPLAY_WINDOW_MESSAGES,
     SEALED_SIZE_MAX,
     SUITE_AEGIS256,
@@ -33,16 +33,16 @@ _MASK_SAMPLE_SIZE = 16  # the datagram's last bytes, whatever the suite's tag is
 _MASK_SIZE = 16
 _TAG_SIZE_MAX = 32
 
-SEALED_PAYLOAD_SIZE_MAX = SEALED_SIZE_MAX - CID_SIZE - COUNTER_SIZE_MAX - _TAG_SIZE_MAX
-"""Bytes of frames that fit whatever the counter's length and the suite are."""
+SEALED_PAYLOAD_SIZE_MAX = SEALED_SIZE_MAX - CID_SIZE - PACKET_NUMBER_SIZE_MAX - _TAG_SIZE_MAX
+"""Bytes of frames that fit whatever the packet number's length and the suite are."""
 
 RELAY_PAYLOAD_SIZE_MAX = 1 + KEY_SIZE + SEALED_SIZE_MAX
 """The one payload that may be longer: a relay's frame, with a sealed datagram in it."""
 
-_RELAY_COUNTER_SIZE_MAX = 7
+_RELAY_NUMBER_SIZE_MAX = 7
 """A wrapped datagram is in flight with fewer than 2^43 others: keys are renewed long before."""
 assert (
-    CID_SIZE + _RELAY_COUNTER_SIZE_MAX + RELAY_PAYLOAD_SIZE_MAX + _TAG_SIZE_MAX <= DATAGRAM_SIZE_MAX
+    CID_SIZE + _RELAY_NUMBER_SIZE_MAX + RELAY_PAYLOAD_SIZE_MAX + _TAG_SIZE_MAX <= DATAGRAM_SIZE_MAX
 )
 
 if lib.sodium_init() < 0:  # picks the fastest implementations; harmless when done before
@@ -112,34 +112,34 @@ class _Direction:
 class Sealer(_Direction):
     """Seals what goes to the peer's connection id `cid`."""
 
-    __slots__ = ("_counter", "_seal")
+    __slots__ = ("_numbers", "_seal")
 
     def __init__(
-        self, cid: bytes, suite: int, key: bytes, header_key: bytes, *, counter_size_min: int = 1
+        self, cid: bytes, suite: int, key: bytes, header_key: bytes, *, number_size_min: int = 1
     ) -> None:
         """Raises `LocalError` for sizes or a suite that do not exist."""
         super().__init__(cid, suite, key, header_key)
         self._seal = _SUITES[suite].seal
-        self._counter = packet_number.SendCounter(counter_size_min)
+        self._numbers = packet_number.SendNumbers(number_size_min)
 
     @property
-    def next_counter(self) -> int:
-        """The counter of the next datagram: as many were sealed."""
-        return self._counter.next
+    def next_packet_number(self) -> int:
+        """The packet number of the next datagram: as many were sealed."""
+        return self._numbers.next
 
     @property
     def state(self) -> tuple[int, int]:
-        """What to `resume` from under the same keys: the next counter, the last acknowledged."""
-        return self._counter.next, self._counter.acknowledged
+        """What to `resume` from under the same keys: the next number, the last acknowledged."""
+        return self._numbers.next, self._numbers.acknowledged
 
     def resume(self, following: int, acknowledged: int) -> None:
         """Go on where another sealer of these keys has stopped; both must never seal."""
-        self._counter.next = following
-        self._counter.acknowledged = acknowledged
+        self._numbers.next = following
+        self._numbers.acknowledged = acknowledged
 
     def acknowledge(self, number: int) -> None:
-        """The peer has opened the datagram `number`; counters get shorter."""
-        self._counter.acknowledge(number)
+        """The peer has opened the datagram `number`; numbers get shorter."""
+        self._numbers.acknowledge(number)
 
     def erase(self) -> None:
         super().erase()
@@ -152,7 +152,7 @@ class Sealer(_Direction):
         size = len(payload)
         if size > SEALED_PAYLOAD_SIZE_MAX and not is_relay(payload):
             raise LocalError("the payload does not fit in a datagram")
-        number, head = self._counter.take()
+        number, head = self._numbers.take()
         cid = self.cid
         length = len(head)
         out = _buffer(_BYTES, size + self._tag_size)
@@ -197,7 +197,7 @@ class Opener(_Direction):
         self._replay = packet_number.ReplayWindow(replay_window)
         self._size_min = _HEAD_SIZE_MIN + self._tag_size
         self.newest = False
-        """The datagram opened last has the largest counter so far."""
+        """The datagram opened last has the largest packet number so far."""
 
     @property
     def state(self) -> tuple[int, int]:
@@ -232,8 +232,8 @@ class Opener(_Direction):
             head = bytearray(datagram[:CID_SIZE])
             head.append(byte)
             while byte & 0x80:
-                if head_size == CID_SIZE + COUNTER_SIZE_MAX:
-                    raise WireError("the counter is too long")
+                if head_size == CID_SIZE + PACKET_NUMBER_SIZE_MAX:
+                    raise WireError("the packet number is too long")
                 byte = datagram[head_size] ^ mask[head_size - CID_SIZE]
                 head.append(byte)
                 value = value << 7 | byte & 0x7F
@@ -252,7 +252,7 @@ class Opener(_Direction):
             number = packet_number.nearest(value, bits, number)
             if number <= largest and not replay.is_fresh(number):
                 raise WireError("the datagram was seen before, or is too old to know")
-        if number > COUNTER_MAX:
+        if number > PACKET_NUMBER_MAX:
             raise WireError("there is no such number")
         out = _buffer(_BYTES, payload_size or 1)
         if self._open(

@@ -1,4 +1,4 @@
-"""Counters that are short on the wire, and the window that refuses what was opened before.
+"""Packet numbers that are short on the wire, and the window that refuses what was opened before.
 
 A number is sent as its low bits: big-endian groups of seven, in which the high bit says that
 another byte follows. As many groups as leave no ambiguity: the groups tell apart 32 times as many
@@ -8,14 +8,18 @@ numbers with these low bits, the one nearest to the one it expects next (RFC 900
 
 from __future__ import annotations
 
-from transport.core.constants import COUNTER_AMBIGUITY_FACTOR, COUNTER_MAX, COUNTER_SIZE_MAX
+from transport.core.constants import (
+    PACKET_NUMBER_AMBIGUITY_FACTOR,
+    PACKET_NUMBER_MAX,
+    PACKET_NUMBER_SIZE_MAX,
+)
 from transport.core.errors import LocalError, WireError
 
-_BITS_MAX = 7 * COUNTER_SIZE_MAX
-_FACTOR_BITS = COUNTER_AMBIGUITY_FACTOR.bit_length() - 1
-assert COUNTER_AMBIGUITY_FACTOR == 1 << _FACTOR_BITS
-assert COUNTER_MAX == (1 << _BITS_MAX) - 1
-_ONE_BYTE_DISTANCE = 128 // COUNTER_AMBIGUITY_FACTOR
+_BITS_MAX = 7 * PACKET_NUMBER_SIZE_MAX
+_FACTOR_BITS = PACKET_NUMBER_AMBIGUITY_FACTOR.bit_length() - 1
+assert PACKET_NUMBER_AMBIGUITY_FACTOR == 1 << _FACTOR_BITS
+assert PACKET_NUMBER_MAX == (1 << _BITS_MAX) - 1
+_ONE_BYTE_DISTANCE = 128 // PACKET_NUMBER_AMBIGUITY_FACTOR
 _ONE_BYTE = tuple(bytes([value]) for value in range(128))
 
 
@@ -26,20 +30,20 @@ def size_for(number: int, acknowledged: int) -> int:
         distance = 1
     # (distance - 1).bit_length() is the ceiling of log2(distance).
     size = ((distance - 1).bit_length() + _FACTOR_BITS + 6) // 7
-    return size if size < COUNTER_SIZE_MAX else COUNTER_SIZE_MAX
+    return size if size < PACKET_NUMBER_SIZE_MAX else PACKET_NUMBER_SIZE_MAX
 
 
 def encode(number: int, size: int) -> bytes:
     """The low `7 * size` bits of `number`.
 
-    Raises `LocalError` if `number` is negative or above `COUNTER_MAX`, or `size` is not 1 to 9.
+    Raises `LocalError` if `number` is not 0 to `PACKET_NUMBER_MAX`, or `size` not 1 to 9.
     """
-    if size == 1 and 0 <= number <= COUNTER_MAX:
+    if size == 1 and 0 <= number <= PACKET_NUMBER_MAX:
         return _ONE_BYTE[number & 0x7F]
-    if not 0 <= number <= COUNTER_MAX:
-        raise LocalError("counter out of range")
-    if not 1 <= size <= COUNTER_SIZE_MAX:
-        raise LocalError("counter size out of range")
+    if not 0 <= number <= PACKET_NUMBER_MAX:
+        raise LocalError("packet number out of range")
+    if not 1 <= size <= PACKET_NUMBER_SIZE_MAX:
+        raise LocalError("packet number's size out of range")
     value = number & 0x7F
     shift = 8
     for _ in range(size - 1):
@@ -50,9 +54,9 @@ def encode(number: int, size: int) -> bytes:
 
 
 def decode_untrusted(data: bytes, offset: int, expected: int) -> tuple[int, int]:
-    """Read a counter at `offset`; returns the number and the offset behind it.
+    """Read a packet number at `offset`; returns the number and the offset behind it.
 
-    `expected` is the largest number opened so far plus one. Raises `WireError` if the counter is
+    `expected` is the largest number opened so far plus one. Raises `WireError` if it is
     cut off, longer than nine bytes, or names a number that does not exist.
     """
     try:
@@ -67,9 +71,9 @@ def decode_untrusted(data: bytes, offset: int, expected: int) -> tuple[int, int]
             value = value << 7 | byte & 0x7F
             bits += 7
             if bits > _BITS_MAX:
-                raise WireError("counter too long")
+                raise WireError("packet number too long")
     except IndexError:
-        raise WireError("counter cut off") from None
+        raise WireError("packet number cut off") from None
     return nearest(value, bits, expected), offset + 1
 
 
@@ -77,12 +81,12 @@ def nearest(low: int, bits: int, expected: int) -> int:
     """The number nearest to `expected` whose low `bits` bits are `low`: RFC 9000, A.3.
 
     Of two equally near ones it is the larger. The result is never negative nor above
-    `COUNTER_MAX`.
+    `PACKET_NUMBER_MAX`.
     """
     if bits == 7:
         # One byte, as nearly all are: constants instead of shifts.
         candidate = expected & -128 | low
-        if candidate <= expected - 64 and candidate + 128 <= COUNTER_MAX:
+        if candidate <= expected - 64 and candidate + 128 <= PACKET_NUMBER_MAX:
             return candidate + 128
         if candidate > expected + 64 and candidate >= 128:
             return candidate - 128
@@ -90,14 +94,14 @@ def nearest(low: int, bits: int, expected: int) -> int:
     window = 1 << bits
     half = window >> 1
     candidate = expected & -window | low
-    if candidate <= expected - half and candidate + window <= COUNTER_MAX:
+    if candidate <= expected - half and candidate + window <= PACKET_NUMBER_MAX:
         return candidate + window
     if candidate > expected + half and candidate >= window:
         return candidate - window
     return candidate
 
 
-class SendCounter:
+class SendNumbers:
     """The sender's side: numbers 0, 1, 2 ... of one direction of one plane."""
 
     __slots__ = ("_short", "acknowledged", "next", "size_min")
@@ -114,7 +118,7 @@ class SendCounter:
         Raises `LocalError` when all 2^63 are used.
         """
         number = self.next
-        if number - self.acknowledged <= self._short and number <= COUNTER_MAX:
+        if number - self.acknowledged <= self._short and number <= PACKET_NUMBER_MAX:
             self.next = number + 1
             return number, _ONE_BYTE[number & 0x7F]
         size = size_for(number, self.acknowledged)

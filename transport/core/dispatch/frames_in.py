@@ -155,8 +155,8 @@ def _moved(context: Context, peer: Peer, presence: Presence, now: float) -> None
     if not presence.bulk_told:
         # It has moved on purpose, and this is the first address known to be its own.
         promotion.tell_bulk(context, peer, presence)
-        presence.renew_wanted = True
-        presence.renew_at = now
+        presence.key_update_wanted = True
+        presence.key_update_at = now
     context.events.append(PathMoved(peer.key, presence.address))
 
 

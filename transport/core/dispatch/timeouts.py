@@ -67,9 +67,9 @@ def _current_due(
         due.append(path.next_at)
     if peer.detour is not None and peer.detour.cut:
         due.append(peer.detour.next_at)
-    renew_at = key_update.due_at(peer, current)
-    if renew_at is not None:
-        due.append(renew_at)
+    key_update_at = key_update.due_at(peer, current)
+    if key_update_at is not None:
+        due.append(key_update_at)
     if not current.confirmed:
         due.append(current.expires_at)
         if current.probe_at is not None:
@@ -149,8 +149,8 @@ def rest_until(context: Context, peer: Peer) -> float:
     """The next deadline of a peer at rest."""
     idle_at = _idle_at(context, peer)
     assert peer.current is not None
-    renew_at = key_update.due_at(peer, peer.current)
-    return idle_at if renew_at is None else min(idle_at, renew_at)
+    key_update_at = key_update.due_at(peer, peer.current)
+    return idle_at if key_update_at is None else min(idle_at, key_update_at)
 
 
 def _idle_at(context: Context, peer: Peer) -> float:

@@ -21,7 +21,7 @@ from transport.core.events import ConnectFailed, Heard, Reason
 from transport.core.handshake.negotiation import Established
 from transport.core.initiator.attempt import Attempt
 from transport.core.initiator.initiator import Initiator
-from transport.core.initiator.simultaneous_attempt import MeetingAttempt
+from transport.core.initiator.simultaneous_attempt import SimultaneousAttempt
 from transport.core.initiator.simultaneous_open import SimultaneousOpen
 from transport.core.lane.lane import Lane
 from transport.core.peer import teardown
@@ -171,13 +171,13 @@ def begin_meeting(
     `LocalError`, `WireError` as `SimultaneousOpen` does."""
     message_cid, bulk_cid = ids = _drawn(context)
     begin = _beginner(context, peer, message_cid, bulk_cid)
-    opening = _opening(context, responder, peer, introduced, ids, now)
+    simultaneous_open = _simultaneous_open(context, responder, peer, introduced, ids, now)
     if peer.attempt is not None:
         deadline = max(deadline, peer.attempt.deadline)
         _end_attempt(context, peer)
-    peer.attempt = attempt = MeetingAttempt(
+    peer.attempt = attempt = SimultaneousAttempt(
         begin,
-        opening,
+        simultaneous_open,
         introduced.addresses,
         context.config,
         context.random,
@@ -190,7 +190,7 @@ def begin_meeting(
     context.attempts += 1
 
 
-def _opening(
+def _simultaneous_open(
     context: Context,
     responder: Responder,
     peer: Peer,
@@ -221,7 +221,7 @@ def probe_untrusted(context: Context, data: bytes, address: Address, now: float)
     """Take a probe; whose it is, its 20 bytes say. Raises nothing."""
     peer = context.by_probe.get(data)
     attempt = peer.attempt if peer is not None else None
-    if peer is not None and isinstance(attempt, MeetingAttempt):
+    if peer is not None and isinstance(attempt, SimultaneousAttempt):
         attempt.probed(data, address, lambda: _first_data(peer, now), now, context.out)
         _register_echo(context, peer)
         context.mark(peer)
@@ -230,7 +230,7 @@ def probe_untrusted(context: Context, data: bytes, address: Address, now: float)
 def met(context: Context, peer: Peer) -> None:
     """A P3 of the peer's was admitted: if it was expected in a meeting, that has come about."""
     attempt = peer.attempt
-    if isinstance(attempt, MeetingAttempt) and attempt.responding:
+    if isinstance(attempt, SimultaneousAttempt) and attempt.responding:
         attempt.admitted()
         _end_attempt(context, peer)
 

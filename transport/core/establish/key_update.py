@@ -1,8 +1,8 @@
 """New keys through the presence: docs/protocol/handshake.md, section 4, and presence.md, 4.
 
 The handshake's initiator starts it, the responder asks for it (PR23). What comes of it is a
-presence of its own, with new connection ids and counters from 0, on the same path and the same
-lane. The responder sends under the old keys until a datagram of the new ones opens; the old
+presence of its own, with new connection ids and packet numbers from 0, on the same path and the
+same lane. The responder sends under the old keys until a datagram of the new ones opens; the old
 presence drains.
 """
 
@@ -21,7 +21,8 @@ from transport.core.handshake.wire import is_handshake
 from transport.core.peer import teardown
 from transport.core.peer.context import Context
 from transport.core.peer.peer import Peer
-from transport.core.presence.presence import Presence, Renewal, Renewed
+from transport.core.presence.epoch import AnsweredKeyUpdate, KeyUpdate
+from transport.core.presence.presence import Presence
 from transport.core.types import Address
 
 __all__ = ["ASK_AGE_S", "age", "count_bulk", "due_at", "receive_untrusted", "succeed"]
@@ -37,8 +38,8 @@ more than one Diffie-Hellman a second on new keys."""
 def due_at(peer: Peer, presence: Presence) -> float | None:
     """When `age` has something to do; None while the keys are not used."""
     used = max(peer.active_at, presence.bulk_at) > presence.made_at
-    if used or presence.renew_tries or presence.renew_wanted:
-        return presence.renew_at
+    if used or presence.key_update_tries or presence.key_update_wanted:
+        return presence.key_update_at
     return None
 
 
@@ -47,49 +48,49 @@ def count_bulk(context: Context, presence: Presence, size: int, now: float) -> N
     presence.bulk_datagrams += -(-size // PAYLOAD_SIZE_MAX)
     presence.bulk_at = now
     due = presence.sealed >= context.config.rekey_datagrams
-    if due and presence.renewal is None and presence.renew_tries == 0:
-        presence.renew_at = now
+    if due and presence.key_update is None and presence.key_update_tries == 0:
+        presence.key_update_at = now
 
 
 def age(context: Context, peer: Peer, presence: Presence, now: float) -> None:
     """Look at the age of the current presence: renew its keys, ask for it, or close."""
-    if presence.renew_at is None or presence.renew_at > now:
+    if presence.key_update_at is None or presence.key_update_at > now:
         return
     config = context.config
     used_at = max(peer.active_at, presence.bulk_at)
     sent = presence.sealed
-    since = presence.renewing_at
+    since = presence.key_update_wanted_at
     # From when it was tried: keys that were idle for an hour are not an hour of use old.
     late = since is not None and used_at - since >= (_LIMIT_FACTOR - 1) * config.rekey_s
     root = presence.root
     # In use, as above: renewed so often that it was not idle meanwhile.
-    overdue = root.renewals_late * config.rekey_s >= (_LIMIT_FACTOR - 1) * config.full_s
+    overdue = root.key_updates_late * config.rekey_s >= (_LIMIT_FACTOR - 1) * config.full_s
     if late or overdue or sent >= _LIMIT_FACTOR * config.rekey_datagrams:
         teardown.close(context, peer, Reason.LIMIT, now)
         return
     used = used_at > presence.made_at or sent >= config.rekey_datagrams
-    if not used and not presence.renew_wanted:
+    if not used and not presence.key_update_wanted:
         return
     if not presence.confirmed:
-        presence.renew_at = now + (1.0 if presence.renew_wanted else config.rekey_s)
+        presence.key_update_at = now + (1.0 if presence.key_update_wanted else config.rekey_s)
         return
     if since is None:
-        presence.renewing_at = now
+        presence.key_update_wanted_at = now
         if now - root.made_at >= config.full_s:
             _begin_full(context, peer, presence, now)
-    presence.renew_at = now + peer.rtt.timeout_s(presence.renew_tries)
-    presence.renew_tries += 1
+    presence.key_update_at = now + peer.rtt.timeout_s(presence.key_update_tries)
+    presence.key_update_tries += 1
     if presence.initiator:
         _begin(context, presence)
         return
     presence.say(bytes((frames.REKEY_ASK,)))
-    if not presence.renew_wanted:
-        presence.renew_at = now + config.rekey_s
+    if not presence.key_update_wanted:
+        presence.key_update_at = now + config.rekey_s
 
 
 def _begin(context: Context, presence: Presence) -> None:
     """Send message 1, the same until it is answered."""
-    if presence.renewal is None:
+    if presence.key_update is None:
         message_cid, bulk_cid = context.draw_cids()
         rekeying = Rekeying(
             presence.epoch_keys,
@@ -98,8 +99,8 @@ def _begin(context: Context, presence: Presence) -> None:
             message_cid + bulk_cid,
             context.random,
         )
-        presence.renewal = Renewal(rekeying, message_cid, bulk_cid)
-    presence.say(frames.rekey(frames.REKEY_FIRST, presence.renewal.rekeying.message))
+        presence.key_update = KeyUpdate(rekeying, message_cid, bulk_cid)
+    presence.say(frames.rekey(frames.REKEY_FIRST, presence.key_update.rekeying.message))
 
 
 def _begin_full(context: Context, peer: Peer, presence: Presence, now: float) -> None:
@@ -118,20 +119,20 @@ def receive_untrusted(
 ) -> None:
     """Take a frame of a rekeying. Raises `WireError` for what no honest peer sends."""
     if kind == frames.REKEY_ASK:
-        known = presence.initiator and presence is peer.current and presence.renewal is None
+        known = presence.initiator and presence is peer.current and presence.key_update is None
         if known and now - presence.made_at >= ASK_AGE_S:
-            presence.renew_wanted = True
-            presence.renew_at = now
+            presence.key_update_wanted = True
+            presence.key_update_at = now
     elif kind == frames.REKEY_FIRST:
         if presence.initiator:
             raise WireError("only the initiator of the handshake renews its keys")
         _answer_untrusted(context, peer, presence, message, now)
-    elif presence is peer.current and presence.renewal is not None:
-        renewal = presence.renewal
-        rekeyed = renewal.rekeying.finish_untrusted(message)
-        presence.renewal = None
-        presence.renew_at = None
-        ids = renewal.message_cid, renewal.bulk_cid
+    elif presence is peer.current and presence.key_update is not None:
+        key_update = presence.key_update
+        rekeyed = key_update.rekeying.finish_untrusted(message)
+        presence.key_update = None
+        presence.key_update_at = None
+        ids = key_update.message_cid, key_update.bulk_cid
         new = succeed(context, peer, presence, rekeyed, ids, presence.address, now)
         context.by_cid[new.message_cid] = new
         promotion.promote(context, peer, new, now)
@@ -140,10 +141,10 @@ def receive_untrusted(
 def _answer_untrusted(
     context: Context, peer: Peer, presence: Presence, message: bytes, now: float
 ) -> None:
-    renewed = presence.renewed
-    if renewed is not None and renewed.message_cid in context.by_cid:
-        if renewed.first == message:
-            presence.say(frames.rekey(frames.REKEY_SECOND, renewed.second))
+    answered_key_update = presence.answered_key_update
+    if answered_key_update is not None and answered_key_update.message_cid in context.by_cid:
+        if answered_key_update.first == message:
+            presence.say(frames.rekey(frames.REKEY_SECOND, answered_key_update.second))
         return
     if presence is not peer.current:
         return
@@ -160,7 +161,7 @@ def _answer_untrusted(
     new = succeed(context, peer, presence, rekeyed, ids, presence.address, now)
     context.by_cid[message_cid] = new
     peer.unconfirmed = (*peer.unconfirmed, new)
-    presence.renewed = Renewed(message, rekeyed.message, message_cid)
+    presence.answered_key_update = AnsweredKeyUpdate(message, rekeyed.message, message_cid)
     presence.say(frames.rekey(frames.REKEY_SECOND, rekeyed.message))
 
 
@@ -177,7 +178,7 @@ def succeed(
     messages and for bulk. Raises `WireError` for connection ids of the peer's that cannot be."""
     root = old.root
     if now - root.made_at >= context.config.full_s:
-        root = root._replace(renewals_late=root.renewals_late + 1)
+        root = root._replace(key_updates_late=root.key_updates_late + 1)
     new = Presence(
         _as_established(peer, old, rekeyed),
         address,

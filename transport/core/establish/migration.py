@@ -1,11 +1,11 @@
-"""Deliberate moves: on to another address, under connection ids that nobody has seen.
+"""Migration: on to another address, on purpose, under connection ids that nobody has seen.
 
 Threat: who watches two networks that a peer uses one after the other, and looks for what the
-datagrams there have in common. Property: no connection id, key or counter of before the move is
-used after it, on either plane, in either direction. Construction: from each epoch's rekey secret
-two *spare* epochs follow, ids included, so that nothing has to be said at the move. A node that
-may move tells its peers to know the ids (MOVABLE); a peer makes the spare's presence when a
-datagram under one opens. Lifetime: a spare is used once and dies with its epoch; what comes of it
+datagrams there have in common. Property: no connection id, key or packet number of before is used
+after it, on either plane, in either direction. Construction: from each epoch's rekey secret two
+*spare* epochs follow, ids included, so that nothing has to be said at the move. A node that may
+move tells its peers to know the ids (MOVABLE); a peer makes the spare's presence when a datagram
+under one opens. Lifetime: a spare is used once and dies with its epoch; what comes of it
 asks for new keys at once, since whoever holds the epoch's rekey secret can derive it.
 """
 
@@ -66,8 +66,8 @@ def move(context: Context, peer: Peer, now: float) -> None:
         raise LocalError("no spare connection ids are left until the peer is heard")
     spare, number = made
     spare.probe_at = now
-    spare.renew_wanted = True
-    spare.renew_at = now
+    spare.key_update_wanted = True
+    spare.key_update_at = now
     # Nothing leaves under ids of before, not even an answer or a CLOSE; so they do not drain. What
     # was under way to this side comes again.
     for presence in (*peer.former, *peer.unconfirmed, current):

@@ -180,8 +180,8 @@ def _make_current(context: Context, peer: Peer, presence: Presence, now: float) 
         presence.say(bytes((frames.MOVABLE,)))
     peer.lane.met = True
     if presence.bulk_told:
-        presence.renew_wanted = True
-        presence.renew_at = now
+        presence.key_update_wanted = True
+        presence.key_update_at = now
         return
     if not presence.path.unsettled:
         tell_bulk(context, peer, presence)

@@ -1,1 +1,1 @@
-"""What both sides of a handshake share: layouts, states, negotiation."""
+"""What both sides of a handshake share: layouts, variants, states, key exchange, negotiation."""

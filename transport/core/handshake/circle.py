@@ -1,6 +1,6 @@
-"""Limited circulation: who does not know a group's secret finds a port that looks filtered.
+"""Limited circulation: who does not know a circle's secret finds a port that looks filtered.
 
-Threat: strangers who look for the members of a closed group by sending to addresses, also with
+Threat: strangers who look for the members of a circle by sending to addresses, also with
 datagrams they have recorded. Property: nothing is answered that does not prove the secret, and
 nothing that proves it is answered at two addresses. Construction: P1 carries a clue, keyed with
 the secret, over its nonce and the time; P2 a counter-clue over all of it, so that the initiator
@@ -15,13 +15,13 @@ from collections import OrderedDict
 from hashlib import blake2b
 
 from transport.core.constants import (
+    CIRCLE_TAG_PERIOD_S,
+    CIRCLE_TAG_SIZE,
     CLEAR_TICKS_PER_S,
     CLUE_MEMORY_S,
     CLUE_SIZE,
     CLUE_SKEW_S,
     CLUES_MAX,
-    GROUP_TAG_PERIOD_S,
-    GROUP_TAG_SIZE,
     KEY_SIZE,
     NONCE_SIZE,
     OUTER_MAC_SIZE,
@@ -35,12 +35,12 @@ _PERIOD = struct.Struct(">Q")
 _TICKS_MASK = 2**32 - 1
 _SKEW_TICKS = int(CLUE_SKEW_S * CLEAR_TICKS_PER_S)
 
-TRAILER_SIZE = GROUP_TAG_SIZE + OUTER_MAC_SIZE
-"""What P3 of a closed group ends with: the tag and the outer MAC."""
+TRAILER_SIZE = CIRCLE_TAG_SIZE + OUTER_MAC_SIZE
+"""What P3 in a circle ends with: the tag and the outer MAC."""
 
 
-class GroupSecret:
-    """What the members of a closed group share, and what is derived from it."""
+class CircleSecret:
+    """What the members of a circle share, and what is derived from it."""
 
     __slots__ = ("_clue_key", "_counter_key", "_mac_key", "_tag_key", "_time_key", "psk")
 
@@ -50,7 +50,7 @@ class GroupSecret:
     def __init__(self, secret: bytes) -> None:
         """`secret`: 32 unpredictable bytes. Raises `LocalError` for another length."""
         if len(secret) != KEY_SIZE:
-            raise LocalError("a group secret has 32 bytes")
+            raise LocalError("a circle's secret has 32 bytes")
 
         def derived(use: bytes) -> bytes:
             return blake2b(b"quorate group " + use, digest_size=KEY_SIZE, key=secret).digest()
@@ -63,9 +63,9 @@ class GroupSecret:
         self.psk = derived(b"psk")
 
     def tag(self, period: int) -> bytes:
-        """Two bytes that name the group for a period of `GROUP_TAG_PERIOD_S` of Unix time."""
+        """Two bytes that name the circle for a period of `CIRCLE_TAG_PERIOD_S` of Unix time."""
         packed = _PERIOD.pack(period)
-        return blake2b(packed, digest_size=GROUP_TAG_SIZE, key=self._tag_key).digest()
+        return blake2b(packed, digest_size=CIRCLE_TAG_SIZE, key=self._tag_key).digest()
 
     def hide_time(self, nonce: bytes, unix_ticks: int) -> int:
         """The time for P1's clear field, and back: in clear it would link pseudonyms."""
@@ -96,12 +96,12 @@ class GroupSecret:
         return blake2b(data, digest_size=OUTER_MAC_SIZE, key=self._mac_key).digest()
 
     def __repr__(self) -> str:
-        return "GroupSecret()"
+        return "CircleSecret()"
 
 
 def period_of(unix_s: float) -> int:
     """Which tag is in use."""
-    return int(unix_s // GROUP_TAG_PERIOD_S)
+    return int(unix_s // CIRCLE_TAG_PERIOD_S)
 
 
 def ticks_of(unix_s: float) -> int:
@@ -115,17 +115,17 @@ def nearest_ticks(low: int, own: int) -> int:
     return own + (difference if difference < 2**31 else difference - 2**32)
 
 
-class Circle:
-    """The closed groups one responder answers to, and the clues it has seen."""
+class Circles:
+    """The circles one responder answers to, and the clues it has seen."""
 
-    __slots__ = ("_by_tag", "_groups", "_period", "_seen", "_unix_offset_s")
+    __slots__ = ("_by_tag", "_circles", "_period", "_seen", "_unix_offset_s")
 
-    def __init__(self, groups: tuple[GroupSecret, ...], unix_offset_s: float) -> None:
+    def __init__(self, circles: tuple[CircleSecret, ...], unix_offset_s: float) -> None:
         """`unix_offset_s` makes Unix time of `now`."""
-        self._groups = groups
+        self._circles = circles
         self._unix_offset_s = unix_offset_s
         self._period = -1
-        self._by_tag: dict[bytes, list[GroupSecret]] = {}
+        self._by_tag: dict[bytes, list[CircleSecret]] = {}
         self._seen: OrderedDict[bytes, tuple[float, Address]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -137,27 +137,27 @@ class Circle:
 
     def of_hello_untrusted(
         self, nonce: bytes, hidden_time: int, clue: bytes, address: Address, now: float
-    ) -> GroupSecret:
+    ) -> CircleSecret:
         """Whose clue this is. Raises `WireError` for everything that is to meet silence.
 
         A hello whose answer was lost comes again from where it came from; from anywhere else it is
         a recording in a stranger's hands.
         """
         own = ticks_of(now + self._unix_offset_s)
-        for group in self._of_tag(clue[:GROUP_TAG_SIZE], now):
-            time = nearest_ticks(group.hide_time(nonce, hidden_time), own)
+        for circle in self._of_tag(clue[:CIRCLE_TAG_SIZE], now):
+            time = nearest_ticks(circle.hide_time(nonce, hidden_time), own)
             if time < 0 or abs(time - own) > _SKEW_TICKS:
                 continue
-            if equal(group.clue(nonce, time), clue[GROUP_TAG_SIZE:]):
+            if equal(circle.clue(nonce, time), clue[CIRCLE_TAG_SIZE:]):
                 self._remember_untrusted(nonce, address, now)
-                return group
+                return circle
         raise WireError("no clue")
 
-    def of_initiate_untrusted(self, data: bytes, now: float) -> GroupSecret:
+    def of_initiate_untrusted(self, data: bytes, now: float) -> CircleSecret:
         """Whose outer MAC this P3 bears. Raises `WireError` if nobody's."""
-        for group in self._of_tag(data[-TRAILER_SIZE:-OUTER_MAC_SIZE], now):
-            if group.is_member_datagram(data):
-                return group
+        for circle in self._of_tag(data[-TRAILER_SIZE:-OUTER_MAC_SIZE], now):
+            if circle.is_member_datagram(data):
+                return circle
         raise WireError("no member's")
 
     def _remember_untrusted(self, nonce: bytes, address: Address, now: float) -> None:
@@ -176,16 +176,16 @@ class Circle:
         else:
             seen[nonce] = (now + CLUE_MEMORY_S, address)
 
-    def _of_tag(self, tag: bytes, now: float) -> list[GroupSecret]:
-        """The groups that have this tag in this period or the ones beside it."""
+    def _of_tag(self, tag: bytes, now: float) -> list[CircleSecret]:
+        """The circles that have this tag in this period or the ones beside it."""
         period = period_of(now + self._unix_offset_s)
         if period != self._period:
             self._period = period
             self._by_tag = {}
-            for group in self._groups:
-                for one in {group.tag(near) for near in range(max(0, period - 1), period + 2)}:
-                    self._by_tag.setdefault(one, []).append(group)
+            for circle in self._circles:
+                for one in {circle.tag(near) for near in range(max(0, period - 1), period + 2)}:
+                    self._by_tag.setdefault(one, []).append(circle)
         return self._by_tag.get(tag, [])
 
     def __repr__(self) -> str:
-        return f"Circle({len(self._groups)} groups, {len(self._seen)} clues)"
+        return f"Circles({len(self._circles)} circles, {len(self._seen)} clues)"

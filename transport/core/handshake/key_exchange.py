@@ -111,21 +111,6 @@ def answer_kx(
     `ephemeral` with `remote_static`, where it was computed beforehand. Raises `WireError` if
     `transient` is degenerate.
     """
-    psks = () if psk is None else (psk,)
-    message = transient
-    if psks:
-        # Patterns with a psk seal even the empty payload behind T. Its key comes from what both
-        # know before any secret, so each side makes the tag itself, and it does not travel.
-        unknown = bytes(KEY_SIZE)
-        message = HandshakeState(
-            variant.noise,
-            initiator=True,
-            prologue=prologue_hash,
-            static=KeyPair(unknown, remote_static),
-            ephemeral=KeyPair(unknown, transient),
-            remote_static=static.public if static and variant.knows_initiator else None,
-            psks=psks,
-        ).write_message()
     state = HandshakeState(
         variant.noise,
         initiator=False,
@@ -133,11 +118,37 @@ def answer_kx(
         static=static,
         ephemeral=ephemeral,
         remote_static=remote_static,
-        psks=psks,
+        psks=() if psk is None else (psk,),
         shared=shared,
     )
+    message = transient
+    if psk is not None:
+        message = _tagged(static, remote_static, transient, prologue_hash, variant, psk)
     state.read_message_untrusted(message)
     return state
+
+
+def _tagged(
+    static: KeyPair | None,
+    remote_static: bytes,
+    transient: bytes,
+    prologue_hash: bytes,
+    variant: Variant,
+    psk: bytes,
+) -> bytes:
+    """`T` with the tag of an empty payload, which patterns with a psk seal behind it. Its key comes
+    from what both know before any secret, so each side makes the tag itself, and it does not
+    travel."""
+    unknown = bytes(KEY_SIZE)
+    return HandshakeState(
+        variant.noise,
+        initiator=True,
+        prologue=prologue_hash,
+        static=KeyPair(unknown, remote_static),
+        ephemeral=KeyPair(unknown, transient),
+        remote_static=static.public if static and variant.knows_initiator else None,
+        psks=(psk,),
+    ).write_message()
 
 
 def begin_nn(use: bytes, previous_hash: bytes, psk: bytes, ephemeral: KeyPair) -> HandshakeState:

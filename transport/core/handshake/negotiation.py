@@ -7,8 +7,8 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from transport.core.constants import (
+    CIRCLES_MAX,
     FRAMES_1,
-    GROUPS_MAX,
     HANDSHAKE_1,
     HANDSHAKE_2,
     KEY_SIZE,
@@ -21,7 +21,7 @@ from transport.core.constants import (
 )
 from transport.core.crypto.noise import derive
 from transport.core.errors import LocalError, WireError
-from transport.core.handshake.circle import GroupSecret
+from transport.core.handshake.circle import CircleSecret
 from transport.core.types import Address
 
 _KEY_LABEL = b"quorate data key"
@@ -65,7 +65,7 @@ class HandshakeConfig:
     waiting_max: int = 128
     """P3s waiting for their turn; each holds its datagram, at most 1200 bytes."""
 
-    groups: tuple[GroupSecret, ...] = field(default=(), repr=False)
+    circles: tuple[CircleSecret, ...] = field(default=(), repr=False)
     """Limited circulation: only who shows one of these secrets is answered. The initiator shows
     the first."""
     unix_offset_s: float = 0.0
@@ -77,8 +77,8 @@ class HandshakeConfig:
     link the pseudonyms of one machine."""
 
     def __post_init__(self) -> None:
-        if len(self.groups) > GROUPS_MAX:
-            raise LocalError(f"at most {GROUPS_MAX} group secrets")
+        if len(self.circles) > CIRCLES_MAX:
+            raise LocalError(f"at most {CIRCLES_MAX} circles' secrets")
         if self.suites is None:
             suites = (SUITE_XCHACHA20, SUITE_AEGIS256) if self.aegis else (SUITE_XCHACHA20,)
             object.__setattr__(self, "suites", suites)
@@ -159,7 +159,7 @@ def best_common(ours: tuple[int, ...], theirs: tuple[int, ...]) -> int | None:
 
 
 @lru_cache(1024)
-def agree_untrusted(ours: Lists, theirs: Lists, handshake: int) -> tuple[int, int]:
+def negotiate_untrusted(ours: Lists, theirs: Lists, handshake: int) -> tuple[int, int]:
     """Suite and frames of both sealed lists.
 
     Raises `WireError` if a layer has nothing in common, or if `handshake`, which was chosen in

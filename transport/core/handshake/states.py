@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from transport.core.errors import LocalError
 from transport.core.handshake.variants import (
     ANONYMOUS,
-    CLOSED,
+    CIRCLE,
     FIRST_CONTACT,
     KNOWN,
     MET,
@@ -131,7 +131,7 @@ def _answered(deferral: str, *, another: bool = True) -> tuple[Step, ...]:
 
 INITIATOR: Final[dict[str, tuple[Step, ...]]] = {
     FIRST_CONTACT.name: (*_hellos(), *_REFUSALS, *_answering()),
-    CLOSED.name: (*_hellos(), *_answering()),
+    CIRCLE.name: (*_hellos(), *_answering()),
     ANONYMOUS.name: (*_hellos(), *_REFUSALS, *_answering()),
     KNOWN.name: _at_once("P3 to the known transient"),
     MET.name: _at_once("P3 with the meeting's id"),
@@ -142,7 +142,7 @@ INITIATOR: Final[dict[str, tuple[Step, ...]]] = {
 
 RESPONDER: Final[dict[str, tuple[Step, ...]]] = {
     FIRST_CONTACT.name: _answered("P2, within limits"),
-    CLOSED.name: _answered("P2 if only the effort is too little"),
+    CIRCLE.name: _answered("P2 if only the effort is too little"),
     ANONYMOUS.name: _answered("P2, within limits"),
     KNOWN.name: _answered("P2, within limits"),
     MET.name: _answered("P2, within limits", another=False),
@@ -165,35 +165,35 @@ PROBING_RESPONDER: Final = (
 )
 REKEYING: Final = (Step(State.AWAITING_ANSWER, On.ANSWER, State.ESTABLISHED),)
 
-Table = dict[tuple[State, On], State]
+Transitions = dict[tuple[State, On], State]
 
 
-def table_of(steps: Iterable[Step]) -> Table:
+def transitions_of(steps: Iterable[Step]) -> Transitions:
     """The steps for looking up. Raises `LocalError` if two say different things."""
-    table: Table = {}
+    transitions: Transitions = {}
     for step in steps:
-        if table.setdefault((step.state, step.on), step.next) is not step.next:
+        if transitions.setdefault((step.state, step.on), step.next) is not step.next:
             raise LocalError(f"two ways from {step.state} on {step.on}")
-    return table
+    return transitions
 
 
 class Course:
     """Where one machine stands in its table."""
 
-    __slots__ = ("_table", "state")
+    __slots__ = ("_transitions", "state")
 
-    def __init__(self, steps: tuple[Step, ...], table: Table | None = None) -> None:
-        """`table`: of these steps, if it was made before."""
-        self._table = table_of(steps) if table is None else table
+    def __init__(self, steps: tuple[Step, ...], transitions: Transitions | None = None) -> None:
+        """`transitions`: of these steps, if it was made before."""
+        self._transitions = transitions_of(steps) if transitions is None else transitions
         self.state = steps[0].state
 
     def allows(self, on: On) -> bool:
         """Whether the table says what this leads to."""
-        return (self.state, on) in self._table
+        return (self.state, on) in self._transitions
 
     def take(self, on: On) -> None:
         """Move. Raises `LocalError` where the table knows no way: out of turn."""
-        following = self._table.get((self.state, on))
+        following = self._transitions.get((self.state, on))
         if following is None:
             raise LocalError(f"out of turn: {on} in {self.state}")
         self.state = following
@@ -202,7 +202,7 @@ class Course:
         return f"Course({self.state})"
 
 
-_INITIATED: Final = {name: table_of(steps) for name, steps in INITIATOR.items()}
+_INITIATED: Final = {name: transitions_of(steps) for name, steps in INITIATOR.items()}
 
 
 def initiators_course(variant: str) -> Course:
@@ -210,7 +210,7 @@ def initiators_course(variant: str) -> Course:
     return Course(INITIATOR[variant], _INITIATED[variant])
 
 
-_ANSWERED: Final = {name: table_of(steps) for name, steps in RESPONDER.items()}
+_ANSWERED: Final = {name: transitions_of(steps) for name, steps in RESPONDER.items()}
 
 
 def responders_next(variant: str, state: State, on: On) -> State | None:

@@ -18,11 +18,11 @@ from transport.core.constants import (
     ANSWERS_MAX,
     CLEAR_TICKS_PER_S,
     COOKIE_LIFE_S,
-    COUNTER_MAX,
     EPHEMERALS_MAX,
     HASH_SIZE,
     HINT_SIZE,
     KEY_SIZE,
+    PACKET_NUMBER_MAX,
     SEQUENCES_MAX,
     SIGNATURE_SIZE,
     TID_SIZE,
@@ -365,4 +365,4 @@ class Transients:
         return found if found is not None and found.is_alive(now) else None
 
 
-assert COUNTER_MAX > 1 << _TID_BITS
+assert PACKET_NUMBER_MAX > 1 << _TID_BITS

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from transport.core.constants import (
     KIND_INITIATE,
     KIND_INITIATE_ANONYMOUS,
-    KIND_INITIATE_CLOSED,
+    KIND_INITIATE_CIRCLE,
     KIND_INITIATE_KNOWN,
     KIND_INITIATE_MET,
     KIND_INITIATE_TICKET,
@@ -55,9 +55,9 @@ FIRST_CONTACT: Final = Variant(
     "first contact", KIND_INITIATE, 1, "KX", challenged=True, sends_static=True
 )
 KNOWN: Final = Variant("known transient", KIND_INITIATE_KNOWN, 2, "KX", sends_static=True)
-CLOSED: Final = Variant(
+CIRCLE: Final = Variant(
     "limited circulation",
-    KIND_INITIATE_CLOSED,
+    KIND_INITIATE_CIRCLE,
     3,
     "KXpsk2",
     challenged=True,
@@ -78,7 +78,7 @@ TICKET: Final = Variant(
     "own ticket", KIND_INITIATE_TICKET, 7, "NNpsk0", knows_initiator=True, has_psk=True
 )
 
-VARIANTS: Final = (FIRST_CONTACT, KNOWN, CLOSED, ANONYMOUS, MET, VOUCHED, TICKET)
+VARIANTS: Final = (FIRST_CONTACT, KNOWN, CIRCLE, ANONYMOUS, MET, VOUCHED, TICKET)
 BY_PREFIX: Final = {variant.prefix: variant for variant in VARIANTS}
 
 assert len(BY_PREFIX) == len(VARIANTS) == len({variant.mode for variant in VARIANTS})

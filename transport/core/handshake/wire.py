@@ -174,7 +174,7 @@ def echo_of_untrusted(datagram: bytes) -> bytes | None:
 def encode_hello(
     nonce: bytes, time: int, offer: tuple[int, ...], tag: bytes = bytes(2), clue: bytes = bytes(8)
 ) -> bytes:
-    """P1, padded; tag and clue for a closed group. Raises `LocalError` above `OFFER_MAX` ids."""
+    """P1, padded; tag and clue for a circle. Raises `LocalError` above `OFFER_MAX` ids."""
     if not 1 <= len(offer) <= OFFER_MAX:
         raise LocalError("a hello offers one to four handshakes")
     ids = bytes(offer).ljust(OFFER_MAX, b"\0")
@@ -214,7 +214,7 @@ _NO_HINT = bytes(HINT_SIZE)
 
 
 def without_hint(challenge: bytes) -> bytes:
-    """P2 with zeros for the hint, whose place the counter-clue takes in a closed group."""
+    """P2 with zeros for the hint, whose place the counter-clue takes in a circle."""
     return challenge[:_HINT_AT] + _NO_HINT + challenge[_HINT_END:]
 
 

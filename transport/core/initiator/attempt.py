@@ -69,7 +69,6 @@ class Attempt:
         """
         self._begin_anew = begin
         self.initiator = begin()
-        self.addresses: list[Address] = []
         self._config = config
         self._random = random
         self.message_cid = message_cid
@@ -88,10 +87,9 @@ class Attempt:
         self.targets: tuple[Address, ...] = ()
         """Where P3 goes: the address whose P2 was taken."""
         self._spares: list[Address] = []
-        self.solving = False
-        self._initiate = b""
-        self._at_once = at_once
-        self._tries = 0
+        self._initiate, self._at_once = b"", at_once
+        self.solving, self._tries = False, 0
+        self.addresses: list[Address] = []
         self.add(addresses)
 
     def add(self, addresses: Sequence[Address]) -> None:

@@ -6,7 +6,7 @@ from transport.core.constants import FIRST_DATA_SIZE_MAX, NONCE_SIZE
 from transport.core.crypto.keys import Identity, KeyPair, diffie_hellman_untrusted
 from transport.core.crypto.noise import HandshakeState
 from transport.core.errors import LocalError
-from transport.core.handshake.circle import GroupSecret, period_of, ticks_of
+from transport.core.handshake.circle import CircleSecret, period_of, ticks_of
 from transport.core.handshake.key_exchange import (
     NO_HASH,
     USE_ACCEPT,
@@ -33,7 +33,7 @@ from transport.core.types import RandomBytes
 _TICKS_MASK = 2**32 - 1
 
 
-class Drafter:
+class InitiationWriter:
     """Makes P3s of one attempt; every one under ephemerals of its own, which serve it alone."""
 
     __slots__ = (
@@ -82,9 +82,9 @@ class Drafter:
             shared = diffie_hellman_untrusted(first.secret, self._peer_static)
             self._prepared = first, second, shared
 
-    def hello(self, offer: tuple[int, ...], group: GroupSecret | None, now: float) -> bytes:
-        """P1, with a clue for a closed group."""
-        if group is None:
+    def hello(self, offer: tuple[int, ...], circle: CircleSecret | None, now: float) -> bytes:
+        """P1, with a clue for a circle."""
+        if circle is None:
             # A random origin: clear times that ran on would link this hello to others.
             origin = int.from_bytes(self._random(4), "big")
             time = origin + ticks(now) & _TICKS_MASK
@@ -94,10 +94,10 @@ class Drafter:
         unix_ticks = ticks_of(unix_s)
         return encode_hello(
             nonce,
-            group.hide_time(nonce, unix_ticks),
+            circle.hide_time(nonce, unix_ticks),
             offer,
-            group.tag(period_of(unix_s)),
-            group.clue(nonce, unix_ticks),
+            circle.tag(period_of(unix_s)),
+            circle.clue(nonce, unix_ticks),
         )
 
     def known(
@@ -186,4 +186,4 @@ class Drafter:
             raise LocalError("an invitation for somebody else, or too old")
 
     def __repr__(self) -> str:
-        return f"Drafter(to {self._peer.hex()[:16]})"
+        return f"InitiationWriter(to {self._peer.hex()[:16]})"

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import NamedTuple
 
 from transport.core.constants import (
-    CHALLENGE_CHECKS_MAX,
-    CHALLENGES_MAX,
     DATAGRAM_SIZE_MAX,
-    ECHO_SIZE,
     EFFORT_MAX,
     FIRST_DATA_SIZE_MAX,
-    HASH_SIZE,
     OFFER_MAX,
     PUZZLE_WORK_MAX,
     REFUSALS_MAX,
     VERSION,
 )
-from transport.core.crypto.keys import Identity, equal, static_of_key_untrusted
+from transport.core.crypto.keys import Identity, static_of_key_untrusted
 from transport.core.crypto.noise import HandshakeState
 from transport.core.errors import LocalError, WireError
 from transport.core.handshake.circle import period_of
@@ -26,23 +21,18 @@ from transport.core.handshake.key_exchange import anonymous_handle, prologue
 from transport.core.handshake.negotiation import (
     Established,
     HandshakeConfig,
-    agree_untrusted,
     best_common,
-    epoch_keys,
 )
 from transport.core.handshake.puzzle import NO_SOLUTION, Solver, rest_hash
 from transport.core.handshake.states import On, State, initiators_course
 from transport.core.handshake.ticket import Invitation
 from transport.core.handshake.transient import (
     KnownTransient,
-    hint_of,
-    seconds,
     ticks,
-    verify_transient_untrusted,
 )
 from transport.core.handshake.variants import (
     ANONYMOUS,
-    CLOSED,
+    CIRCLE,
     FIRST_CONTACT,
     KNOWN,
     TICKET,
@@ -54,45 +44,19 @@ from transport.core.handshake.wire import (
     HEADER_SIZE,
     KX_AT,
     NN_AT_ACCEPT,
-    TRANSIENT_PART,
     Challenge,
-    TransientPart,
     decode_challenge_untrusted,
     decode_refusal_untrusted,
-    decode_sealed_untrusted,
     echo_of_untrusted,
     encode_header,
-    without_hint,
 )
-from transport.core.initiator.initiation import Drafter
+from transport.core.initiator.acceptance import Sent, finish_untrusted
+from transport.core.initiator.candidates import Candidates
+from transport.core.initiator.hello import Hello
+from transport.core.initiator.initiation import InitiationWriter
 from transport.core.responder.challenge import refusal_hash
 from transport.core.responder.incoming import check_cids
 from transport.core.types import RandomBytes
-
-
-class _Candidate(NamedTuple):
-    """A challenge that bears the peer's signature."""
-
-    challenge: Challenge
-    part: TransientPart
-    datagram: bytes
-    received_at: float
-
-
-def _by_effort(candidate: _Candidate) -> int:
-    return candidate.challenge.effort
-
-
-class _Sent(NamedTuple):
-    """A P3 under way: what it takes to open its P4."""
-
-    state: HandshakeState
-    handshake: int
-    challenge: Challenge | None
-    """None: it was sent at once."""
-    known: KnownTransient | None
-    """None: there is no 0-RTT to be had from it."""
-    at: float
 
 
 class _Unsolved(NamedTuple):
@@ -100,7 +64,7 @@ class _Unsolved(NamedTuple):
 
     datagram: bytes
     solver: Solver
-    sent: _Sent
+    sent: Sent
     at: float
 
 
@@ -119,48 +83,28 @@ class Initiator:
         incarnation: int,
         anonymous: bool = False,
     ) -> None:
-        """`anonymous`: without a name, where the responder allows it.
-
-        Raises `LocalError` if `peer` is no name or this node's own, or for unusable ids.
-        """
-        if peer == identity.key:
-            raise LocalError("a node does not connect to itself")
-        try:
-            peer_static = static_of_key_untrusted(peer)
-        except WireError as error:
-            raise LocalError(str(error)) from None
+        """`anonymous`: without a name, where the responder allows it. Raises `LocalError` if `peer`
+        is no name or this node's own, or for unusable ids."""
+        peer_static = _static_of(peer, identity)
         check_cids(message_cid, bulk_cid)
         self.peer = peer
-        self._group = config.groups[0] if config.groups else None
-        if anonymous and self._group is not None:
-            raise LocalError("a closed group serves nobody without a name")
-        self._variant = CLOSED if self._group else ANONYMOUS if anonymous else FIRST_CONTACT
-        self._course = initiators_course(self._variant.name)
         self._config = config
-        self._random = random
-        self._drafter = Drafter(
-            identity,
-            peer,
-            peer_static,
-            config,
-            random,
-            cids=(message_cid, bulk_cid),
-            incarnation=incarnation,
-            anonymous=anonymous,
-        )
-        # A refusal would have to be answered to strangers too, so a closed group offers all.
-        self.prepare = self._drafter.prepare  # ahead of `start`: what P2 has no part in
-        self._offer = config.handshakes[-OFFER_MAX:] if self._group else config.handshakes[-1:]
+        self._circle = config.circles[0] if config.circles else None
+        if anonymous and self._circle is not None:
+            raise LocalError("a circle serves nobody without a name")
+        self._variant = CIRCLE if self._circle else ANONYMOUS if anonymous else FIRST_CONTACT
+        self._course = initiators_course(self._variant.name)
+        self._writer = InitiationWriter(
+            identity, peer, peer_static, config, random,
+            cids=(message_cid, bulk_cid), incarnation=incarnation, anonymous=anonymous,
+        )  # fmt: skip
+        self.prepare = self._writer.prepare  # ahead of `start`: what P2 has no part in
+        # A refusal would have to be answered to strangers too, so in a circle it offers all.
+        self._offer = config.handshakes[-OFFER_MAX:] if self._circle else config.handshakes[-1:]
         self._refusals = 0
-        self._hello = b""
-        self._hello_hash = b""
-        self._hello_at: float | None = None
-        self._hellos = 0
-        self._hello_rtt_s: float | None = None
-        self._candidates: list[_Candidate] = []
-        self._considered: set[bytes] = set()
-        self._checks = 0
-        self._sent: list[_Sent] = []
+        self._hello = Hello()
+        self._candidates = Candidates(peer)
+        self._sent: list[Sent] = []
         self._unsolved: _Unsolved | None = None
         self._work_left = config.puzzle_work_max
         self.learned: KnownTransient | None = None
@@ -176,13 +120,9 @@ class Initiator:
         Raises `LocalError` if this attempt has begun otherwise, or is over.
         """
         self._course.take(On.HELLO)
-        if not self._hello:
-            self._hello = self._drafter.hello(self._offer, self._group, now)
-            self._hello_hash = blake2b(self._hello, digest_size=HASH_SIZE).digest()
-            self._hello_at = now
-            self._hellos = 0
-        self._hellos += 1
-        return self._hello
+        if not self._hello.data:
+            self._hello.made(self._writer.hello(self._offer, self._circle, now), now)
+        return self._hello.sent()
 
     @property
     def state(self) -> State:
@@ -195,7 +135,7 @@ class Initiator:
 
         It changes when a refusal makes another P1 needed.
         """
-        return self._hello_hash[:ECHO_SIZE]
+        return self._hello.echo
 
     @property
     def ready(self) -> bool:
@@ -205,7 +145,7 @@ class Initiator:
     @property
     def refused(self) -> bool:
         """A refusal was followed and the new P1 has not been asked for: call `hello` now."""
-        return self._refusals > 0 and not self._hello
+        return self._refusals > 0 and not self._hello.data
 
     # --- P2 -----------------------------------------------------------------------------------
 
@@ -221,36 +161,24 @@ class Initiator:
             return False
 
     def _challenge_untrusted(self, data: bytes, now: float) -> bool:
-        if not self._hello_hash or echo_of_untrusted(data) != self.echo:
+        if not self._hello.hash or echo_of_untrusted(data) != self._hello.echo:
             return False
         lists = decode_refusal_untrusted(data)
         if lists is not None:
             self._follow_refusal(data, lists)
             return False
         challenge = decode_challenge_untrusted(data)
-        if challenge.choice not in self._offer or data in self._considered:
+        if challenge.choice not in self._offer or not self._course.allows(On.CHALLENGE):
             return False
-        if not self._course.allows(On.CHALLENGE):
-            return False
-        if len(self._considered) >= CHALLENGES_MAX or self._checks >= CHALLENGE_CHECKS_MAX:
+        if not self._candidates.may_consider(data):
             return False
         if challenge.effort > min(EFFORT_MAX, self._work_left):
             return False
-        part = TransientPart(*TRANSIENT_PART.unpack(challenge.transient_part))
-        if self._group is not None:
-            if not equal(self._group.counter_clue(self._hello_hash, without_hint(data)), part.hint):
-                return False
-            part = part._replace(hint=hint_of(self.peer, part.transient))
-        self._checks += 1
-        verify_transient_untrusted(self.peer, part, challenge.time)
-        self._considered.add(data)
-        answers = self._is_answer(challenge)
+        circle, hello_hash = self._circle, self._hello.hash
+        self._candidates.consider_untrusted(data, challenge, circle, hello_hash, now)
         self._course.take(On.CHALLENGE)
-        self._candidates.append(_Candidate(challenge, part, data, now))
-        self._candidates.sort(key=_by_effort)
-        if self._hellos == 1 and self._hello_at is not None and self._hello_rtt_s is None:
-            self._hello_rtt_s = max(0.0, now - self._hello_at)
-        return answers
+        self._hello.answered(now)
+        return self._is_answer(challenge)
 
     def _is_answer(self, challenge: Challenge) -> bool:
         """Whether this answers what was sent last, rather than an earlier copy of P1."""
@@ -264,16 +192,16 @@ class Initiator:
     def _follow_refusal(self, data: bytes, lists: tuple[tuple[int, ...], ...]) -> None:
         if self._refusals >= REFUSALS_MAX or not self._course.allows(On.REFUSAL):
             return
-        if self._considered or self._sent or len(lists) < 2:
+        if self._candidates.any_considered or self._sent or len(lists) < 2:
             return
         common = best_common(self._config.handshakes, lists[1])
         if VERSION not in lists[0] or common is None or common in self._offer:
             return
         self._course.take(On.REFUSAL)
         self._refusals += 1
-        self._drafter.refusal_hash = refusal_hash(data)
+        self._writer.refusal_hash = refusal_hash(data)
         self._offer = (common,)
-        self._hello = self._hello_hash = b""
+        self._hello.refused()
 
     # --- P3 -----------------------------------------------------------------------------------
 
@@ -296,29 +224,29 @@ class Initiator:
         if len(first_data) > FIRST_DATA_SIZE_MAX:
             raise LocalError("first data too long")
         self._course.take(On.START)
-        challenge, part, offer, received_at = self._candidates.pop(0)
+        challenge, part, offer, received_at = self._candidates.take()
         self._work_left -= challenge.effort
-        variant = self._variant
+        variant, hello_hash = self._variant, self._hello.hash
         header = encode_header(
             variant.prefix,
             challenge.choice,
             part.tid,
-            self._hello_hash,
+            hello_hash,
             challenge.time,
             challenge.effort,
             challenge.sequence,
             challenge.cookie,
         )
-        bound = prologue(variant.mode, challenge.choice, self._hello_hash, offer, header)
+        bound = prologue(variant.mode, challenge.choice, hello_hash, offer, header)
         held = ticks(max(0.0, now - received_at))
-        psk = self._group.psk if self._group else None
-        body, state = self._drafter.seal(variant, part.transient, bound, psk, first_data, held, now)
+        psk = self._circle.psk if self._circle else None
+        body, state = self._writer.seal(variant, part.transient, bound, psk, first_data, held, now)
         datagram = header + NO_SOLUTION + body
         solver = Solver(challenge.cookie, rest_hash(datagram, HEADER_SIZE), challenge.effort)
         known = None
-        if self._group is None:
+        if self._circle is None:
             known = KnownTransient(self.peer, challenge.choice, part, challenge.time, received_at)
-        sent = _Sent(state, challenge.choice, challenge, known, now)
+        sent = Sent(state, challenge.choice, challenge, known, now)
         self._unsolved = _Unsolved(datagram, solver, sent, now)
 
     def work(self, hashes_max: int) -> bytes | None:
@@ -342,9 +270,9 @@ class Initiator:
         self._course.take(On.SOLVED)
         head, tail = unsolved.datagram[:HEADER_SIZE], unsolved.datagram[KX_AT:]
         solved = head + solver.solution + tail
-        if self._group is not None:
+        if self._circle is not None:
             period = period_of(unsolved.at + self._config.unix_offset_s)
-            solved += self._group.trailer(solved, period)
+            solved += self._circle.trailer(solved, period)
         return solved
 
     def initiate_known(self, known: KnownTransient, first_data: bytes, now: float) -> bytes:
@@ -355,7 +283,7 @@ class Initiator:
         first data is too long.
         """
         self._check_begins(KNOWN)
-        datagram, state = self._drafter.known(known, first_data, now)
+        datagram, state = self._writer.known(known, first_data, now)
         return self._send_at_once(KNOWN, datagram, state, known, now)
 
     def initiate_invited(
@@ -366,19 +294,19 @@ class Initiator:
         `known` is the transient of the peer's signed record (`decode_record_untrusted`).
         """
         self._check_begins(invitation.variant)
-        datagram, state = self._drafter.invited(invitation, known, first_data, now)
+        datagram, state = self._writer.invited(invitation, known, first_data, now)
         return self._send_at_once(invitation.variant, datagram, state, known, now)
 
     def initiate_ticket(self, ticket: Invitation, first_data: bytes, now: float) -> bytes:
         """P3 at once, with a ticket the peer itself gave us; else as `initiate_known`."""
         self._check_begins(TICKET)
-        datagram, state = self._drafter.ticket(ticket, first_data, now)
+        datagram, state = self._writer.ticket(ticket, first_data, now)
         return self._send_at_once(TICKET, datagram, state, None, now)
 
     def _check_begins(self, variant: Variant) -> None:
         if self._course.state is not State.IDLE or self._refusals:
             raise LocalError("the attempt has begun")
-        if self._variant is ANONYMOUS or (self._variant is CLOSED and variant is KNOWN):
+        if self._variant is ANONYMOUS or (self._variant is CIRCLE and variant is KNOWN):
             raise LocalError("this variant begins with a hello")
 
     def _send_at_once(
@@ -391,16 +319,15 @@ class Initiator:
     ) -> bytes:
         self._course = initiators_course(variant.name)
         self._course.take(On.INITIATE)
-        # A P2 that defers it takes its hash for H(P1), and so does the P3 that follows.
-        self._hello_hash = blake2b(datagram, digest_size=HASH_SIZE).digest()
-        self._sent.append(_Sent(state, max(self._config.handshakes), None, known, now))
+        self._hello.skipped(datagram)
+        self._sent.append(Sent(state, max(self._config.handshakes), None, known, now))
         return datagram
 
     # --- P4 -----------------------------------------------------------------------------------
 
     def receive_accept_untrusted(self, data: bytes, now: float) -> Established | None:
         """Take a P4: the finished handshake, once. Raises nothing; None is anything else."""
-        echo = self._hello_hash[:ECHO_SIZE]
+        echo = self._hello.echo
         if not ACCEPT_SIZE_MIN <= len(data) <= DATAGRAM_SIZE_MAX:
             return None
         if not self._course.allows(On.ACCEPT) or not echo:
@@ -408,50 +335,37 @@ class Initiator:
         if data[:NN_AT_ACCEPT] != ACCEPT_PREFIX + echo:
             return None
         for sent in self._sent:
-            # On a copy: a forged P4 must not spoil the state the true one needs.
-            state = sent.state.fork()
             try:
-                payload = state.read_message_untrusted(data[NN_AT_ACCEPT:])
+                opened = sent.open_untrusted(data[NN_AT_ACCEPT:])
             except WireError:
                 continue
             try:
-                return self._finish_untrusted(sent, state, payload, now)
+                established = finish_untrusted(
+                    sent, opened, self.peer, self._config, self._hello.rtt_s, now
+                )
             except WireError:
                 return None
+            self._finished(sent)
+            return established
         return None
 
-    def _finish_untrusted(
-        self, sent: _Sent, state: HandshakeState, payload: bytes, now: float
-    ) -> Established:
-        sealed = decode_sealed_untrusted(payload, initiator=False)
-        suite, _ = agree_untrusted(self._config.lists, sealed.lists, sent.handshake)
-        held_s = seconds(sealed.held_ticks)
-        # Either may include the wait for a retransmission, so the lesser is nearer.
-        accept_rtt_s = max(0.0, now - sent.at - held_s)
-        rtt_s = accept_rtt_s
-        if self._hello_rtt_s is not None:
-            rtt_s = min(rtt_s, self._hello_rtt_s)
-        answered_at = sealed.time_us / 1e6
-        offset_s = ((answered_at - held_s - sent.at) + (answered_at - now)) / 2
+    def _finished(self, sent: Sent) -> None:
         self._course.take(On.ACCEPT)
         self.learned = sent.known
         if self._variant is ANONYMOUS:
             self.handle = anonymous_handle(sent.state.hash)
         self._sent.clear()
         self._candidates.clear()
-        return Established(
-            datagram=b"",
-            reply=sealed.data,
-            peer=self.peer,
-            incarnation=sealed.incarnation,
-            handshake_hash=state.hash,
-            suite=suite,
-            message_cid=sealed.message_cid,
-            bulk_cid=sealed.bulk_cid,
-            keys=epoch_keys(*state.split(), suite, initiator=True),
-            rtt_s=rtt_s,
-            clock_offset_s=offset_s,
-        )
 
     def __repr__(self) -> str:
         return f"Initiator(to {self.peer.hex()[:16]}, sent={len(self._sent)})"
+
+
+def _static_of(peer: bytes, identity: Identity) -> bytes:
+    """The peer's static key. Raises `LocalError` if `peer` is no name or this node's own."""
+    if peer == identity.key:
+        raise LocalError("a node does not connect to itself")
+    try:
+        return static_of_key_untrusted(peer)
+    except WireError as error:
+        raise LocalError(str(error)) from None

@@ -17,18 +17,18 @@ from transport.core.initiator.initiator import Initiator
 from transport.core.initiator.simultaneous_open import SimultaneousOpen
 from transport.core.types import Address, RandomBytes, Transmit
 
-__all__ = ["MeetingAttempt"]
+__all__ = ["SimultaneousAttempt"]
 
 
-class MeetingAttempt(Attempt):
+class SimultaneousAttempt(Attempt):
     """An attempt in which both sides were told of each other."""
 
-    __slots__ = ("_opening",)
+    __slots__ = ("_simultaneous_open",)
 
     def __init__(
         self,
         begin: Callable[[], Initiator],
-        opening: SimultaneousOpen,
+        simultaneous_open: SimultaneousOpen,
         addresses: Sequence[Address],
         config: TransportConfig,
         random: RandomBytes,
@@ -38,9 +38,9 @@ class MeetingAttempt(Attempt):
         now: float,
         deadline: float,
     ) -> None:
-        """`opening` probes; it has an initiator of its own where this side has that part."""
+        """`simultaneous_open` probes; it has an initiator where this side has that part."""
         super().__init__(
-            lambda: opening.initiator or begin(),
+            lambda: simultaneous_open.initiator or begin(),
             addresses,
             config,
             random,
@@ -49,29 +49,29 @@ class MeetingAttempt(Attempt):
             now=now,
             deadline=deadline,
         )
-        self._opening = opening
-        self.probe = opening.expected
+        self._simultaneous_open = simultaneous_open
+        self.probe = simultaneous_open.expected
         self._due()
 
     @property
     def responding(self) -> bool:
         """This side waits for P3."""
-        return self._opening.initiator is None
+        return self._simultaneous_open.initiator is None
 
     def probed(
         self, data: bytes, address: Address, first_data: Callable[[], bytes], now: float,
         out: list[Transmit],
     ) -> None:  # fmt: skip
         """Answer the other side's probe: with P3, or with one of this side's."""
-        opening = self._opening
-        if opening.usable and self.first_data is None:
-            self.first_data = opening.first_data = first_data()
-        opening.receive_untrusted(data, address, now)
+        simultaneous_open = self._simultaneous_open
+        if simultaneous_open.usable and self.first_data is None:
+            self.first_data = simultaneous_open.first_data = first_data()
+        simultaneous_open.receive_untrusted(data, address, now)
         self._carry(out)
 
     def admitted(self) -> None:
         """The other side's P3 has come and was authentic."""
-        self._opening.admitted()
+        self._simultaneous_open.admitted()
 
     def receive_untrusted(
         self, data: bytes, address: Address, first_data: Callable[[], bytes], now: float
@@ -89,9 +89,9 @@ class MeetingAttempt(Attempt):
         if self._challenged:
             super().handle_timeout(first_data, now, out)
             return
-        self._opening.handle_timeout(now)
+        self._simultaneous_open.handle_timeout(now)
         self._carry(out)
-        if self._opening.state is State.GIVEN_UP:
+        if self._simultaneous_open.state is State.GIVEN_UP:
             self.deadline = now
 
     @property
@@ -99,11 +99,11 @@ class MeetingAttempt(Attempt):
         return self.solving or bool(self._initiate)
 
     def _carry(self, out: list[Transmit]) -> None:
-        out.extend(self._opening.poll_transmits())
+        out.extend(self._simultaneous_open.poll_transmits())
         if not self._challenged:
-            self.targets = self._opening.answered
+            self.targets = self._simultaneous_open.answered
             self._due()
 
     def _due(self) -> None:
-        due = self._opening.next_timeout()
+        due = self._simultaneous_open.next_timeout()
         self.next_at = inf if due is None else due

@@ -95,40 +95,30 @@ class SimultaneousOpen:
         first_data: bytes,
         now: float,
     ) -> None:
-        """`own_record` and `peer_record` are what both sides have published through the introducer.
-
-        `rtt_s` is its guess of the round trip. Raises `LocalError` for a token, addresses or ids
-        that cannot be, `WireError` for a record of the peer's that is not.
-        """
+        """Both records were published through the introducer, and `rtt_s` is its guess. Raises
+        `LocalError` for a token, addresses or ids that cannot be, `WireError` for a bad record."""
         if not addresses or len(token) != MEETING_TOKEN_SIZE:
             raise LocalError("a meeting needs addresses and a token of 16 bytes")
-        known = decode_record_untrusted(peer, peer_record, max(config.handshakes), now)
+        self._known = decode_record_untrusted(peer, peer_record, max(config.handshakes), now)
         responding = is_responder(identity.static, static_of_key_untrusted(peer))
-        first, second = own_record[:_SIGNED_SIZE], peer_record[:_SIGNED_SIZE]
-        context = second + first if responding else first + second
-        holder = peer if responding else identity.key
-        self.peer = peer
-        self.first_data = first_data
-        self._known = known
+        # Both sides bind the meeting to the initiator's record and then the responder's.
+        mine, theirs = own_record[:_SIGNED_SIZE], peer_record[:_SIGNED_SIZE]
+        context, holder = (theirs + mine, peer) if responding else (mine + theirs, identity.key)
         self._meeting: Invitation = meeting(token, holder, context, now + MEETING_LIFE_S)
-        self._initiator: Initiator | None = None
         if responding:
             responder.invite(self._meeting, now)
-        else:
-            self._initiator = Initiator(
-                identity,
-                peer,
-                config,
-                random,
-                message_cid=message_cid,
-                bulk_cid=bulk_cid,
-                incarnation=incarnation,
-            )
-        self._course = Course(PROBING_RESPONDER if responding else PROBING_INITIATOR)
+        self._initiator = None if responding else Initiator(
+            identity, peer, config, random,
+            message_cid=message_cid, bulk_cid=bulk_cid, incarnation=incarnation,
+        )  # fmt: skip
+        self.peer, self.first_data = peer, first_data
+        self._probe, self._probe_of_peer = probe_of(token, identity.key), probe_of(token, peer)
         self._addresses = addresses[:PROBE_ADDRESSES_MAX]
+        self._begin(responding, rtt_s, now)
+
+    def _begin(self, responding: bool, rtt_s: float, now: float) -> None:
+        self._course = Course(PROBING_RESPONDER if responding else PROBING_INITIATOR)
         self._answered: list[Address] = []
-        self._probe = probe_of(token, identity.key)
-        self._probe_of_peer = probe_of(token, peer)
         self._rtt_s = min(max(rtt_s, _RTT_MIN_S), _RTT_MAX_S)
         self._next_at: float | None = now if responding else now + self._rtt_s / 2
         self._rounds = 0

@@ -1,6 +1,6 @@
 """A lane: ordered opaque entries, tagged with a group number, between two incarnations.
 
-It outlives a presence: packet numbers have nothing to do with datagram counters. Packet layout
+It outlives a presence: its packets' numbers have nothing to do with those of datagrams. A packet
 (docs/protocol/presence.md): `kind | number (4) | [upto (4) | delay in ms (1) | [bitmap (8)]] |
 entries`, the entries to the payload's end.
 """
@@ -46,7 +46,7 @@ class Lane:
     after a rest: of a lane on which nothing is under way, only its numbers have to stay.
     """
 
-    __slots__ = ("_config", "_expected", "_halves", "_next", "id", "met", "peer_id", "rtt")
+    __slots__ = ("_awake", "_config", "_expected", "_next", "id", "met", "peer_id", "rtt")
 
     def __init__(self, config: TransportConfig, rtt: RoundTrip, lane_id: int) -> None:
         self.id = lane_id
@@ -59,53 +59,53 @@ class Lane:
         self._config = config
         # At rest: the next packet to send and, once anything was received, to receive.
         self._next, self._expected = 0, -1
-        self._halves: tuple[LaneSender, LaneReceiver] | None = None
+        self._awake: tuple[LaneSender, LaneReceiver] | None = None
 
     def _wake(self) -> tuple[LaneSender, LaneReceiver]:
         config = self._config
         sender = LaneSender(config, self.rtt, self._next)
         receiver = LaneReceiver(config.ack_delay_s, config.lane_window_max, self._expected)
-        self._halves = halves = sender, receiver
-        return halves
+        self._awake = awake = sender, receiver
+        return awake
 
     @property
     def sender(self) -> LaneSender:
         """What goes out. Asking for it ends the rest."""
-        return (self._halves or self._wake())[0]
+        return (self._awake or self._wake())[0]
 
     @property
     def receiver(self) -> LaneReceiver:
         """What comes in. Asking for it ends the rest."""
-        return (self._halves or self._wake())[1]
+        return (self._awake or self._wake())[1]
 
     def adopt(self, receiver: LaneReceiver) -> None:
         """Go on with a receiving half that was kept."""
-        self._halves = self.sender, receiver
+        self._awake = self.sender, receiver
 
     @property
     def resting(self) -> bool:
         """Nothing is under way, and the halves are not there."""
-        return self._halves is None
+        return self._awake is None
 
     @property
     def started(self) -> bool:
         """Anything was received."""
-        return self._expected >= 0 if self._halves is None else self._halves[1].started
+        return self._expected >= 0 if self._awake is None else self._awake[1].started
 
     @property
     def quiet(self) -> bool:
         """Nothing is queued and nothing under a timer is unacknowledged."""
-        return self._halves is None or self._halves[0].quiet
+        return self._awake is None or self._awake[0].quiet
 
     def rest(self) -> None:
         """Give the halves back, if nothing depends on them."""
-        if self._halves is None:
+        if self._awake is None:
             return
-        sender, receiver = self._halves
+        sender, receiver = self._awake
         if sender.idle and receiver.idle:
             self._next = sender.next_number
             self._expected = receiver.expected if receiver.started else -1
-            self._halves = None
+            self._awake = None
 
     def packet_frame(self, now: float, room: int) -> bytes | None:
         """The next packet that may go now, at most `room` bytes of frame, with the freshest ack."""
@@ -209,7 +209,7 @@ class Lane:
 
     def next_timeout(self) -> float | None:
         """When an acknowledgement is due or the retransmission timer fires."""
-        if self._halves is None:
+        if self._awake is None:
             return None
         ack_at = self.receiver.ack_at
         deadline = self.sender.next_timeout()
@@ -219,7 +219,7 @@ class Lane:
 
     def handle_timeout(self, now: float) -> None:
         """Let the retransmission timer fire if it is due."""
-        if self._halves is None:
+        if self._awake is None:
             return
         deadline = self.sender.next_timeout()
         if deadline is not None and deadline <= now:

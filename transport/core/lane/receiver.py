@@ -1,7 +1,7 @@
 """The receiving half of a lane: order, reassembly, and when an acknowledgement is owed.
 
 The rule of lazy packets (LP1 to LP4 of docs/protocol/presence.md) is split between this
-module, which says what is owed, and `lane_send`, which decides what needs a timer.
+module, which says what is owed, and `sender`, which decides what needs a timer.
 """
 
 from __future__ import annotations
@@ -100,6 +100,9 @@ class LaneReceiver:
                 self.expected += 1
                 self._decode_untrusted(*following, entries)
             return True
+        return self._out_of_order(number, payload, offset, now)
+
+    def _out_of_order(self, number: int, payload: bytes, offset: int, now: float) -> bool:
         self.ack_at = now
         if number < self.expected or number in self.held:
             return False

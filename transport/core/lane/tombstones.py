@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from transport.core.lane.receiver import LaneReceiver
 
-__all__ = ["Evidence", "HalfLane", "Halves"]
+__all__ = ["Evidence", "Tombstone", "Tombstones"]
 
 
-class HalfLane(NamedTuple):
+class Tombstone(NamedTuple):
     """Which of a peer's packets were received."""
 
     incarnation: int
@@ -35,30 +35,30 @@ class Evidence(IntEnum):
     """This node keeps it, or has connected to it before."""
 
 
-class Halves:
+class Tombstones:
     """Receiving halves by peer; at most `size_max` for each kind of evidence, the oldest go."""
 
     __slots__ = ("_parts", "_size_max")
 
     def __init__(self, size_max: int) -> None:
         self._size_max = size_max
-        self._parts: tuple[dict[bytes, HalfLane], ...] = tuple({} for _ in Evidence)
+        self._parts: tuple[dict[bytes, Tombstone], ...] = tuple({} for _ in Evidence)
 
-    def remember(self, peer: bytes, half: HalfLane, evidence: Evidence) -> None:
+    def remember(self, peer: bytes, tombstone: Tombstone, evidence: Evidence) -> None:
         """What came in a P3 was handed up. The peer's next P3 may bring the same packets; then this
         tells them apart from new ones."""
         self.take(peer)
         part = self._parts[evidence]
-        part[peer] = half
+        part[peer] = tombstone
         if len(part) > self._size_max:
             del part[next(iter(part))]
 
-    def take(self, peer: bytes) -> HalfLane | None:
+    def take(self, peer: bytes) -> Tombstone | None:
         """The peer's, which is forgotten here."""
         for part in self._parts:
-            half = part.pop(peer, None)
-            if half is not None:
-                return half
+            tombstone = part.pop(peer, None)
+            if tombstone is not None:
+                return tombstone
         return None
 
     def __len__(self) -> int:

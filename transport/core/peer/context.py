@@ -16,7 +16,7 @@ from transport.core.handshake.variants import TICKET
 from transport.core.handshake.wire import is_handshake
 from transport.core.initiator.attempt import AtOnce
 from transport.core.initiator.initiator import Initiator
-from transport.core.lane.tombstones import Halves
+from transport.core.lane.tombstones import Tombstones
 from transport.core.peer.mailbox_state import Mailbox
 from transport.core.peer.peer import Peer
 from transport.core.presence.presence import Presence, Side
@@ -125,7 +125,7 @@ class Context:
     """The newest, while its P1 is under way."""
     attempts: int
     """Attempts under way."""
-    tombstones: Halves
+    tombstones: Tombstones
     """What had arrived on lanes whose presence was never confirmed, by peer."""
     validated: dict[Presence, None]
     """Presences made from a P3 whose cookie was right, and under whose keys nothing has opened
@@ -166,7 +166,7 @@ class Context:
         self.lingering = {}
         self.unprepared = None
         self.attempts = 0
-        self.tombstones = Halves(config.halves_max)
+        self.tombstones = Tombstones(config.tombstones_max)
         self.validated = {}
         self.unproven = {}
         self.strained = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transport.core import frames
 from transport.core.events import BulkClosed, PresenceDown, Reason
-from transport.core.lane.tombstones import Evidence, HalfLane
+from transport.core.lane.tombstones import Evidence, Tombstone
 from transport.core.peer import mailbox, transmit
 from transport.core.peer.context import Context
 from transport.core.peer.peer import Peer
@@ -126,7 +126,7 @@ def _end_lane(context: Context, peer: Peer, reason: int) -> None:
     mailbox.end(context, peer, reason)
     lane = peer.lane
     if not lane.met and lane.started and peer.incarnation is not None:
-        tombstone = HalfLane(peer.incarnation, lane.peer_id, lane.receiver)
+        tombstone = Tombstone(peer.incarnation, lane.peer_id, lane.receiver)
         ours = peer.kept or peer.key in context.known
         evidence = Evidence.OURS if ours else peer.evidence
         context.tombstones.remember(peer.key, tombstone, evidence)

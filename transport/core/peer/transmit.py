@@ -26,7 +26,7 @@ def flush_control(context: Context, peer: Peer, presence: Presence, now: float) 
     if frame is not None:
         peer.active_at = now
         if presence.watched is None and number != lane.sender.next_number:
-            presence.watched = (number, presence.sealer.next_counter)
+            presence.watched = (number, presence.sealer.next_packet_number)
     elif lane.receiver.ack_at is not None:
         frame = lane.ack_frame(now)
     send(context, peer, presence, control + (frame or b""))
@@ -47,7 +47,7 @@ def flush_lane(context: Context, peer: Peer, now: float) -> None:
             break
         peer.active_at = now
         if presence.watched is None and number != sender.next_number:
-            presence.watched = (number, presence.sealer.next_counter)
+            presence.watched = (number, presence.sealer.next_packet_number)
         path = presence.path
         if path.use_candidate or (detour is not None and detour.cut):
             send(context, peer, presence, frame)

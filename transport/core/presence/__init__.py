@@ -1,1 +1,1 @@
-"""One epoch of keys and the path under it: opening, liveness, expiry."""
+"""One epoch of keys and the path under it: sealing, liveness, and the spare epochs that follow."""

@@ -5,8 +5,7 @@ What both ends of a lane share is not here: a lane outlives its presences.
 
 from __future__ import annotations
 
-from math import inf, isnan, nan
-from struct import Struct
+from math import inf, isnan
 from typing import NamedTuple
 
 from transport.core import frames
@@ -14,19 +13,21 @@ from transport.core.config import TransportConfig
 from transport.core.crypto.aead import Opener, Sealer
 from transport.core.events import PlaneKeys
 from transport.core.handshake.negotiation import EpochKeys, Established
-from transport.core.handshake.rekey import Rekeying
 from transport.core.lane.lane import Lane
+from transport.core.presence.epoch import (
+    AnsweredKeyUpdate,
+    KeyUpdate,
+    Root,
+    pack_secrets,
+    unpack_secrets,
+)
 from transport.core.presence.path import Path
 from transport.core.types import Address, RandomBytes, Transmit
 
-__all__ = ["CONTROL_MAX", "Presence", "Renewal", "Renewed", "Root", "Side"]
+__all__ = ["CONTROL_MAX", "Presence", "Side"]
 
 CONTROL_MAX = 8
 """Control frames waiting at once; a peer's flood of probes gets no more answers than that."""
-_SECRETS = Struct("32s" * 9 + "64s8s8s8sddI")
-"""The nine keys of an epoch, the handshake's hash, the peer's two connection ids, ours for bulk,
-and what is no secret but takes less room here: the clock's offset, or that there is none, and of
-the last handshake that static keys had a part in."""
 _MOVABLE = bytes((frames.MOVABLE,))
 _PINGS_MAX = 16  # probes whose time is remembered
 
@@ -41,31 +42,6 @@ class Side(NamedTuple):
     config: TransportConfig
     """Nothing that a presence reads in it changes."""
     random: RandomBytes
-
-
-class Root(NamedTuple):
-    """The handshake with static keys that an epoch goes back to."""
-
-    made_at: float
-    renewals_late: int
-    """How often keys were renewed since another one was due."""
-
-
-class Renewal(NamedTuple):
-    """A rekeying that waits for message 2."""
-
-    rekeying: Rekeying
-    message_cid: bytes
-    bulk_cid: bytes
-
-
-class Renewed(NamedTuple):
-    """A rekeying that was answered."""
-
-    first: bytes
-    second: bytes
-    message_cid: bytes
-    """Of the presence that came of it."""
 
 
 class Presence:
@@ -86,6 +62,7 @@ class Presence:
         "_secrets",
         "_side",
         "_window",
+        "answered_key_update",
         "bulk_at",
         "bulk_datagrams",
         "bulk_told",
@@ -99,17 +76,16 @@ class Presence:
         "incarnation",
         "initiator",
         "key",
+        "key_update",
+        "key_update_at",
+        "key_update_tries",
+        "key_update_wanted",
+        "key_update_wanted_at",
         "lane",
         "made_at",
         "message_cid",
         "probe_at",
         "probe_tries",
-        "renew_at",
-        "renew_tries",
-        "renew_wanted",
-        "renewal",
-        "renewed",
-        "renewing_at",
         "responder_key",
         "suite",
         "told_at",
@@ -132,27 +108,7 @@ class Presence:
     ) -> None:
         """`key`: by which the peer is looked up. `root`: the handshake that this epoch goes back
         to, if that is not this one."""
-        keys = established.keys
-        # As one string, which takes a third of the memory of its parts, and can be overwritten.
-        self._secrets = bytearray(
-            _SECRETS.pack(
-                keys.message_send,
-                keys.message_send_header,
-                keys.message_receive,
-                keys.message_receive_header,
-                keys.bulk_send,
-                keys.bulk_send_header,
-                keys.bulk_receive,
-                keys.bulk_receive_header,
-                keys.rekey,
-                established.handshake_hash,
-                established.message_cid,
-                established.bulk_cid,
-                bulk_cid,
-                nan if established.clock_offset_s is None else established.clock_offset_s,
-                *(root or (now, 0)),
-            )
-        )
+        self._secrets = pack_secrets(established, bulk_cid, root or Root(now, 0))
         self.suite = established.suite
         self.key = key
         self._side = side
@@ -162,21 +118,19 @@ class Presence:
         self.message_cid = message_cid
         self.made_at = now
         self.lane = lane
+        self._begin_at_rest(address)
+        self._begin_unconfirmed(now)
+        self._begin_with_fresh_keys(now)
+        self._begin_with_nothing_to_say()
+
+    def _begin_at_rest(self, address: Address) -> None:
         self._awake: _Awake | None = None
         # What path, sealer and opener are made of again, while they are not there.
         self._address = address
         self._sealed, self._acknowledged = 0, -1
         self._opened, self._window = -1, 0
-        self.bulk_datagrams = 0
-        """Sealed by the bulk path; counts toward the limit of the keys."""
-        self.bulk_at = now
-        """When it did so last, as far as this side was told."""
-        self.bulk_told = False
-        """Its keys for bulk were handed out, which is done once."""
-        self.renewal: Renewal | None = None
-        """Initiator: the rekeying under way."""
-        self.renewed: Renewed | None = None
-        """Responder: the rekeying answered last."""
+
+    def _begin_unconfirmed(self, now: float) -> None:
         self.confirmed = False
         self.held_first_data = b""
         """First data that may only count once the presence is confirmed."""
@@ -185,24 +139,38 @@ class Presence:
         self.closed_reason: int | None = None
         self.told_at = -inf
         """When the peer was told last that this side has closed it."""
-        self.expires_at = now + side.config.unconfirmed_s
+        self.expires_at = now + self._side.config.unconfirmed_s
         """Until confirmed, or while it drains: when it is dropped."""
-        self.probe_at: float | None = now if initiator else None
+        self.probe_at: float | None = now if self.initiator else None
         """Initiator, until confirmed: when to probe, so that the responder sees its keys used."""
         self.probe_tries = 0
-        self.renew_at: float | None = now + side.config.rekey_s
+
+    def _begin_with_fresh_keys(self, now: float) -> None:
+        self.bulk_datagrams = 0
+        """Sealed by the bulk path; counts toward the limit of the keys."""
+        self.bulk_at = now
+        """When it did so last, as far as this side was told."""
+        self.bulk_told = False
+        """Its keys for bulk were handed out, which is done once."""
+        self.key_update: KeyUpdate | None = None
+        """Initiator: the rekeying under way."""
+        self.answered_key_update: AnsweredKeyUpdate | None = None
+        """Responder: the rekeying answered last."""
+        self.key_update_at: float | None = now + self._side.config.rekey_s
         """When its age is looked at, or message 1 is sent again."""
-        self.renew_tries = 0
-        self.renew_wanted = False
+        self.key_update_tries = 0
+        self.key_update_wanted = False
         """New keys are wanted whether or not these were used."""
-        self.renewing_at: float | None = None
+        self.key_update_wanted_at: float | None = None
         """When new keys were wanted first."""
+
+    def _begin_with_nothing_to_say(self) -> None:
         self.control = b""
         """Frames for the next datagram."""
         self.directed: tuple[tuple[Address, bytes], ...] = ()
         """Frames that must go to one address, each in a datagram of its own."""
         self.watched: tuple[int, int] | None = None
-        """A lane packet under way, and the counter of its datagram."""
+        """A lane packet under way, and the packet number of its datagram."""
         self._pings: dict[int, tuple[float, int, bool]] | None = None
         self._pinged = 0
         self._said = 0
@@ -212,7 +180,7 @@ class Presence:
 
     def _wake(self) -> _Awake:
         side = self._side
-        parts = _SECRETS.unpack(self._secrets)
+        parts = unpack_secrets(self._secrets)
         path = Path(self._address, side.random, side.config.path_hold_s)
         sealer = Sealer(parts[10], self.suite, parts[0], parts[1])
         sealer.resume(self._sealed, self._acknowledged)
@@ -262,36 +230,36 @@ class Presence:
     @property
     def sealed(self) -> int:
         """Datagrams sealed, of messages and of bulk."""
-        here = self._sealed if self._awake is None else self._awake[1].next_counter
+        here = self._sealed if self._awake is None else self._awake[1].next_packet_number
         return here + self.bulk_datagrams
 
     @property
     def epoch_keys(self) -> EpochKeys:
         """What the next epoch's keys are derived from; nothing else of this one's."""
-        secret = _SECRETS.unpack(self._secrets)[8]
+        secret = unpack_secrets(self._secrets)[8]
         return EpochKeys(b"", b"", b"", b"", b"", b"", b"", b"", secret)
 
     @property
     def handshake_hash(self) -> bytes:
         """Of the handshake or rekeying that made this."""
-        found: bytes = _SECRETS.unpack(self._secrets)[9]
+        found: bytes = unpack_secrets(self._secrets)[9]
         return found
 
     @property
     def clock_offset_s(self) -> float | None:
         """The peer's clock minus ours; None where nothing measured it."""
-        offset: float = _SECRETS.unpack(self._secrets)[13]
+        offset: float = unpack_secrets(self._secrets)[13]
         return None if isnan(offset) else offset
 
     @property
     def root(self) -> Root:
         """The handshake in which both sides last showed their static keys."""
-        return Root(*_SECRETS.unpack(self._secrets)[14:])
+        return Root(*unpack_secrets(self._secrets)[14:])
 
     @property
     def plane(self) -> PlaneKeys:
         """The keys of the bulk plane, for the address where the peer is reached now."""
-        parts = _SECRETS.unpack(self._secrets)
+        parts = unpack_secrets(self._secrets)
         return PlaneKeys(
             receive_cid=parts[12],
             send_cid=parts[11],
@@ -320,7 +288,7 @@ class Presence:
             pings = self._pings = {}
         while len(pings) >= _PINGS_MAX:
             del pings[next(iter(pings))]
-        pings[number] = (now, self.sealer.next_counter, direct)
+        pings[number] = (now, self.sealer.next_packet_number, direct)
         return movable + frames.ping(number)
 
     def probe(self, now: float) -> None:
@@ -379,7 +347,7 @@ class Presence:
 
     def lane_acknowledged(self, unacknowledged: int) -> None:
         """The lane's packets below `unacknowledged` have arrived: one of them, `watched`, shows
-        that its datagram was opened. One at a time is enough to keep counters short.
+        that its datagram was opened. One at a time is enough to keep packet numbers short.
         """
         watched = self.watched
         if watched is not None and watched[0] < unacknowledged:

@@ -1,4 +1,4 @@
-"""What is remembered for deliberate moves: the spare ids of peers, and how far one's own are used.
+"""What is remembered for migrations: the spare ids of peers, and how far one's own are used.
 
 `establish.migration` says what they are for.
 """

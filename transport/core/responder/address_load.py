@@ -11,14 +11,18 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
 
-from transport.core.constants import BURDEN_COUNTED_MIN, BURDEN_RANGES_MAX, BURDEN_SHARE
+from transport.core.constants import (
+    ADDRESS_LOAD_COUNTED_MIN,
+    ADDRESS_LOAD_RANGES_MAX,
+    ADDRESS_LOAD_SHARE,
+)
 from transport.core.types import Address
 
 # Bits that name the range, and how many levels a range of that size is let off: many people share
 # a wide one.
 _IPV4: Final = ((32, 0), (24, 2))
 _IPV6: Final = ((64, 0), (56, 1), (48, 2))
-LEVEL_MAX: Final = BURDEN_SHARE.bit_length()
+LEVEL_MAX: Final = ADDRESS_LOAD_SHARE.bit_length()
 
 Range = tuple[int, int, int]
 """IP version, bits, and the prefix of so many bits."""
@@ -42,7 +46,7 @@ def _ranges_of_host(host: str) -> tuple[Range, ...]:
     return tuple((4, bits, number >> (32 - bits)) for bits, _ in _IPV4)
 
 
-class Burden:
+class AddressLoad:
     """Counts that halve every interval."""
 
     __slots__ = ("_counts", "_total")
@@ -52,28 +56,28 @@ class Burden:
         self._total = 0
 
     def count(self, address: Address) -> None:
-        """One more P3 from here. Ranges beyond `BURDEN_RANGES_MAX` are not told apart."""
+        """One more P3 from here. Ranges beyond `ADDRESS_LOAD_RANGES_MAX` are not told apart."""
         self._total += 1
         counts = self._counts
         for one in ranges_of(address):
             if one in counts:
                 counts[one] += 1
-            elif len(counts) < BURDEN_RANGES_MAX:
+            elif len(counts) < ADDRESS_LOAD_RANGES_MAX:
                 counts[one] = 1
 
     def level(self, address: Address) -> int:
-        """0 for whoever is no burden, up to `LEVEL_MAX`: one more for each doubling of its share.
+        """0 for whoever sends little, up to `LEVEL_MAX`: one more for each doubling of its share.
 
         Level 1 is a sixteenth of all P3s, level 5 is all of them.
         """
         total = self._total
-        if total < BURDEN_COUNTED_MIN:
+        if total < ADDRESS_LOAD_COUNTED_MIN:
             return 0
         level = 0
         ranges = ranges_of(address)
         kinds = _IPV6 if len(ranges) == len(_IPV6) else _IPV4
         for one, (_, let_off) in zip(ranges, kinds, strict=False):
-            share = self._counts.get(one, 0) * BURDEN_SHARE // total
+            share = self._counts.get(one, 0) * ADDRESS_LOAD_SHARE // total
             level = max(level, share.bit_length() - let_off)
         return level
 

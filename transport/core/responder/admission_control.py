@@ -1,4 +1,4 @@
-"""What a responder may spend, and who comes first: allowances, the queue, effort and burden."""
+"""What a responder may spend, and who comes first: allowances, the queue, effort and load."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from transport.core.constants import (
     REPEAT_CHALLENGES_PER_S,
 )
 from transport.core.handshake.negotiation import HandshakeConfig
-from transport.core.responder.address_load import Burden
+from transport.core.responder.address_load import AddressLoad
 from transport.core.responder.authentication import Waiting
 from transport.core.responder.effort import EffortController, TokenBucket, WaitingRoom
 from transport.core.types import Address
 
 
-class Gate:
+class AdmissionControl:
     """Between the cheap checks of a P3 and its Diffie-Hellman."""
 
-    __slots__ = ("_allowance", "_known_allowance", "_repeats", "burden", "controller", "waiting")
+    __slots__ = (
+        "_allowance",
+        "_known_allowance",
+        "_repeats",
+        "address_load",
+        "controller",
+        "waiting",
+    )
 
     def __init__(self, config: HandshakeConfig, now: float) -> None:
         known_burst = max(1, int(config.known_per_s_max * KNOWN_BURST_S))
@@ -27,12 +34,12 @@ class Gate:
         self._repeats = TokenBucket(REPEAT_CHALLENGES_PER_S, REPEAT_CHALLENGES_BURST, now)
         self.waiting: WaitingRoom[Waiting] = WaitingRoom(config.waiting_max)
         self.controller = EffortController(config.effort_min, now)
-        self.burden = Burden()
+        self.address_load = AddressLoad()
 
     def effort_for(self, address: Address) -> int:
-        """The effort asked of an address: doubled for each level its range is a burden."""
+        """The effort asked of an address: doubled for each level of its range's load."""
         effort = self.controller.effort
-        return min(EFFORT_MAX, effort << self.burden.level(address)) if effort else 0
+        return min(EFFORT_MAX, effort << self.address_load.level(address)) if effort else 0
 
     def may_repeat(self, now: float) -> bool:
         """Whether a P3 may be answered with a P2: those are not worth it when they come fast."""
@@ -47,11 +54,11 @@ class Gate:
         self.controller.saw(effort)
         if waiting.variant.challenged:
             # Not 0-RTT: no cookie shows that it comes from there.
-            self.burden.count(waiting.address)
+            self.address_load.count(waiting.address)
         if not self.waiting and self._allowance.take(now):
             self.controller.handled()
             return True
-        trimmed = self.waiting.push(effort, waiting, self.burden.level(waiting.address))
+        trimmed = self.waiting.push(effort, waiting, self.address_load.level(waiting.address))
         if trimmed:
             self.controller.strained()
             for dropped in trimmed:
@@ -66,10 +73,10 @@ class Gate:
         return self.waiting.pop()
 
     def follow_load(self, now: float) -> None:
-        """Let effort and burden follow what the last interval saw, once it is over."""
+        """Let effort and address load follow what the last interval saw, once it is over."""
         if self.controller.update(now, self.waiting.peak, self.waiting.size_max):
             self.waiting.peak = len(self.waiting)
-            self.burden.halve()
+            self.address_load.halve()
 
     def next_timeout(self) -> float | None:
         """When `next` or `follow_load` has something to do."""
@@ -80,4 +87,4 @@ class Gate:
         return due
 
     def __repr__(self) -> str:
-        return f"Gate(effort={self.controller.effort}, waiting={len(self.waiting)})"
+        return f"AdmissionControl(effort={self.controller.effort}, waiting={len(self.waiting)})"

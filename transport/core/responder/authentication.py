@@ -15,7 +15,7 @@ from transport.core.handshake.key_exchange import (
     begin_kx,
     prologue,
 )
-from transport.core.handshake.negotiation import HandshakeConfig, agree_untrusted
+from transport.core.handshake.negotiation import HandshakeConfig, negotiate_untrusted
 from transport.core.handshake.states import On
 from transport.core.handshake.ticket import Invitation
 from transport.core.handshake.transient import Burnt, Transient, seconds
@@ -173,7 +173,7 @@ class Authenticator:
 
     def _sealed_untrusted(self, plaintext: bytes, choice: int) -> tuple[Sealed, int]:
         sealed = decode_sealed_untrusted(plaintext, initiator=True)
-        suite, _ = agree_untrusted(self._config.lists, sealed.lists, choice)
+        suite, _ = negotiate_untrusted(self._config.lists, sealed.lists, choice)
         if sealed.refusal_hash and sealed.refusal_hash != self._refusal_hash:
             # Somebody refused in our name, and said that we can do something else.
             raise WireError("a refusal we never sent")

@@ -1,9 +1,9 @@
 """How much work the responder asks for (HR28), and who goes first (HR27).
 
-P3s whose puzzle is solved wait in a bounded queue: the greatest effort first, but ranges that
-burden the responder behind all others. The effort asked
-for follows the load: when the queue had to be trimmed it becomes what would have made the efforts
-seen fit what was handled; when the queue was nearly empty it falls by a third.
+P3s whose puzzle is solved wait in a bounded queue: the greatest effort first, but those from ranges
+with a high load behind all others. The effort asked for follows what waits: when the queue had to
+be trimmed it becomes what would have made the efforts seen fit what was handled; when the queue was
+nearly empty it falls by a third.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class TokenBucket:
 
 
 class WaitingRoom(Generic[_T]):
-    """At most `size_max` waiting: the least burden first, then the greatest effort, then the
+    """At most `size_max` waiting: the least load first, then the greatest effort, then the
     longest wait."""
 
     __slots__ = ("_arrivals", "_heap", "peak", "size_max")
@@ -62,10 +62,10 @@ class WaitingRoom(Generic[_T]):
     def __len__(self) -> int:
         return len(self._heap)
 
-    def push(self, effort: int, item: _T, burden: int = 0) -> list[_T]:
+    def push(self, effort: int, item: _T, load: int = 0) -> list[_T]:
         """Add one; returns those that had to go: the lesser half, if it was full."""
         self._arrivals += 1
-        heapq.heappush(self._heap, (burden, -effort, self._arrivals, item))
+        heapq.heappush(self._heap, (load, -effort, self._arrivals, item))
         self.peak = max(self.peak, len(self._heap))
         if len(self._heap) <= self.size_max:
             return []

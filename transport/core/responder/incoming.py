@@ -1,4 +1,4 @@
-"""An authenticated P3 that waits for its P4."""
+"""Incoming handshakes: what is admitted, an authenticated P3 that waits for its P4."""
 
 from __future__ import annotations
 
@@ -122,19 +122,8 @@ class Admitted:
         self._accepted = True
         state = self._state
         state.set_ephemeral(KeyPair.generate(self._random))
-        held = min(_HELD_TICKS_MAX, ticks(max(0.0, now - self._at)))
-        sealed = Sealed(
-            message_cid,
-            bulk_cid,
-            incarnation,
-            round((now + self._config.clock_origin_s) * 1e6),
-            held,
-            b"",
-            self._config.lists,
-            reply,
-        )
-        message = state.write_message(encode_sealed(sealed, initiator=False))
-        datagram = ACCEPT_PREFIX + self._echo + message
+        payload = self._payload(reply, message_cid, bulk_cid, incarnation, now)
+        datagram = ACCEPT_PREFIX + self._echo + state.write_message(payload)
         self._transient.keep_answer(self._name, datagram)
         return Established(
             datagram=datagram,
@@ -149,6 +138,21 @@ class Admitted:
             rtt_s=self.rtt_s,
             clock_offset_s=self.clock_offset_s,
         )
+
+    def _payload(
+        self, reply: bytes, message_cid: bytes, bulk_cid: bytes, incarnation: int, now: float
+    ) -> bytes:
+        sealed = Sealed(
+            message_cid,
+            bulk_cid,
+            incarnation,
+            round((now + self._config.clock_origin_s) * 1e6),
+            min(_HELD_TICKS_MAX, ticks(max(0.0, now - self._at))),
+            b"",
+            self._config.lists,
+            reply,
+        )
+        return encode_sealed(sealed, initiator=False)
 
     def __repr__(self) -> str:
         return f"Admitted({self.peer.hex()[:16]}, incarnation={self.incarnation})"

@@ -19,17 +19,17 @@ from transport.core.constants import (
 )
 from transport.core.crypto.keys import Identity, equal
 from transport.core.errors import WireError
-from transport.core.handshake.circle import TRAILER_SIZE, Circle
+from transport.core.handshake.circle import TRAILER_SIZE, Circles
 from transport.core.handshake.key_exchange import NO_HASH, context_hash
 from transport.core.handshake.negotiation import HandshakeConfig
 from transport.core.handshake.puzzle import is_solution, rest_hash
 from transport.core.handshake.states import On
 from transport.core.handshake.ticket import Invitation, Invitations
-from transport.core.handshake.transient import Burnt, Transient, Transients
+from transport.core.handshake.transient import Burnt, Transients
 from transport.core.handshake.variants import (
     ANONYMOUS,
     BY_PREFIX,
-    CLOSED,
+    CIRCLE,
     FIRST_CONTACT,
     KNOWN,
     TICKET,
@@ -50,18 +50,18 @@ from transport.core.handshake.wire import (
     decode_known_untrusted,
     decode_ticket_untrusted,
 )
-from transport.core.responder.admission_control import Gate
+from transport.core.responder.admission_control import AdmissionControl
 from transport.core.responder.authentication import Authenticator, Waiting
+from transport.core.responder.burnt_names import BurntNames
 from transport.core.responder.challenge import Challenger
 from transport.core.responder.incoming import Admitted
 from transport.core.types import Address, RandomBytes
 
 _SIZE_MIN = {
     FIRST_CONTACT: INITIATE_SIZE_MIN,
-    CLOSED: INITIATE_SIZE_MIN + TRAILER_SIZE,
+    CIRCLE: INITIATE_SIZE_MIN + TRAILER_SIZE,
     ANONYMOUS: INITIATE_ANONYMOUS_SIZE_MIN,
 }
-_DIGEST_SIZE = 16
 
 
 class Reply(NamedTuple):
@@ -82,12 +82,13 @@ class Responder:
     ) -> None:
         self._identity = identity
         self._config = config
-        self._circle = Circle(config.groups, config.unix_offset_s) if config.groups else None
+        self._circles = Circles(config.circles, config.unix_offset_s) if config.circles else None
         self._invitations = Invitations()
         self._transients = Transients(identity, config, random, now)
         self._rotate_at = now + TRANSIENT_PERIOD_S
-        self._gate = Gate(config, now)
-        self._challenger = Challenger(config, self._transients, self._circle, self._gate)
+        self._admission = AdmissionControl(config, now)
+        self._names = BurntNames(self._admission, in_circle=bool(config.circles))
+        self._challenger = Challenger(config, self._transients, self._circles, self._admission)
         self._authenticator = Authenticator(identity, config, random, self._challenger.refusal_hash)
 
     # --- verbs ------------------------------------------------------------------------------
@@ -122,7 +123,7 @@ class Responder:
 
     def poll(self, now: float) -> Admitted | None:
         """The next admitted of those that had to wait. Call until None, after every change."""
-        while (waiting := self._gate.next(now)) is not None:
+        while (waiting := self._admission.next(now)) is not None:
             admitted = self._authenticator.authenticate(waiting)
             if admitted is not None:
                 return admitted
@@ -133,21 +134,21 @@ class Responder:
         if now >= self._rotate_at:
             self._transients.rotate(now)
             self._rotate_at = now + TRANSIENT_PERIOD_S
-        self._gate.follow_load(now)
+        self._admission.follow_load(now)
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` and `poll` have something to do."""
-        due = self._gate.next_timeout()
+        due = self._admission.next_timeout()
         return self._rotate_at if due is None else min(due, self._rotate_at)
 
     def strained(self) -> None:
         """The caller has little room left for what P3s make: ask for more effort."""
-        self._gate.controller.strained()
+        self._admission.controller.strained()
 
     def tell_unix_time(self, unix_offset_s: float) -> None:
-        """What makes Unix time of `now` from here on, where closed groups need it."""
-        if self._circle is not None:
-            self._circle.tell_unix_time(unix_offset_s)
+        """What makes Unix time of `now` from here on, where circles need it."""
+        if self._circles is not None:
+            self._circles.tell_unix_time(unix_offset_s)
 
     # --- who is expected ----------------------------------------------------------------------
 
@@ -164,16 +165,16 @@ class Responder:
     @property
     def effort(self) -> int:
         """The puzzle effort asked for now."""
-        return self._gate.controller.effort
+        return self._admission.controller.effort
 
     def effort_for(self, address: Address) -> int:
-        """The same for an address: doubled for each level its range burdens the responder."""
-        return self._gate.effort_for(address)
+        """The same for an address: doubled for each level of its range's load."""
+        return self._admission.effort_for(address)
 
     @property
     def waiting(self) -> int:
         """P3s that wait for `poll`."""
-        return len(self._gate.waiting)
+        return len(self._admission.waiting)
 
     # --- P3, cheap part -----------------------------------------------------------------------
 
@@ -181,56 +182,40 @@ class Responder:
         self, variant: Variant, data: bytes, address: Address, now: float
     ) -> Reply | Admitted | None:
         """A P3 that answers a P2."""
-        if (variant is CLOSED) is not (self._circle is not None):
+        if (variant is CIRCLE) is not (self._circles is not None):
             return None
         if variant is ANONYMOUS and not self._config.anonymous:
             return None
         header = decode_initiate_untrusted(data, _SIZE_MIN[variant])
-        group = self._circle.of_initiate_untrusted(data, now) if self._circle else None
-        end = len(data) - (TRAILER_SIZE if group else 0)
-        hello_hash, size = header.hello_hash, len(data)
+        circle = self._circles.of_initiate_untrusted(data, now) if self._circles else None
+        end = len(data) - (TRAILER_SIZE if circle else 0)
+        hello_hash, choice, size = header.hello_hash, header.choice, len(data)
         transient = self._transients.find_untrusted(header.tid, now)
         if transient is None:
-            return _reply(self._challenger.again(hello_hash, header.choice, address, size, now))
+            return _reply(self._challenger.again(hello_hash, choice, address, size, now))
         age_s = transient.age_s(header.time, now)
         if age_s is None:
             return None
-        offer = self._challenger.rebuild(transient, address, header, group)
+        offer = self._challenger.rebuild(transient, address, header, circle)
         if not equal(offer[-COOKIE_SIZE:], header.cookie):
             return None
-        self._gate.follow_load(now)
+        self._admission.follow_load(now)
         fresh = header.sequence not in transient.burnt
-        if fresh and header.effort * 2 < self._gate.effort_for(address):
-            return _reply(
-                self._challenger.again(hello_hash, header.choice, address, size, now, group)
-            )
+        if fresh and header.effort * 2 < self._admission.effort_for(address):
+            return _reply(self._challenger.again(hello_hash, choice, address, size, now, circle))
         solution = data[HEADER_SIZE:KX_AT]
         rest = rest_hash(data[:end], HEADER_SIZE) if header.effort else b""
         if not is_solution(header.cookie, rest, header.effort, solution):
             return None
         tries_max = 1 if header.effort >= SEQUENCE_TRIES_EFFORT else SEQUENCE_TRIES_MAX
-        entry = self._burn(variant, transient, header.sequence, data, address, tries_max, now)
+        entry = self._names.burn(variant, transient, header.sequence, data, address, tries_max, now)
         if not isinstance(entry, Burnt):
-            return entry
+            return _reply(entry)
         waiting = Waiting(
-            data,
-            address,
-            transient,
-            header.sequence,
-            entry,
-            variant,
-            header.choice,
-            hello_hash,
-            hello_hash[:ECHO_SIZE],
-            offer,
-            HEADER_SIZE,
-            KX_AT,
-            end,
-            group.psk if group else None,
-            None,
-            now,
-            age_s,
-        )
+            data, address, transient, header.sequence, entry, variant, choice, hello_hash,
+            hello_hash[:ECHO_SIZE], offer, HEADER_SIZE, KX_AT, end,
+            circle.psk if circle else None, None, now, age_s,
+        )  # fmt: skip
         return self._admit(waiting, header.effort, now)
 
     def _initiate_known(
@@ -240,7 +225,7 @@ class Responder:
 
         Otherwise it is deferred: the answer is a P2, made as if H(this P3) were H(P1).
         """
-        if self._circle is not None:
+        if self._circles is not None:
             return None
         choice, tid, time = decode_known_untrusted(data)
         transient = self._transients.find_untrusted(tid, now)
@@ -249,30 +234,16 @@ class Responder:
             return _reply(self._challenger.again(hello_hash, choice, address, len(data), now))
         # Its ephemeral takes the sequence's place: one P3 for each, before the Diffie-Hellman.
         name = data[KNOWN_KX_AT : KNOWN_KX_AT + HASH_SIZE]
-        if name not in transient.burnt and (crowded or not self._gate.has_time(now)):
+        if name not in transient.burnt and (crowded or not self._admission.has_time(now)):
             return _reply(self._challenger.again(hello_hash, choice, address, len(data), now))
-        entry = self._burn(KNOWN, transient, name, data, address, SEQUENCE_TRIES_MAX, now)
+        entry = self._names.burn(KNOWN, transient, name, data, address, SEQUENCE_TRIES_MAX, now)
         if not isinstance(entry, Burnt):
-            return entry
+            return _reply(entry)
         waiting = Waiting(
-            data,
-            address,
-            transient,
-            name,
-            entry,
-            KNOWN,
-            choice,
-            NO_HASH,
-            hello_hash[:ECHO_SIZE],
-            transient.record + transient.signature,
-            KNOWN_KX_AT,
-            KNOWN_KX_AT,
-            len(data),
-            None,
-            None,
-            now,
-            None,
-        )
+            data, address, transient, name, entry, KNOWN, choice, NO_HASH,
+            hello_hash[:ECHO_SIZE], transient.record + transient.signature, KNOWN_KX_AT,
+            KNOWN_KX_AT, len(data), None, None, now, None,
+        )  # fmt: skip
         return self._admit(waiting, 0, now)
 
     def _initiate_invited(
@@ -283,7 +254,7 @@ class Responder:
         hello_hash = blake2b(data, digest_size=HASH_SIZE).digest()
         transient = self._transients.find_untrusted(tid, now)
         if transient is not None and name in transient.burnt:
-            return self._repeated(transient.burnt[name], data, address)
+            return _reply(self._names.repeated(transient.burnt[name], data, address))
         invitation = self._invitations.find(name, now)
         if invitation is not None:
             if invitation.variant is not variant:
@@ -292,31 +263,18 @@ class Responder:
             rest = data[:INVITED_HEADER_SIZE] + data[INVITED_KX_AT:]
             invitation.check_untrusted(rest, mac)
         stale = transient is None or transient.age_s(time, now) is None
-        if invitation is None or transient is None or stale or not self._gate.has_time(now):
+        if invitation is None or transient is None or stale or not self._admission.has_time(now):
             return _reply(self._challenger.again(hello_hash, choice, address, len(data), now))
-        entry = self._burn(variant, transient, name, data, address, 0, now)
+        entry = self._names.burn(variant, transient, name, data, address, 0, now)
         if not isinstance(entry, Burnt):
-            return entry
+            return _reply(entry)
         self._invitations.use(name)
         waiting = Waiting(
-            data,
-            address,
-            transient,
-            name,
-            entry,
-            variant,
-            choice,
-            context_hash(invitation.context),
-            hello_hash[:ECHO_SIZE],
-            transient.record + transient.signature,
-            INVITED_HEADER_SIZE,
-            INVITED_KX_AT,
-            len(data),
-            invitation.psk if variant.has_psk else None,
-            invitation.holder,
-            now,
-            None,
-        )
+            data, address, transient, name, entry, variant, choice,
+            context_hash(invitation.context), hello_hash[:ECHO_SIZE],
+            transient.record + transient.signature, INVITED_HEADER_SIZE, INVITED_KX_AT,
+            len(data), invitation.psk if variant.has_psk else None, invitation.holder, now, None,
+        )  # fmt: skip
         return self._admit(waiting, 0, now)
 
     def _initiate_ticket(
@@ -326,7 +284,7 @@ class Responder:
         choice, name = decode_ticket_untrusted(data)
         for accepted in self._transients.accepted(now):
             if name in accepted.burnt:
-                return self._repeated(accepted.burnt[name], data, address)
+                return _reply(self._names.repeated(accepted.burnt[name], data, address))
         ticket = self._invitations.find(name, now)
         opened = None
         if ticket is not None:
@@ -335,12 +293,12 @@ class Responder:
             # Before the allowance: whoever only saw the id must not use that up.
             opened = self._authenticator.open_ticket_untrusted(data, ticket, choice)
         hello_hash = blake2b(data, digest_size=HASH_SIZE).digest()
-        if ticket is None or opened is None or not self._gate.has_time(now):
+        if ticket is None or opened is None or not self._admission.has_time(now):
             return _reply(self._challenger.again(hello_hash, choice, address, len(data), now))
         transient = self._transients.current
-        entry = self._burn(TICKET, transient, name, data, address, 0, now)
+        entry = self._names.burn(TICKET, transient, name, data, address, 0, now)
         if not isinstance(entry, Burnt):
-            return entry
+            return _reply(entry)
         self._invitations.use(name)
         entry.take(On.AUTHENTIC)
         return self._authenticator.admit_ticket(
@@ -354,54 +312,8 @@ class Responder:
             now,
         )
 
-    def _burn(
-        self,
-        variant: Variant,
-        transient: Transient,
-        name: int | bytes,
-        data: bytes,
-        address: Address,
-        tries_max: int,
-        now: float,
-    ) -> Burnt | Reply | None:
-        """The entry to go on with; or what to answer to a P3 that came before."""
-        entry = transient.burnt.get(name)
-        if entry is not None:
-            return self._again(entry, data, address, tries_max)
-        digest = blake2b(data, digest_size=_DIGEST_SIZE).digest()
-        entry = transient.burn(variant.name, name, digest, len(data), address, now)
-        if entry is None:
-            self._gate.controller.strained()
-        return entry
-
-    def _again(
-        self, entry: Burnt, data: bytes, address: Address, tries_max: int
-    ) -> Burnt | Reply | None:
-        """Another P3 under a name that is burnt."""
-        digest = blake2b(data, digest_size=_DIGEST_SIZE).digest()
-        if entry.digest == digest:
-            return self._repeated(entry, data, address)
-        # What failed under this name was not authentic, so it may have been a damaged copy of this
-        # one. At effort 0 it cost nobody work to send, hence the few tries.
-        if entry.failures >= tries_max or not entry.take(On.ANOTHER):
-            return None
-        entry.digest = digest
-        entry.bytes_received += len(data)
-        return entry
-
-    def _repeated(self, entry: Burnt, data: bytes, address: Address) -> Reply | None:
-        """What to say to another P3 under a name whose tries are used up: P4 again, or nothing."""
-        if entry.digest != blake2b(data, digest_size=_DIGEST_SIZE).digest():
-            return None
-        entry.take(On.SAME)
-        if self._circle is not None and entry.address != address:
-            # A recording in a stranger's hands: to a closed group's P3s with a ticket no cookie
-            # ties the address.
-            return None
-        return _reply(entry.resend(len(data)))
-
     def _admit(self, waiting: Waiting, effort: int, now: float) -> Admitted | None:
-        if not self._gate.enter(waiting, effort, now):
+        if not self._admission.enter(waiting, effort, now):
             return None
         return self._authenticator.authenticate(waiting)
 

@@ -25,7 +25,7 @@ SUITES = [SUITE_XCHACHA20, SUITE_AEGIS256]
 
 
 def pair(suite: int = SUITE_XCHACHA20, size_min: int = 1) -> tuple[Sealer, Opener]:
-    sealer = Sealer(CID, suite, KEY, HEADER_KEY, counter_size_min=size_min)
+    sealer = Sealer(CID, suite, KEY, HEADER_KEY, number_size_min=size_min)
     return sealer, Opener(CID, suite, KEY, HEADER_KEY)
 
 
@@ -73,7 +73,7 @@ def test_counters_grow_while_nothing_is_acknowledged_and_shrink_after() -> None:
         datagram = sealer.seal(b"")
         sizes.append(len(datagram) - 8 - 16)
         assert opener.open_untrusted(datagram) == b""
-        assert sealer.next_counter == number + 1
+        assert sealer.next_packet_number == number + 1
     assert sizes == [1] * 4 + [2] * 508 + [3] * 88
     sealer.acknowledge(599)
     assert len(sealer.seal(b"")) == 8 + 1 + 16

@@ -6,10 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transport.core.constants import COUNTER_AMBIGUITY_FACTOR, COUNTER_MAX, COUNTER_SIZE_MAX
+from transport.core.constants import (
+    PACKET_NUMBER_AMBIGUITY_FACTOR,
+    PACKET_NUMBER_MAX,
+    PACKET_NUMBER_SIZE_MAX,
+)
 from transport.core.crypto.packet_number import (
     ReplayWindow,
-    SendCounter,
+    SendNumbers,
     decode_untrusted,
     encode,
     nearest,
@@ -17,7 +21,7 @@ from transport.core.crypto.packet_number import (
 )
 from transport.core.errors import LocalError, WireError
 
-NUMBERS = st.integers(0, COUNTER_MAX)
+NUMBERS = st.integers(0, PACKET_NUMBER_MAX)
 
 
 def test_rfc_9000_a3() -> None:
@@ -30,21 +34,21 @@ def test_rfc_9000_a3() -> None:
 def test_nearest_is_the_nearest(bits: int, expected: int, data: st.DataObject) -> None:
     low = data.draw(st.integers(0, (1 << bits) - 1))
     found = nearest(low, bits, expected)
-    assert 0 <= found <= COUNTER_MAX
+    assert 0 <= found <= PACKET_NUMBER_MAX
     assert found & ((1 << bits) - 1) == low
     for other in (found - (1 << bits), found + (1 << bits)):
-        if 0 <= other <= COUNTER_MAX:
+        if 0 <= other <= PACKET_NUMBER_MAX:
             assert abs(found - expected) <= abs(other - expected)
 
 
 @settings(deadline=None)
-@given(NUMBERS, st.integers(1, COUNTER_SIZE_MAX))
+@given(NUMBERS, st.integers(1, PACKET_NUMBER_SIZE_MAX))
 def test_what_is_near_comes_back(number: int, size: int) -> None:
     encoded = encode(number, size)
     assert len(encoded) == size
     half = 1 << (7 * size - 1)
     for expected in (number - half + 1, number - 1, number, number + 1, number + half - 1):
-        if 0 <= expected <= COUNTER_MAX:
+        if 0 <= expected <= PACKET_NUMBER_MAX:
             assert decode_untrusted(b"xy" + encoded, 2, expected) == (number, 2 + size)
 
 
@@ -53,10 +57,10 @@ def test_what_is_near_comes_back(number: int, size: int) -> None:
 def test_size_leaves_no_ambiguity_and_wastes_nothing(number: int, acknowledged: int) -> None:
     distance = max(1, number - acknowledged)
     size = size_for(number, acknowledged)
-    if size < COUNTER_SIZE_MAX:
-        assert 1 << 7 * size >= COUNTER_AMBIGUITY_FACTOR * distance
+    if size < PACKET_NUMBER_SIZE_MAX:
+        assert 1 << 7 * size >= PACKET_NUMBER_AMBIGUITY_FACTOR * distance
     if size > 1:
-        assert 1 << 7 * (size - 1) < COUNTER_AMBIGUITY_FACTOR * distance
+        assert 1 << 7 * (size - 1) < PACKET_NUMBER_AMBIGUITY_FACTOR * distance
 
 
 @pytest.mark.parametrize(
@@ -86,18 +90,18 @@ def test_any_bytes_decode_or_raise_one_error(data: bytes, expected: int) -> None
         number, end = decode_untrusted(data, 0, expected)
     except WireError:
         return
-    assert 0 <= number <= COUNTER_MAX
+    assert 0 <= number <= PACKET_NUMBER_MAX
     assert encode(number, end) == data[:end]
 
 
-@pytest.mark.parametrize(("number", "size"), [(-1, 1), (COUNTER_MAX + 1, 9), (0, 0), (0, 10)])
+@pytest.mark.parametrize(("number", "size"), [(-1, 1), (PACKET_NUMBER_MAX + 1, 9), (0, 0), (0, 10)])
 def test_local_misuse(number: int, size: int) -> None:
     with pytest.raises(LocalError):
         encode(number, size)
 
 
 def test_send_counter() -> None:
-    counter = SendCounter()
+    counter = SendNumbers()
     taken = [counter.take() for _ in range(6)]
     assert [number for number, _ in taken] == list(range(6))
     assert [len(encoded) for _, encoded in taken] == [1, 1, 1, 1, 2, 2]
@@ -106,8 +110,8 @@ def test_send_counter() -> None:
     counter.acknowledge(6)
     assert counter.acknowledged == 5
     assert len(counter.take()[1]) == 1
-    assert len(SendCounter(size_min=4).take()[1]) == 4
-    counter.next = COUNTER_MAX + 1
+    assert len(SendNumbers(size_min=4).take()[1]) == 4
+    counter.next = PACKET_NUMBER_MAX + 1
     with pytest.raises(LocalError):
         counter.take()
 
@@ -134,8 +138,8 @@ def test_replay_window_edges(size: int) -> None:
     window.mark(size)
     assert window.is_fresh(1)
     assert not window.is_fresh(0)
-    window.mark(COUNTER_MAX)
+    window.mark(PACKET_NUMBER_MAX)
     assert not window.is_fresh(size)
-    assert window.is_fresh(COUNTER_MAX - size + 1)
+    assert window.is_fresh(PACKET_NUMBER_MAX - size + 1)
     with pytest.raises(LocalError):
         ReplayWindow(0)

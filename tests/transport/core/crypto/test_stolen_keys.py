@@ -38,7 +38,7 @@ from transport.core.handshake.key_exchange import (
 from transport.core.handshake.negotiation import EpochKeys, epoch_keys
 from transport.core.handshake.rekey import Rekeying, answer_rekeying_untrusted
 from transport.core.handshake.wire import HEADER_SIZE, KX_AT, NN_AT_ACCEPT, NN_SIZE
-from transport.core.initiator import initiator as initiator_module
+from transport.core.initiator import acceptance
 from transport.core.responder import incoming as admitted_module
 
 
@@ -261,7 +261,7 @@ def test_a_running_presence(monkeypatch: pytest.MonkeyPatch) -> None:
         epochs[initiator].append(keys)
         return keys
 
-    for module in (initiator_module, admitted_module, rekey_module):
+    for module in (acceptance, admitted_module, rekey_module):
         monkeypatch.setattr(module, "epoch_keys", recorded)
     world = World()
     a, b = world.add("a", rekey_s=5.0), world.add("b", rekey_s=5.0)

@@ -358,7 +358,7 @@ def test_a_retry_after_an_unconfirmed_presence_brings_nothing_twice(who_retries:
 
 def test_what_is_remembered_of_unconfirmed_lanes_is_bounded() -> None:
     world = World()
-    b = world.add("b", halves_max=3)
+    b = world.add("b", tombstones_max=3)
     world.net.drop = lambda source, target, data: kind_of(data) == KIND_ACCEPT
     for number in range(6):
         other = world.add(f"i{number}")

@@ -99,7 +99,7 @@ def test_it_is_challenged_again_like_any_stranger() -> None:
     pair = Pair(config=ALLOWED)
     initiator = pair.initiator(anonymous=True)
     p3 = pair.to_p3(initiator)
-    pair.responder._gate.controller.effort = 20
+    pair.responder._admission.controller.effort = 20
     answer = pair.give(p3)
     assert isinstance(answer, Reply)
     assert len(answer.data) <= len(p3)

@@ -27,7 +27,7 @@ from transport.core.handshake.wire import (
     decode_initiate_untrusted,
     encode_challenge,
 )
-from transport.core.initiator import initiator
+from transport.core.initiator import candidates
 from transport.core.responder import authentication
 from transport.core.responder.incoming import Admitted
 from transport.core.responder.responder import Reply
@@ -61,7 +61,7 @@ def test_an_unsigned_transient_would_open_first_data_to_a_later_thief(monkeypatc
         return kx.read_message_untrusted(p3[KX_AT:-NN_SIZE])
 
     with monkeypatch.context() as without:
-        without.setattr(initiator, "verify_transient_untrusted", lambda *_: b"")
+        without.setattr(candidates, "verify_transient_untrusted", lambda *_: b"")
         opened = attack()
         assert opened is not None
         assert opened.endswith(b"for S alone")
@@ -96,7 +96,7 @@ def test_one_ephemeral_for_two_p3s_would_give_the_second_away() -> None:
     pair = Pair()
     initiator = pair.initiator()
     p3 = pair.to_p3(initiator, b"known to the attacker!")
-    pair.responder._gate.controller.effort = 10
+    pair.responder._admission.controller.effort = 10
     answer = pair.give(p3)
     assert isinstance(answer, Reply)
     assert initiator.receive_challenge_untrusted(answer.data, NOW)
@@ -138,7 +138,7 @@ def test_a_thief_of_the_responders_key_is_nobody_else_to_it() -> None:
     pair = Pair()
     for secret in (pair.there.static_pair().secret, seeded(3)(32)):
         thief = pair.initiator()
-        thief._drafter._static = KeyPair(secret, pair.here.static)
+        thief._writer._static = KeyPair(secret, pair.here.static)
         assert pair.give(pair.to_p3(thief)) is None
     assert pair.admit(pair.to_p3(pair.initiator())).peer == pair.here.key
 
@@ -146,7 +146,7 @@ def test_a_thief_of_the_responders_key_is_nobody_else_to_it() -> None:
 def test_a_thief_of_the_initiators_key_is_nobody_else_to_it(monkeypatch: Patch) -> None:
     """The other way: C's secret does not let anybody pose as S to C, signature or no signature."""
     pair = Pair()
-    monkeypatch.setattr(initiator, "verify_transient_untrusted", lambda *_: b"")
+    monkeypatch.setattr(candidates, "verify_transient_untrusted", lambda *_: b"")
     victim = pair.initiator()
     genuine = decode_challenge_untrusted(pair.challenge(victim.hello(NOW)))
     own_t = KeyPair(seeded(66)(32))
@@ -187,7 +187,7 @@ def test_bit_255_would_give_one_secret_two_names(monkeypatch: Patch) -> None:
 
     def name_of_the_second() -> bytes | None:
         twin = pair.initiator()
-        twin._drafter._static = KeyPair(secret, second)
+        twin._writer._static = KeyPair(secret, second)
         answer = pair.give(pair.to_p3(twin))
         return answer.peer if isinstance(answer, Admitted) else None
 
@@ -216,7 +216,7 @@ def test_a_repeated_ephemeral_would_be_served_twice(monkeypatch: Patch) -> None:
             copy = pair.initiator()
             p2 = pair.challenge(copy.hello(NOW))
             assert copy.receive_challenge_untrusted(p2, NOW)
-            copy._drafter._random = seeded(4)
+            copy._writer._random = seeded(4)
             count += isinstance(pair.give(copy.initiate(b"", NOW)), Admitted)
         return count
 

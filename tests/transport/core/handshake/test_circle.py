@@ -19,20 +19,20 @@ from tests.support.pair.handshake import (
     seeded,
 )
 from transport.core.constants import (
+    CIRCLE_TAG_PERIOD_S,
+    CIRCLES_MAX,
     CLUE_MEMORY_S,
     CLUE_SKEW_S,
     CLUES_MAX,
     COOKIE_LIFE_S,
     DATAGRAM_SIZE_MAX,
     FIRST_DATA_SIZE_MAX,
-    GROUP_TAG_PERIOD_S,
-    GROUPS_MAX,
     KIND_INITIATE,
     TRANSIENT_LIFE_S,
 )
 from transport.core.errors import LocalError, WireError
-from transport.core.handshake import circle as closed
-from transport.core.handshake.circle import Circle, GroupSecret, nearest_ticks, ticks_of
+from transport.core.handshake import circle
+from transport.core.handshake.circle import Circles, CircleSecret, nearest_ticks, ticks_of
 from transport.core.handshake.negotiation import HandshakeConfig
 from transport.core.handshake.ticket import issue
 from transport.core.handshake.variants import TICKET
@@ -48,17 +48,17 @@ def member(
     secret: bytes = SECRET, offset_s: float = UNIX_OFFSET_S, effort_min: int = 0
 ) -> HandshakeConfig:
     return HandshakeConfig(
-        groups=(GroupSecret(secret),), unix_offset_s=offset_s, effort_min=effort_min
+        circles=(CircleSecret(secret),), unix_offset_s=offset_s, effort_min=effort_min
     )
 
 
-def closed_pair(seed: int = 1, effort_min: int = 0) -> Pair:
+def circle_pair(seed: int = 1, effort_min: int = 0) -> Pair:
     return Pair(seed=seed, config=member(effort_min=effort_min))
 
 
 @pytest.mark.parametrize("effort", [0, 40])
 def test_a_member_gets_in(effort: int) -> None:
-    pair = closed_pair(effort_min=effort)
+    pair = circle_pair(effort_min=effort)
     initiator = pair.initiator()
     admitted = pair.admit(pair.to_p3(initiator))
     assert (admitted.peer, admitted.first_data) == (pair.here.key, b"first")
@@ -70,7 +70,7 @@ def test_a_member_gets_in(effort: int) -> None:
 
 
 def test_the_fullest_p3_is_a_datagram() -> None:
-    pair = closed_pair()
+    pair = circle_pair()
     p3 = pair.to_p3(pair.initiator(), bytes(FIRST_DATA_SIZE_MAX))
     assert len(p3) <= DATAGRAM_SIZE_MAX
     assert pair.admit(p3).first_data == bytes(FIRST_DATA_SIZE_MAX)
@@ -104,7 +104,7 @@ def strangers(pair: Pair) -> list[bytes]:
 
 
 def test_to_strangers_and_recordings_the_port_is_silent() -> None:
-    pair = closed_pair()
+    pair = circle_pair()
     datagrams = strangers(pair)
     with counted_primitives() as counts:
         for data in datagrams:
@@ -121,21 +121,21 @@ def test_the_same_datagrams_are_answered_by_an_open_port() -> None:
 def test_a_recorded_hello_is_good_where_it_came_from_and_nowhere_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pair = closed_pair()
+    pair = circle_pair()
     p1 = pair.initiator().hello(NOW)
     assert isinstance(pair.give(p1), Reply)
     assert isinstance(pair.give(p1), Reply), "P2 may have been lost"
     assert pair.give(p1, (HOME[0], HOME[1] + 1)) is None
     assert pair.give(p1, AWAY) is None
     # Without the memory of nonces the recording finds the responder out.
-    monkeypatch.setattr(Circle, "_remember_untrusted", lambda *_: None)
+    monkeypatch.setattr(Circles, "_remember_untrusted", lambda *_: None)
     assert isinstance(pair.give(p1, AWAY), Reply)
 
 
 def test_a_clue_is_never_good_again_once_it_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    pair = closed_pair()
-    circle = pair.responder._circle
-    assert circle is not None
+    pair = circle_pair()
+    circles = pair.responder._circles
+    assert circles is not None
     # An initiator whose clock is ahead as far as it may be: its clue is good the longest.
     ahead = Pair(seed=5, config=member(offset_s=UNIX_OFFSET_S + CLUE_SKEW_S - 1))
     ahead.there = pair.there
@@ -147,7 +147,7 @@ def test_a_clue_is_never_good_again_once_it_is_forgotten(monkeypatch: pytest.Mon
     assert not isinstance(pair.give(p1), Reply), "too old even from home"
     # A time of 32 bits alone would be good again 18 hours later.
     monkeypatch.setattr(
-        GroupSecret,
+        CircleSecret,
         "clue",
         lambda self, nonce, time: blake2b(
             nonce + (time & (2**32 - 1)).to_bytes(8, "big"), digest_size=8, key=self._clue_key
@@ -157,13 +157,13 @@ def test_a_clue_is_never_good_again_once_it_is_forgotten(monkeypatch: pytest.Mon
     replayed = ahead.initiator().hello(NOW)
     assert isinstance(pair.give(replayed), Reply)
     pair.now = NOW + 2**32 / 65536
-    tag = GroupSecret(SECRET).tag(closed.period_of(pair.now + UNIX_OFFSET_S))
+    tag = CircleSecret(SECRET).tag(circle.period_of(pair.now + UNIX_OFFSET_S))
     assert isinstance(pair.give(replayed[:22] + tag + replayed[24:], AWAY), Reply)
 
 
 @pytest.mark.parametrize(("skew_s", "good"), [(0, 1), (-59, 1), (59, 1), (-62, 0), (62, 0)])
 def test_clocks_may_be_a_minute_apart(skew_s: float, good: int) -> None:
-    pair = closed_pair()
+    pair = circle_pair()
     other = Pair(seed=5, config=member(offset_s=UNIX_OFFSET_S + skew_s))
     other.there = pair.there
     answer = pair.give(other.initiator().hello(NOW))
@@ -171,20 +171,20 @@ def test_clocks_may_be_a_minute_apart(skew_s: float, good: int) -> None:
 
 
 def test_the_tag_rotates_and_the_time_is_hidden() -> None:
-    group = GroupSecret(SECRET)
-    tags = {group.tag(period) for period in range(200)}
+    circle = CircleSecret(SECRET)
+    tags = {circle.tag(period) for period in range(200)}
     assert len(tags) > 190
-    pair = closed_pair()
+    pair = circle_pair()
     hellos = [pair.initiator().hello(NOW) for _ in range(20)]
     assert len({hello[22:24] for hello in hellos}) == 1, "one period, one tag"
     assert len({hello[13:17] for hello in hellos}) == 20, "equal times do not look equal"
-    pair.now += 3 * GROUP_TAG_PERIOD_S
+    pair.now += 3 * CIRCLE_TAG_PERIOD_S
     assert pair.initiator().hello(pair.now)[22:24] != hellos[0][22:24]
 
 
 def test_across_a_change_of_tag() -> None:
-    pair = closed_pair()
-    period_end = -(UNIX_OFFSET_S + NOW) % GROUP_TAG_PERIOD_S + NOW
+    pair = circle_pair()
+    period_end = -(UNIX_OFFSET_S + NOW) % CIRCLE_TAG_PERIOD_S + NOW
     initiator = pair.initiator()
     pair.now = period_end - 0.01
     p1 = initiator.hello(pair.now)
@@ -195,7 +195,7 @@ def test_across_a_change_of_tag() -> None:
 
 
 def test_an_initiator_works_for_nobody_without_the_secret() -> None:
-    pair = closed_pair()
+    pair = circle_pair()
     initiator = pair.initiator()
     p1 = initiator.hello(NOW)
     # The responder's own key, but no secret: signature, hint and cookie are right.
@@ -214,7 +214,7 @@ def test_an_initiator_works_for_nobody_without_the_secret() -> None:
 
 
 def test_any_bit_of_p3_meets_silence_without_a_diffie_hellman() -> None:
-    pair = closed_pair()
+    pair = circle_pair()
     p3 = pair.to_p3(pair.initiator())
     with counted_primitives() as counts:
         for bit in range(len(p3) * 8):
@@ -224,25 +224,25 @@ def test_any_bit_of_p3_meets_silence_without_a_diffie_hellman() -> None:
 
 
 def test_the_secret_itself_enters_the_run() -> None:
-    # A thief of the responder's static and transient keys who lacks the group's secret, and even
+    # A thief of the responder's static and transient keys who lacks the circle's secret, and even
     # makes all outer proofs fit, cannot read P3.
-    pair = closed_pair()
+    pair = circle_pair()
     initiator = pair.initiator()
     assert initiator.receive_challenge_untrusted(pair.challenge(initiator.hello(NOW)), NOW)
     p3 = initiator.initiate(b"members only", NOW)
-    circle = pair.responder._circle
-    assert circle is not None
-    group = circle._groups[0]
-    true_psk = group.psk
-    group.psk = b"x" * 32
+    circles = pair.responder._circles
+    assert circles is not None
+    circle = circles._circles[0]
+    true_psk = circle.psk
+    circle.psk = b"x" * 32
     assert pair.give(p3) is None
-    group.psk = true_psk
+    circle.psk = true_psk
     pair.responder._transients.current.burnt.clear()
     assert pair.admit(p3).first_data == b"members only"
 
 
 def test_a_recorded_p3_to_a_transient_that_is_gone_meets_silence() -> None:
-    pair = closed_pair()
+    pair = circle_pair()
     p3 = pair.to_p3(pair.initiator())
     pair.now += COOKIE_LIFE_S + 1
     assert pair.give(p3) is None
@@ -253,10 +253,10 @@ def test_a_recorded_p3_to_a_transient_that_is_gone_meets_silence() -> None:
 
 
 def test_too_little_effort_gets_a_challenge_where_the_address_is_proved() -> None:
-    pair = closed_pair()
+    pair = circle_pair()
     initiator = pair.initiator()
     p3 = pair.to_p3(initiator)
-    pair.responder._gate.controller.effort = 40
+    pair.responder._admission.controller.effort = 40
     assert pair.give(p3, AWAY) is None
     answer = pair.give(p3)
     assert isinstance(answer, Reply)
@@ -264,8 +264,8 @@ def test_too_little_effort_gets_a_challenge_where_the_address_is_proved() -> Non
     assert pair.admit(initiator.initiate(b"again", NOW)).first_data == b"again"
 
 
-def test_nothing_else_gets_into_a_closed_group() -> None:
-    pair = closed_pair()
+def test_nothing_else_gets_into_a_circle() -> None:
+    pair = circle_pair()
     with pytest.raises(LocalError):
         pair.initiator(anonymous=True)
     opened = Pair(seed=2)
@@ -281,7 +281,7 @@ def test_nothing_else_gets_into_a_closed_group() -> None:
 
 
 def test_a_recorded_p3_with_a_ticket_is_answered_where_it_came_from_and_nowhere_else() -> None:
-    pair = closed_pair()
+    pair = circle_pair()
     ticket = issue(TICKET, pair.here.key, b"h" * 64, pair.random, NOW)
     pair.responder.invite(ticket, NOW)
     p3 = pair.initiator().initiate_ticket(ticket, bytes(200), NOW)
@@ -298,42 +298,42 @@ def test_a_recorded_p3_with_a_ticket_is_answered_where_it_came_from_and_nowhere_
 
 
 def test_several_groups_and_their_bound() -> None:
-    secrets = tuple(GroupSecret(bytes([n]) * 32) for n in range(GROUPS_MAX))
-    config = HandshakeConfig(groups=secrets, unix_offset_s=UNIX_OFFSET_S)
-    for n in (0, 7, GROUPS_MAX - 1):
+    secrets = tuple(CircleSecret(bytes([n]) * 32) for n in range(CIRCLES_MAX))
+    config = HandshakeConfig(circles=secrets, unix_offset_s=UNIX_OFFSET_S)
+    for n in (0, 7, CIRCLES_MAX - 1):
         pair = Pair(config=member(bytes([n]) * 32), responder_config=config)
         pair.run()
     with pytest.raises(LocalError):
-        HandshakeConfig(groups=(*secrets, GroupSecret(SECRET)))
+        HandshakeConfig(circles=(*secrets, CircleSecret(SECRET)))
     with pytest.raises(LocalError):
-        GroupSecret(b"short")
-    assert "ss" not in repr(GroupSecret(SECRET)).replace("GroupSecret", "")
+        CircleSecret(b"short")
+    assert "ss" not in repr(CircleSecret(SECRET)).replace("CircleSecret", "")
 
 
 def test_the_memory_of_clues_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closed, "CLUES_MAX", 5)
+    monkeypatch.setattr(circle, "CLUES_MAX", 5)
     assert CLUES_MAX > 5
-    pair = closed_pair()
+    pair = circle_pair()
     hellos = [pair.initiator().hello(NOW) for _ in range(7)]
     assert [isinstance(pair.give(p1), Reply) for p1 in hellos] == [True] * 5 + [False] * 2
-    circle = pair.responder._circle
-    assert circle is not None
-    assert len(circle) == 5
+    circles = pair.responder._circles
+    assert circles is not None
+    assert len(circles) == 5
     pair.now += CLUE_MEMORY_S + 1
     assert isinstance(pair.give(pair.initiator().hello(pair.now)), Reply)
-    assert len(circle) == 1
+    assert len(circles) == 1
 
 
 def test_garbage_leaves_nothing() -> None:
-    pair = closed_pair()
-    circle = pair.responder._circle
-    assert circle is not None
+    pair = circle_pair()
+    circles = pair.responder._circles
+    assert circles is not None
     draw = seeded(8)
     hello = pair.initiator().hello(NOW)
     for _ in range(300):
         assert pair.give(hello[:5] + draw(8) + hello[13:], AWAY) is None
         assert pair.give(hello[:24] + draw(8) + hello[32:], AWAY) is None
-    assert len(circle) == 0
+    assert len(circles) == 0
 
 
 @settings(deadline=None)
@@ -345,8 +345,8 @@ def test_times_come_back(own: int, difference: int) -> None:
 
 def test_ticks_and_errors() -> None:
     assert ticks_of(1.5) == 98304
-    circle = Circle((GroupSecret(SECRET),), 0.0)
+    circles = Circles((CircleSecret(SECRET),), 0.0)
     with pytest.raises(WireError):
-        circle.of_hello_untrusted(b"n" * 8, 1, b"c" * 10, HOME, 0.0)
+        circles.of_hello_untrusted(b"n" * 8, 1, b"c" * 10, HOME, 0.0)
     with pytest.raises(WireError):
-        circle.of_initiate_untrusted(bytes(INITIATE_SIZE_MIN), 0.0)
+        circles.of_initiate_untrusted(bytes(INITIATE_SIZE_MIN), 0.0)

@@ -163,7 +163,7 @@ def test_a_node_refuses_its_own_key() -> None:
         pair.initiator(identity=pair.there)
     # And when somebody who has the key comes to itself without asking first.
     twin = pair.initiator()
-    twin._drafter._static = pair.there.static_pair()
+    twin._writer._static = pair.there.static_pair()
     assert pair.give(pair.to_p3(twin)) is None
 
 

@@ -35,7 +35,7 @@ from transport.core.handshake.wire import (
     encode_challenge,
     encode_sealed,
 )
-from transport.core.initiator import initiator as initiator_module
+from transport.core.initiator import candidates
 
 add = bindings.crypto_core_ed25519_add
 subtract = bindings.crypto_core_ed25519_sub
@@ -115,7 +115,7 @@ def test_the_same_t_fails_here_even_without_the_signature(
 ) -> None:
     # Take the signature away, and the three separate operations still hold: the secret needs
     # s itself in `se` and t itself in `ee` and `es`, and the stranger knows only t + s.
-    monkeypatch.setattr(initiator_module, "verify_transient_untrusted", lambda *_: b"")
+    monkeypatch.setattr(candidates, "verify_transient_untrusted", lambda *_: b"")
     pair = Pair()
     stranger = Stranger(pair.there.key)
     initiator = pair.initiator()

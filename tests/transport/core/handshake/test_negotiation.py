@@ -22,11 +22,11 @@ from transport.core.handshake.negotiation import (
     EpochKeys,
     Established,
     HandshakeConfig,
-    agree_untrusted,
     best_common,
     decode_lists_untrusted,
     encode_lists,
     epoch_keys,
+    negotiate_untrusted,
 )
 from transport.core.handshake.wire import CHALLENGE_PREFIX
 from transport.core.responder.incoming import Admitted
@@ -193,14 +193,14 @@ def test_the_best_common_is_the_same_from_either_side(
 
 def test_layers_must_match() -> None:
     with pytest.raises(WireError):
-        agree_untrusted(((1,), (1,), (1,)), ((1,), (1,)), 1)
+        negotiate_untrusted(((1,), (1,), (1,)), ((1,), (1,)), 1)
     with pytest.raises(WireError):
-        agree_untrusted(((1,), (1,), (1,)), ((1,), (2,), (1,)), 1)
+        negotiate_untrusted(((1,), (1,), (1,)), ((1,), (2,), (1,)), 1)
     with pytest.raises(WireError):
-        agree_untrusted(((1,), (1,), (1,)), ((1,), (1,), (2,)), 1)
+        negotiate_untrusted(((1,), (1,), (1,)), ((1,), (1,), (2,)), 1)
     with pytest.raises(WireError):
-        agree_untrusted(((1, 2), (1,), (1,)), ((1, 2), (1,), (1,)), 1)
-    assert agree_untrusted(((1, 2), (1, 2), (1,)), ((1,), (1, 2, 3), (1,)), 1) == (2, 1)
+        negotiate_untrusted(((1, 2), (1,), (1,)), ((1, 2), (1,), (1,)), 1)
+    assert negotiate_untrusted(((1, 2), (1, 2), (1,)), ((1,), (1, 2, 3), (1,)), 1) == (2, 1)
 
 
 @settings(deadline=None)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.pair.handshake import NOW, Pair
 from transport.core.errors import LocalError
-from transport.core.handshake.circle import GroupSecret
+from transport.core.handshake.circle import CircleSecret
 from transport.core.handshake.negotiation import HandshakeConfig
 from transport.core.handshake.states import (
     INITIATOR,
@@ -23,7 +23,7 @@ from transport.core.handshake.states import (
     On,
     State,
     Step,
-    table_of,
+    transitions_of,
 )
 from transport.core.handshake.ticket import issue
 from transport.core.handshake.variants import TICKET, VARIANTS
@@ -62,7 +62,7 @@ def test_every_variant_has_both_sides() -> None:
 def test_every_state_can_be_reached_and_no_step_contradicts_another(
     steps: tuple[Step, ...],
 ) -> None:
-    table_of(steps)
+    transitions_of(steps)
     reached, before = {steps[0].state}, 0
     while len(reached) != before:
         before = len(reached)
@@ -77,7 +77,7 @@ def test_the_end_is_the_end(steps: tuple[Step, ...]) -> None:
 
 def test_a_table_that_says_two_things_is_refused() -> None:
     with pytest.raises(LocalError):
-        table_of(
+        transitions_of(
             [
                 Step(State.IDLE, On.HELLO, State.SOLVING),
                 Step(State.IDLE, On.HELLO, State.CHALLENGED),
@@ -134,9 +134,9 @@ ACTIONS = ("hello", "challenge", "initiate", "ticket", "accept")
 @settings(max_examples=40, deadline=None)
 @given(actions=st.lists(st.sampled_from(ACTIONS), max_size=14))
 def test_whatever_is_asked_the_machine_moves_by_its_table(variant: str, actions: list[str]) -> None:
-    groups = (GroupSecret(b"s" * 32),) if variant == "limited circulation" else ()
+    groups = (CircleSecret(b"s" * 32),) if variant == "limited circulation" else ()
     anonymous = variant == "anonymous initiator"
-    pair = Pair(config=HandshakeConfig(groups=groups, unix_offset_s=1e9, anonymous=anonymous))
+    pair = Pair(config=HandshakeConfig(circles=groups, unix_offset_s=1e9, anonymous=anonymous))
     walk = Walk(pair, pair.initiator(anonymous=anonymous))
     for action in actions:
         walk.do(action)

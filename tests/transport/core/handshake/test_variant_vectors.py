@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.pair.handshake import seeded
 from transport.core.crypto.keys import Identity
-from transport.core.handshake.circle import GroupSecret
+from transport.core.handshake.circle import CircleSecret
 from transport.core.handshake.negotiation import HandshakeConfig
 from transport.core.handshake.ticket import Invitation, meeting
 from transport.core.handshake.transient import decode_record_untrusted
@@ -68,7 +68,7 @@ def run(name: str, ours: Draws, theirs: Draws) -> dict[str, str]:
     if not is_responder(there.static, here.static):
         here, there = there, here
     config = HandshakeConfig(
-        groups=(GroupSecret(GROUP),) if name == "limited circulation" else (),
+        circles=(CircleSecret(GROUP),) if name == "limited circulation" else (),
         unix_offset_s=UNIX_OFFSET_S,
         anonymous=name == "anonymous initiator",
     )

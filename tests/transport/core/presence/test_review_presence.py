@@ -149,11 +149,11 @@ def test_a_rekeying_is_finished_by_the_current_presence_only() -> None:
     context = one.peers._context
     peer = context.by_key[two.key]
     old = presence_of(one, two)
-    old.renew_wanted, old.renew_at = True, world.now
+    old.key_update_wanted, old.key_update_at = True, world.now
     key_update.age(context, peer, old, world.now)
-    assert old.renewal is not None
+    assert old.key_update is not None
     answer = answer_rekeying_untrusted(
-        old.renewal.rekeying.message,
+        old.key_update.rekeying.message,
         old.epoch_keys,
         old.handshake_hash,
         old.suite,

@@ -18,7 +18,7 @@ from transport.core.errors import WireError
 from transport.core.handshake import transient, wire
 from transport.core.handshake.cookie import make_cookie
 from transport.core.handshake.key_exchange import begin_kx
-from transport.core.handshake.negotiation import HandshakeConfig, agree_untrusted
+from transport.core.handshake.negotiation import HandshakeConfig, negotiate_untrusted
 from transport.core.handshake.transient import Burnt, KnownTransient
 from transport.core.handshake.wire import (
     CHALLENGE_PREFIX,
@@ -26,10 +26,11 @@ from transport.core.handshake.wire import (
     decode_challenge_untrusted,
     encode_challenge,
 )
-from transport.core.initiator import initiator
+from transport.core.initiator import acceptance, candidates, initiator
 from transport.core.initiator.initiator import Initiator
 from transport.core.responder import authentication, challenge, responder
-from transport.core.responder.admission_control import Gate
+from transport.core.responder.admission_control import AdmissionControl
+from transport.core.responder.burnt_names import BurntNames
 from transport.core.responder.effort import WaitingRoom
 from transport.core.responder.incoming import Admitted
 from transport.core.responder.responder import Reply, Responder
@@ -67,7 +68,7 @@ def test_one_solved_challenge_would_buy_any_number_of_operations(monkeypatch: Pa
         return counts.diffie_hellman
 
     with monkeypatch.context() as without:
-        without.setattr(Responder, "_again", lambda *_: Burnt("first contact", b"", 0, HOME, 0.0))
+        without.setattr(BurntNames, "_again", lambda *_: Burnt("first contact", b"", 0, HOME, 0.0))
         assert operations() >= 200
     assert operations() <= 3 * 3
 
@@ -106,7 +107,7 @@ def test_known_p3s_without_an_allowance_would_take_the_processor(monkeypatch: Pa
         return counts.diffie_hellman
 
     with monkeypatch.context() as without:
-        without.setattr(Gate, "has_time", lambda *_: True)
+        without.setattr(AdmissionControl, "has_time", lambda *_: True)
         assert operations() >= 300
     assert operations() <= 40 * 3
 
@@ -170,7 +171,7 @@ def test_forged_challenges_would_use_up_the_initiators_work(monkeypatch: Patch) 
         return -1
 
     with monkeypatch.context() as without:
-        without.setattr(initiator, "_by_effort", lambda _: 0)
+        without.setattr(candidates, "_by_effort", lambda _: 0)
         assert hashes_before_the_true_one() > 10_000
     assert hashes_before_the_true_one() == 0
 
@@ -195,11 +196,11 @@ def test_without_sealed_lists_a_forged_refusal_would_downgrade(monkeypatch: Patc
         return None if victim.receive_accept_untrusted(p4, NOW) is None else p3[4]
 
     def any_choice(ours: Any, theirs: Any, _: int) -> tuple[int, int]:
-        return agree_untrusted(ours, theirs, max(set(ours[0]) & set(theirs[0])))
+        return negotiate_untrusted(ours, theirs, max(set(ours[0]) & set(theirs[0])))
 
     with monkeypatch.context() as without:
-        without.setattr(authentication, "agree_untrusted", any_choice)
-        without.setattr(initiator, "agree_untrusted", any_choice)
+        without.setattr(authentication, "negotiate_untrusted", any_choice)
+        without.setattr(acceptance, "negotiate_untrusted", any_choice)
         without.setattr(initiator, "refusal_hash", lambda _: b"")
         assert handshake() == 1, "both can do 2, and were talked into 1"
     assert handshake() is None
@@ -217,7 +218,7 @@ def test_clear_times_that_ran_on_would_link_pseudonyms() -> None:
         hellos = []
         for seed, at in ((1, NOW), (2, NOW + 10.0)):
             someone = pair.initiator(Identity.generate(seeded(seed)))
-            someone._drafter._random = draw
+            someone._writer._random = draw
             hellos.append(someone.hello(at))
         one, two = (int.from_bytes(hello[13:17], "big") for hello in hellos)
         # One clock: the difference is the time that has passed between them.
@@ -261,11 +262,11 @@ def test_an_old_effort_would_hold_under_load(monkeypatch: Patch) -> None:
     def admitted() -> int:
         pair = Pair()
         stock = [pair.to_p3(pair.initiator()) for _ in range(10)]
-        pair.responder._gate.controller.effort = 1000
+        pair.responder._admission.controller.effort = 1000
         return sum(isinstance(pair.give(p3), Admitted) for p3 in stock)
 
     with monkeypatch.context() as without:
-        without.setattr(Gate, "effort_for", lambda *_: 0)
+        without.setattr(AdmissionControl, "effort_for", lambda *_: 0)
         assert admitted() == 10
     assert admitted() == 0
 
@@ -309,9 +310,9 @@ def test_a_queue_without_an_order_would_keep_those_out_who_work(monkeypatch: Pat
         config = HandshakeConfig(handshakes_per_s_max=1.0, handshakes_burst=1, waiting_max=16)
         pair = Pair(config=config)
         lazy = [pair.to_p3(pair.initiator(), b"lazy") for _ in range(12)]
-        pair.responder._gate.controller.effort = 200
+        pair.responder._admission.controller.effort = 200
         eager = pair.to_p3(pair.initiator(), b"eager")
-        pair.responder._gate.controller.effort = 0
+        pair.responder._admission.controller.effort = 0
         pair.run()
         for p3 in (*lazy, eager):
             assert pair.give(p3) is None
@@ -325,7 +326,7 @@ def test_a_queue_without_an_order_would_keep_those_out_who_work(monkeypatch: Pat
     push = WaitingRoom.push
     with monkeypatch.context() as without:
         without.setattr(
-            WaitingRoom, "push", lambda self, _, item, burden=0: push(self, 0, item, burden)
+            WaitingRoom, "push", lambda self, _, item, load=0: push(self, 0, item, load)
         )
         assert place_of_the_eager() == 13
     assert place_of_the_eager() == 1

@@ -157,16 +157,16 @@ def test_a_lost_p4_is_repeated_though_the_effort_has_risen() -> None:
     pair = Pair()
     p3 = pair.to_p3(pair.initiator())
     p4 = pair.accept(pair.admit(p3)).datagram
-    pair.responder._gate.controller.effort = 500
+    pair.responder._admission.controller.effort = 500
     assert pair.give(p3) == Reply(p4)
 
 
 def test_the_greatest_effort_goes_first() -> None:
     pair = Pair(config=CONFIG)
     plain = [pair.to_p3(pair.initiator()) for _ in range(4)]
-    pair.responder._gate.controller.effort = 300
+    pair.responder._admission.controller.effort = 300
     eager = pair.to_p3(pair.initiator(), b"eager")
-    pair.responder._gate.controller.effort = 0
+    pair.responder._admission.controller.effort = 0
     for p3 in plain:
         pair.give(p3)
     assert pair.give(eager) is None
@@ -180,15 +180,15 @@ def test_less_than_half_the_effort_gets_a_new_challenge() -> None:
     pair = Pair()
     initiator = pair.initiator()
     p3 = pair.to_p3(initiator)
-    pair.responder._gate.controller.effort = 500
+    pair.responder._admission.controller.effort = 500
     answer = pair.give(p3)
     assert isinstance(answer, Reply)
     assert initiator.receive_challenge_untrusted(answer.data, pair.now)
     again = initiator.initiate(b"again", pair.now)
     assert pair.admit(again).first_data == b"again"
     # Half is enough.
-    pair.responder._gate.controller.effort = 250
+    pair.responder._admission.controller.effort = 250
     other = pair.initiator()
     p3 = pair.to_p3(other)
-    pair.responder._gate.controller.effort = 500
+    pair.responder._admission.controller.effort = 500
     assert isinstance(pair.give(p3), Admitted)

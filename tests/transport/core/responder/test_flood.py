@@ -8,7 +8,7 @@ from statistics import median, quantiles
 import pytest
 
 from tests.support.flood.flood import Flood, everywhere, one_range, one_range_6
-from transport.core.responder.address_load import Burden
+from transport.core.responder.address_load import AddressLoad
 from transport.core.responder.effort import EffortController
 from transport.core.types import Address
 
@@ -58,7 +58,7 @@ def test_a_range_that_works_for_it_is_outranked(
         return flood
 
     with monkeypatch.context() as without:
-        without.setattr(Burden, "level", lambda *_: 0)
+        without.setattr(AddressLoad, "level", lambda *_: 0)
         unprotected = run()
     protected = run()
     assert len(protected.latencies) == 35

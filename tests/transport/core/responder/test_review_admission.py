@@ -28,7 +28,7 @@ from transport.core.handshake.negotiation import HandshakeConfig
 from transport.core.handshake.transient import KnownTransient, decode_record_untrusted
 from transport.core.initiator.initiator import Initiator
 from transport.core.lane.receiver import LaneReceiver
-from transport.core.lane.tombstones import Evidence, HalfLane, Halves
+from transport.core.lane.tombstones import Evidence, Tombstone, Tombstones
 from transport.core.peers import Peers
 from transport.core.types import Address
 
@@ -314,24 +314,24 @@ def test_who_answers_from_another_address_of_its_own_is_reached_there() -> None:
 
 
 def test_each_kind_of_evidence_pushes_out_its_own_only() -> None:
-    halves = Halves(3)
+    tombstones = Tombstones(3)
     names = {kind: b"first of %d" % kind for kind in Evidence}
     for kind, name in names.items():
-        halves.remember(name, HalfLane(kind, 1, LaneReceiver(None, None)), kind)  # type: ignore[arg-type]
+        tombstones.remember(name, Tombstone(kind, 1, LaneReceiver(None, None)), kind)  # type: ignore[arg-type]
     for kind in (Evidence.NONE, Evidence.ADDRESS):
         for number in range(10):
-            half = HalfLane(99, 1, LaneReceiver(None, None))  # type: ignore[arg-type]
-            halves.remember(b"%d %d" % (kind, number), half, kind)
-        assert halves.take(names[kind]) is None
-        assert kind == Evidence.ADDRESS or halves.take(names[Evidence.ADDRESS]) is not None
-    assert halves.take(names[Evidence.OURS]) is not None
-    assert len(halves) == 6
+            tombstone = Tombstone(99, 1, LaneReceiver(None, None))  # type: ignore[arg-type]
+            tombstones.remember(b"%d %d" % (kind, number), tombstone, kind)
+        assert tombstones.take(names[kind]) is None
+        assert kind == Evidence.ADDRESS or tombstones.take(names[Evidence.ADDRESS]) is not None
+    assert tombstones.take(names[Evidence.OURS]) is not None
+    assert len(tombstones) == 6
 
 
 @pytest.mark.parametrize("with_cookie", [True, False])
 def test_strangers_turn_over_nothing_of_a_peer_that_is_known(with_cookie: bool) -> None:
     world = World()
-    v, a = world.add("v", halves_max=4, unproven_max=64), world.add("a")
+    v, a = world.add("v", tombstones_max=4, unproven_max=64), world.add("a")
     world.up(v, a)  # v has connected to a before, so it knows a's transient
     v.peers.close(a.key, 1, world.now)
     world.run(15.0)
