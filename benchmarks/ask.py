@@ -18,7 +18,7 @@ from benchmarks.echoes import HOST, NAME, curve_connect
 from benchmarks.quorate_sides import ASLEEP, PAYLOAD, Transport, node_config, serving
 from benchmarks.report import available, options
 from benchmarks.rounds import System, measure
-from consensus import Node
+from quorate import Node
 from transport.busy_poll import LIMIT_S
 
 _NUMBER_SIZE = 8

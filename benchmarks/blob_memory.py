@@ -18,7 +18,7 @@ from anyio import to_thread
 
 from benchmarks.children import child
 from benchmarks.report import row
-from consensus import Node, NodeConfig, parse_ref_untrusted
+from quorate import Node, NodeConfig, parse_ref_untrusted
 
 MIB = 1 << 20
 LIMIT_BYTES = 1 << 40

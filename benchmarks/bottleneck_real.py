@@ -15,7 +15,7 @@ from anyio.to_thread import run_sync
 
 from benchmarks import link
 from benchmarks.children import child, say
-from consensus import Node
+from quorate import Node
 from transport.channel import Channel
 
 PIECE = bytes(1 << 16)

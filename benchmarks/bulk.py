@@ -19,8 +19,8 @@ import anyio
 from benchmarks import bulk_peers
 from benchmarks.children import Child, child, say
 from benchmarks.report import options, row
-from consensus import Node, NodeConfig
 from consensus.machine.machine import MachineConfig
+from quorate import Node, NodeConfig
 from transport.channel import Channel
 from transport.core.config import TransportConfig
 from transport.core.handshake.negotiation import HandshakeConfig

@@ -25,7 +25,7 @@ from benchmarks.echoes import HOST, NAME, curve_connect
 from benchmarks.quorate_sides import ASLEEP, NODE, PAYLOAD, TRANSPORT, Transport, serving
 from benchmarks.report import available, options, row
 from benchmarks.rounds import WINDOW, System, measure
-from consensus import Node
+from quorate import Node
 from transport.busy_poll import LIMIT_S
 from transport.core.crypto.keys import Identity, KeyPair, diffie_hellman_untrusted
 from transport.core.initiator.initiator import Initiator

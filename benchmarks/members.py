@@ -19,7 +19,7 @@ PATIENCE_S = 10.0
 
 def member() -> None:
     """Child: founds, invites, joins, proposes, reads and measures as told."""
-    from consensus import Node, accept
+    from quorate import Node, accept
 
     async def main() -> None:
         async with Node.open(None) as node:

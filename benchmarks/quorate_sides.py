@@ -10,8 +10,8 @@ from typing import cast
 import anyio
 
 from benchmarks.children import say
-from consensus import Node, NodeConfig, accept
 from consensus.machine.router import MachineConfig
+from quorate import Node, NodeConfig, accept
 from transport.busy_poll import LIMIT_S
 from transport.core.config import TransportConfig
 from transport.core.crypto.keys import Identity

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import anyio
 
 from benchmarks.report import options, row
-from consensus import Group, Node, NodeConfig, accept
+from quorate import Group, Node, NodeConfig, accept
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = tuple(str(ROOT / name) + "/" for name in ("consensus", "transport", "utp_native"))

@@ -1,7 +1,6 @@
-"""quorate: a few peers decide something together, without a server.
+"""The node: its groups, its blobs, its network and its file.
 
-Open a `Node`, `found` or `join` a group, `propose`, and vote in handlers with `accept` and
-`reject`. See docs/tutorial.md.
+Programs import the names below from `quorate`, which says how they are used.
 """
 
 from consensus.blobs.errors import BlobDamaged, BlobDiskFull, BlobError, BlobLimit, BlobUnavailable

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from consensus import Node, Outcome, accept
+from quorate import Node, Outcome, accept
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPECTED = {
@@ -103,7 +103,7 @@ async def test_both_sides_of_the_readme(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def _function(sample: str, parameters: str):  # type: ignore[no-untyped-def]
-    imports = "from consensus import Node, accept, reject\n"
+    imports = "from quorate import Node, accept, reject\n"
     body = sample.replace(imports, "")
     source = f"{imports}async def side({parameters}):\n" + "".join(
         f"    {line}\n" if line else "\n" for line in body.splitlines()

@@ -2,7 +2,7 @@
 
 import anyio
 
-from consensus import Accept, Node, Proposal, Reject, Rejected, accept, reject
+from quorate import Accept, Node, Proposal, Reject, Rejected, accept, reject
 
 PRICES = {"tea": 3}
 

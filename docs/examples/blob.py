@@ -5,7 +5,7 @@ from pathlib import Path
 
 import anyio
 
-from consensus import Node, accept
+from quorate import Node, accept
 
 
 async def main() -> None:

@@ -2,7 +2,7 @@
 
 import anyio
 
-from consensus import Accept, Node, Proposal, Reject, accept, reject
+from quorate import Accept, Node, Proposal, Reject, accept, reject
 
 
 def judge(proposal: Proposal) -> Accept | Reject:

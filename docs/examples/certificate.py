@@ -2,7 +2,7 @@
 
 import anyio
 
-from consensus import CertificateError, Node, accept, verify_certificate_untrusted
+from quorate import CertificateError, Node, accept, verify_certificate_untrusted
 
 
 async def main() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import anyio
 
-from consensus import Group, Node, Replica
+from quorate import Group, Node, Replica
 
 
 class Ledger:

@@ -4,7 +4,7 @@ import os
 
 import anyio
 
-from consensus import Accept, Letter, Node, NodeConfig, Proposal, accept
+from quorate import Accept, Letter, Node, NodeConfig, Proposal, accept
 
 
 async def circle() -> None:

@@ -2,7 +2,7 @@
 
 import anyio
 
-from consensus import Channel, Node
+from quorate import Channel, Node
 
 
 async def main() -> None:

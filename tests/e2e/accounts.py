@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from consensus import Replica
+from quorate import Replica
 from scenarios.check.facts import Violation
 from scenarios.check.reads import ReadChecker
 

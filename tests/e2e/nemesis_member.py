@@ -16,7 +16,10 @@ from typing import Any
 
 import anyio
 
-from consensus import (
+from consensus.groups import replica as replica_module
+from consensus.machine.lease_clock import LeaseClock
+from consensus.machine.machine import MachineConfig
+from quorate import (
     Accept,
     ConsensusError,
     Decision,
@@ -32,9 +35,6 @@ from consensus import (
     accept,
     reject,
 )
-from consensus.groups import replica as replica_module
-from consensus.machine.lease_clock import LeaseClock
-from consensus.machine.machine import MachineConfig
 from tests.e2e.accounts import CAPITAL, Accounts, Acts
 from tests.support.nodes.recorded import record_groups
 from transport.core.config import TransportConfig

@@ -12,10 +12,10 @@ from typing import Any
 import anyio
 import pytest
 
-from consensus import BlobRef, BlobUnavailable, Node, Outcome
 from consensus.arguments import make_content
 from consensus.blobs.serve import Holding
 from consensus.blobs.store import BlobStore
+from quorate import BlobRef, BlobUnavailable, Node, Outcome
 from tests.support.nodes.nodes import PATIENCE_S, gather_group, open_nodes
 
 pytestmark = pytest.mark.anyio

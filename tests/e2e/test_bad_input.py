@@ -10,10 +10,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from consensus import Group, Node, Outcome, Rejected, Unreachable, accept
 from consensus.core.errors import ConsensusError
 from consensus.core.evidence.invitation_text import TokenError
 from consensus.storage.node_store import StoreBusy, StoreCorrupt, StoreError
+from quorate import Group, Node, Outcome, Rejected, Unreachable, accept
 from tests.support.nodes.nodes import PATIENCE_S, gather_group, open_nodes
 from transport.core.constants import MAGIC
 from transport.core.errors import LocalError

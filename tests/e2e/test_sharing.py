@@ -227,13 +227,14 @@ def test_where_the_file_goes_there_need_be_no_room_for_two(tmp_path: Path) -> No
 
 FAILING = """
     import errno, sys
-    from consensus import blobexport, cli
+    from consensus.blobs import errors, export_file
+    from quorate.cli.main import main
 
     def step(self):
-        raise blobexport.disk_error(OSError(errno.ENOSPC, "No space left on device"), "copy")
+        raise errors.disk_error(OSError(errno.ENOSPC, "No space left on device"), "copy")
 
-    blobexport.Export.step = step
-    sys.exit(cli.main(sys.argv[1:]))
+    export_file.Export.step = step
+    sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -259,9 +260,10 @@ def test_what_came_is_kept_when_there_is_no_room_to_put_it(tmp_path: Path) -> No
 
 SLOW = """
     import sys, time
-    from consensus import blobexport, cli
+    from consensus.blobs import export_file
+    from quorate.cli.main import main
 
-    read = blobexport.WholeBlob.read_chunk
+    read = export_file.WholeBlob.read_chunk
 
     def slowly(self, index):
         if index == 0:
@@ -269,9 +271,9 @@ SLOW = """
         time.sleep(0.2)
         return read(self, index)
 
-    blobexport.STEP_CHUNKS = 1
-    blobexport.WholeBlob.read_chunk = slowly
-    sys.exit(cli.main(sys.argv[1:]))
+    export_file.STEP_CHUNKS = 1
+    export_file.WholeBlob.read_chunk = slowly
+    sys.exit(main(sys.argv[1:]))
 """
 
 

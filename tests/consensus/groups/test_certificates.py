@@ -12,7 +12,7 @@ from consensus.core.evidence.founding import CertificateError, group_id
 from consensus.core.types import Outcome
 from consensus.decision import Accept, reject
 from consensus.groups.certificates import Certificates, verify_certificate_untrusted
-from quorate.cli import main
+from quorate.cli.main import main
 from tests.support.nodes.nodes import PATIENCE_S, gather_group, open_nodes
 
 pytestmark = pytest.mark.anyio
@@ -143,11 +143,11 @@ async def certificate(tmp_path):
 
 async def test_verify_shows_a_true_certificate(certificate, capsys):
     path, group = certificate
-    assert main.main(["verify", str(path)]) == 0
+    assert main(["verify", str(path)]) == 0
     said = capsys.readouterr().out
     assert group.hex() in said
     assert "committed" in said
-    assert main.main(["verify", str(path), "--json", "--group", group.hex()]) == 0
+    assert main(["verify", str(path), "--json", "--group", group.hex()]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["outcome"], shown["body"]) == ("committed", {"pay": "01"})
 
@@ -165,10 +165,10 @@ async def test_verify_refuses_what_is_not_true_and_says_why(certificate, capsys,
     }
     for why, altered in forged.items():
         path.write_bytes(altered)
-        assert main.main(["verify", str(path)]) == 1
+        assert main(["verify", str(path)]) == 1
         assert why in capsys.readouterr().err
     path.write_bytes(data)
-    assert main.main(["verify", str(path), "--group", "00" * 32]) == 1
+    assert main(["verify", str(path), "--group", "00" * 32]) == 1
     assert "another group" in capsys.readouterr().err
-    assert main.main(["verify", str(path), "--group", "xyz"]) == 2
-    assert main.main(["verify", str(tmp_path / "none")]) == 1
+    assert main(["verify", str(path), "--group", "xyz"]) == 2
+    assert main(["verify", str(tmp_path / "none")]) == 1

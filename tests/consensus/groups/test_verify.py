@@ -26,7 +26,7 @@ from consensus.core.evidence.certificate import (
 )
 from consensus.core.evidence.founding import decode_founding_untrusted, group_id
 from consensus.core.types import Member
-from quorate.cli import main
+from quorate.cli.main import main
 from tests.support.nodes.nodes import PATIENCE_S, open_nodes
 from transport.core.crypto.keys import Identity
 
@@ -81,7 +81,7 @@ def verify(made: Made, capsys: pytest.CaptureFixture[str]) -> Callable[[bytes], 
         path = made.data()
         path.write_bytes(data)
         capsys.readouterr()
-        status = main.main(["verify", str(path), "--group", made.group.hex()])
+        status = main(["verify", str(path), "--group", made.group.hex()])
         out, err = capsys.readouterr()
         if status:
             assert out == ""

@@ -18,9 +18,9 @@ import anyio
 import anyio.abc
 from anyio import to_thread
 
-from consensus import Decision, Group, GroupError, Node, NodeConfig, accept, reject
 from consensus.decision import OutcomeUnknown
 from consensus.machine.machine import MachineConfig
+from quorate import Decision, Group, GroupError, Node, NodeConfig, accept, reject
 from transport.core.config import TransportConfig
 
 PATIENT = TransportConfig(suspicion_s=20.0, silence_max_s=30.0)

@@ -16,8 +16,8 @@ from typing import Any
 
 import anyio
 
-from consensus import ConsensusError, Group, Node, NodeConfig
 from consensus.machine.machine import MachineConfig
+from quorate import ConsensusError, Group, Node, NodeConfig
 from transport.core.config import TransportConfig
 
 PATIENT = NodeConfig(machine=MachineConfig(transport=TransportConfig(suspicion_s=20.0)))
