@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
-from typing import cast
 
 import anyio
 
@@ -20,7 +19,6 @@ from transport.core.handshake.negotiation import HandshakeConfig
 from transport.core.peers import Peers
 from transport.core.types import Address
 from transport.endpoint import Endpoint
-from transport.machine_protocol import Machine
 from transport.udp_socket import bind
 
 PAYLOAD = b"x" * 64
@@ -62,7 +60,7 @@ class Transport:
         life = int.from_bytes(os.urandom(8), "big")
         self.peers = Peers(self.identity, TRANSPORT, os.urandom, loop.time(), life)
         self.endpoint = Endpoint(
-            cast(Machine, self.peers),  # its events are of fewer kinds
+            self.peers,
             self.identity.key,
             bind("127.0.0.1:0"),
             on_event=self._answer if answers else self._take,

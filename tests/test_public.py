@@ -63,7 +63,7 @@ def test_what_is_told_to_users_cannot_be_changed_by_them() -> None:
     for name in ("Decision", "Proposal", "ViewInfo", "ViewChanged", "GroupEnded", "GroupConfig"):
         thing = getattr(quorate, name)
         assert dataclasses.is_dataclass(thing)
-        assert thing.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        assert vars(thing)["__dataclass_params__"].frozen
 
 
 def test_errors_have_two_bases_the_groups_and_the_networks() -> None:

@@ -18,7 +18,7 @@ class Machine(Protocol):
     def poll_transmits(self) -> list[Transmit]:
         """Datagrams that may go now."""
 
-    def poll_events(self) -> list[object]:
+    def poll_events(self) -> Sequence[object]:
         """What happened since the last call."""
 
     def prepare(self) -> None:

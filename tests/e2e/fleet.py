@@ -117,7 +117,7 @@ class Child:
             raise Refused(reply.get("why") or f"no reply; it said: {self.errors[-5:]}")
         return reply["result"]
 
-    def signal(self, number: int) -> None:
+    def signal(self, number: signal.Signals) -> None:
         """SIGSTOP, SIGCONT or SIGKILL."""
         if self._process.returncode is None:
             self._process.send_signal(number)

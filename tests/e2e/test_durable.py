@@ -13,11 +13,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 PATIENCE_S = 60.0
 ROUNDS = int(os.environ.get("QUORATE_KILL_ROUNDS", "6"))
+
+Row = dict[str, Any]
+"""A line of JSON that a member wrote."""
 
 
 class Process:
@@ -44,15 +48,16 @@ class Process:
         """Wait until it runs; how many groups it resumed."""
         said = self.answer()
         self.port, self.key = said["port"], said["key"]
-        return said["resumed"]
+        return int(said["resumed"])
 
-    def answer(self) -> dict:
+    def answer(self) -> Row:
         assert self.process is not None
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
         line = self.process.stdout.readline() if readable else ""
         assert line, self.errors.read_text()
-        return json.loads(line)
+        said: Row = json.loads(line)
+        return said
 
     def tell(self, command: str) -> None:
         assert self.process is not None
@@ -60,7 +65,7 @@ class Process:
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
 
-    def ask(self, command: str) -> dict:
+    def ask(self, command: str) -> Row:
         self.tell(command)
         return self.answer()
 
@@ -69,7 +74,7 @@ class Process:
         self.process.send_signal(signal.SIGKILL)
         self.process.communicate()
 
-    def reported(self) -> list[dict]:
+    def reported(self) -> list[Row]:
         return [json.loads(line) for line in self.report.read_text().splitlines()]
 
 
@@ -80,7 +85,7 @@ def grow(processes: list[Process], deadline: float, decisions: int) -> None:
         time.sleep(0.02)
 
 
-def settled(processes: list[Process], target: int) -> list[list[dict]]:
+def settled(processes: list[Process], target: int) -> list[list[Row]]:
     """What is on the disks once all are beyond that index."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
@@ -124,7 +129,7 @@ def test_sigkill_at_any_moment_loses_nothing_that_was_reported(tmp_path: Path) -
             if process.process is not None:
                 process.process.kill()
                 process.process.communicate()
-    order: dict[int, dict] = {}
+    order: dict[int, Row] = {}
     for state in states:
         indexes = [decision["index"] for decision in state]
         assert indexes == list(range(indexes[0], indexes[0] + len(indexes)))  # no gap, no repeat

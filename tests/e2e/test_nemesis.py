@@ -43,9 +43,10 @@ ROWS = [
     ["done", 4.0, "t1"],
     ["tried", 5.0, "t2", "a3"],
 ]
+RESULTS = {"capital": "done", "t1": "done"}
 STATE = {
     "balances": {"pot": CAPITAL - 1, "me": 1},
-    "results": {"capital": "done", "t1": "done"},
+    "results": RESULTS,
     "attempts": ["a1", "a2", "capital"],
     "doubled": 0,
 }
@@ -56,7 +57,7 @@ STATE = {
     [
         ({}, None),
         ({"results": {"capital": "done"}}, "lost"),
-        ({"results": {**STATE["results"], "t3": "done"}}, "never asked for"),
+        ({"results": {**RESULTS, "t3": "done"}}, "never asked for"),
         ({"attempts": ["a4"]}, "attempted by nobody"),
         ({"doubled": 1}, "applied twice"),
         ({"balances": {"pot": CAPITAL, "me": 1}}, "after 2 transfers"),

@@ -43,8 +43,8 @@ def opened(opener: Any, datagram: bytes) -> bytes | None:
 
 
 def test_the_native_one_is_what_presences_use() -> None:
-    assert aead.Sealer is aead_native.Sealer
-    assert aead.Opener is aead_native.Opener
+    assert vars(aead)["Sealer"] is aead_native.Sealer
+    assert vars(aead)["Opener"] is aead_native.Opener
 
 
 @BOTH

@@ -7,6 +7,7 @@ reads prints how many bytes came in all and the longest wait between two pieces,
 import json
 import sys
 import time
+from functools import partial
 
 import anyio
 from anyio.to_thread import run_sync
@@ -58,4 +59,5 @@ async def use(service: str, key: str, address: str, port: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(serve if len(sys.argv) == 2 else use, *sys.argv[1:])
+    given = sys.argv[1:]
+    anyio.run(partial(serve, *given) if len(given) == 1 else partial(use, *given))

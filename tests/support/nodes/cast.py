@@ -1,13 +1,14 @@
 """Machines in a simulated world, for tests of what stands between the transport and the engine."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 from consensus.core.config import GroupConfig
 from consensus.core.outputs import Decided, Ended, Installed, Output, VoteWanted
 from consensus.core.types import Content, Decision, Member, Outcome, Proposal, Vote
 from consensus.core.view import View
-from consensus.machine.hosted_group import GroupEvent, PairEvent
+from consensus.machine.hosted_group import GroupEvent, PairEvent, TimedOut
+from consensus.machine.lease_clock import ReadReady
 from consensus.machine.machine import Machine, MachineConfig
 from scenarios.world.network import Link
 from scenarios.world.world import Host, World
@@ -19,6 +20,7 @@ LIMIT_S = 60.0
 ATTEMPT_S = 10.0
 ATTEMPTS = 4
 Judge = Callable[[Proposal], Vote]
+Result = TypeVar("Result")
 
 
 def accept(_: Proposal) -> Vote:
@@ -102,7 +104,7 @@ class Cast:
     def member(self, name: str) -> Member:
         return self.machine(name).me
 
-    def do(self, name: str, action: Callable[[Machine, float], Any]) -> Any:
+    def do(self, name: str, action: Callable[[Machine, float], Result]) -> Result:
         """Something with a player's machine, and what follows from it at once."""
         return self.hosts[name].call(lambda player, now: action(player.machine, now))
 
@@ -110,7 +112,7 @@ class Cast:
         """Let time pass. Fails when it does not come true."""
         assert self.world.run(condition, limit_s=limit_s), f"not within {limit_s} s"
 
-    def outputs(self, name: str, number: int = NUMBER) -> list[Output]:
+    def outputs(self, name: str, number: int = NUMBER) -> list[Output | TimedOut | ReadReady]:
         """What a group of a player has had to say, in all its lives."""
         return [
             event.output

@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import sys
+from functools import partial
 
 import anyio
 import anyio.abc
@@ -20,7 +21,18 @@ from anyio import to_thread
 
 from consensus.decision import OutcomeUnknown
 from consensus.machine.machine import MachineConfig
-from quorate import Decision, Group, GroupError, Node, NodeConfig, accept, reject
+from quorate import (
+    Accept,
+    Decision,
+    Group,
+    GroupError,
+    Node,
+    NodeConfig,
+    Proposal,
+    Reject,
+    accept,
+    reject,
+)
 from transport.core.config import TransportConfig
 
 PATIENT = TransportConfig(suspicion_s=20.0, silence_max_s=30.0)
@@ -81,8 +93,8 @@ async def main(path: str, port: str, report: str) -> None:
         member = Member(node, handle)
 
         @node.on("work")
-        def judge(proposal: object) -> object:
-            number = proposal.body[1]  # type: ignore[attr-defined]
+        def judge(proposal: Proposal) -> Accept | Reject:
+            number = proposal.body[1]
             return reject("odd one out") if number % 5 == 4 else accept()
 
         groups = await node.resume()
@@ -113,4 +125,4 @@ async def main(path: str, port: str, report: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, *sys.argv[1:4])
+    anyio.run(partial(main, *sys.argv[1:4]))

@@ -1,7 +1,7 @@
 """Whole nodes in the simulated world, gathered in one group."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 from consensus.core.config import GroupConfig
 from consensus.core.outputs import Decided, Installed, Output
@@ -16,6 +16,7 @@ from transport.core.crypto.keys import Identity
 
 NUMBER = 7
 """The group's, on the lanes."""
+Result = TypeVar("Result")
 
 
 def agree(proposal: Proposal) -> Vote:
@@ -28,9 +29,10 @@ def simulated(host: Host, now: float) -> SimulatedNode:
     return SimulatedNode(host, now, Identity.generate(host.random_bytes), agree, MachineConfig())
 
 
-def act(host: Host, action: Callable[[Machine, float], Any]) -> Any:
+def act(host: Host, action: Callable[[Machine, float], Result]) -> Result:
     """Do something with a host's machine."""
-    return host.call(lambda node, now: node.do(action, now))
+    result: Result = host.call(lambda node, now: node.do(action, now))
+    return result
 
 
 def outputs_of(host: Host) -> list[tuple[float, Output | TimedOut | ReadReady]]:

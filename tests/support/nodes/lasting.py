@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from consensus.core.config import GroupConfig
 from consensus.core.engine.durable_group import DurableGroup
@@ -143,5 +142,5 @@ class LastingCast(Cast):
         self.world.run(_never, limit_s=seconds)
 
 
-def _never(*_: Any) -> bool:
+def _never(*_: object) -> bool:
     return False

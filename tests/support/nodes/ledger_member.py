@@ -11,18 +11,35 @@ lists: ["found"], ["invite", key], ["join", token], ["transfer", id, source, tar
 import json
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 
 from consensus.machine.machine import MachineConfig
-from quorate import ConsensusError, Group, Node, NodeConfig
+from quorate import ConsensusError, Group, Node, NodeConfig, Replica
 from transport.core.config import TransportConfig
 
 PATIENT = NodeConfig(machine=MachineConfig(transport=TransportConfig(suspicion_s=20.0)))
 """Nobody is taken for gone in the time that starting a process takes."""
 EXAMPLE = Path(__file__).parents[3] / "docs/examples/ledger.py"
+
+
+class Ledger(Protocol):
+    """What the example makes."""
+
+    replica: Replica
+    balances: dict[str, int]
+    results: dict[str, str]
+
+    async def transfer(self, name: str, source: str | None, target: str, amount: int) -> str:
+        """Move money."""
+        ...
+
+    async def balance(self, account: str) -> int:
+        """What is there."""
+        ...
 
 
 class Member:
@@ -31,7 +48,7 @@ class Member:
     def __init__(self, node: Node, durable: bool) -> None:
         self.node = node
         self.durable = durable
-        self.ledger: Any = runpy.run_path(str(EXAMPLE))["Ledger"]()
+        self.ledger: Ledger = runpy.run_path(str(EXAMPLE))["Ledger"]()
         self.group: Group | None = None
 
     async def do(self, what: str, *arguments: Any) -> Any:
@@ -72,4 +89,4 @@ async def main(path: str | None = None, port: str = "0") -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, *sys.argv[1:3])
+    anyio.run(partial(main, *sys.argv[1:3]))

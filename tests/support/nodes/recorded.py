@@ -8,9 +8,11 @@ Whether anybody will ever have seen it is said by later lines: `persisted` when 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
+from consensus.core.engine.durable_group import DurableGroup
 from consensus.core.engine.group import Group
+from consensus.core.evidence.notary import Notary
 from consensus.core.outputs import Output, Persist
 from consensus.core.types import Member
 from consensus.machine import hosted_group, machine
@@ -26,7 +28,7 @@ from scenarios.check.history import (
     read_lines,
     write_line,
 )
-from scenarios.stage.recorder import Recorder
+from scenarios.stage.recorder import Recorder, Said
 
 SAID_KEPT = 512
 """Votes remembered so that none is written twice."""
@@ -38,6 +40,7 @@ class Writer:
     """One group's history on its way to the file."""
 
     def __init__(self, log: TextIO, member: Member) -> None:
+        self.member = member
         self.recorder = Recorder(member)
         self._log = log
         self._written: dict[str, int] = {}
@@ -57,7 +60,7 @@ class Writer:
 
     def mark(self, what: str, turn: int) -> None:
         """This turn was `persisted`, or the last one before the group was `resumed`."""
-        key, life = self.recorder.member  # type: ignore[misc]
+        key, life = self.member
         self.write([json.dumps({"member": [key.hex(), life], "event": what, "turn": turn})])
 
     def measure(self, group: Group) -> None:
@@ -70,7 +73,7 @@ class Writer:
         }
         if news:
             written.update((name, size) for name, (size, _) in news.items())
-            key, life = self.recorder.member  # type: ignore[misc]
+            key, life = self.member
             row = {"member": [key.hex(), life], "event": "sizes", "sizes": news}
             self.write([json.dumps(row)])
 
@@ -92,21 +95,22 @@ class Writer:
                 recorder.index = event.index
 
 
-def _members(told: Iterable[Any]) -> tuple[Member, ...]:
-    return tuple(Member(bytes.fromhex(key), life) for key, life in told)
+def _members(told: Iterable[Name]) -> tuple[Member, ...]:
+    """Names as `mark` writes them."""
+    named = (name for name in told if isinstance(name, tuple))
+    return tuple(Member(bytes.fromhex(key), life) for key, life in named)
 
 
 def record_groups(path: Path, former: Sequence[Path] = ()) -> None:
     """From now on; views of two of `ask` are left out. `former`: what processes before this one
     with the same node's file have written, in order."""
     log = path.open("a", encoding="utf-8")
-    shipped, shipped_durable = machine.Group, hosted_group.DurableGroup
 
-    class RecordedGroup(shipped):  # type: ignore[misc, valid-type]
+    class RecordedGroup(Group):
         """The shipped engine; what it puts out passes by here on its way to the machine."""
 
         def poll(self) -> list[Output]:
-            outputs = cast(list[Output], super().poll())
+            outputs = super().poll()
             if outputs and self.config.ordered and not self.config.durable:
                 if "history_writer" not in self.__dict__:
                     self.history_writer = Writer(log, self.me)
@@ -114,10 +118,10 @@ def record_groups(path: Path, former: Sequence[Path] = ()) -> None:
                 self.history_writer.measure(self)
             return outputs
 
-    class RecordedDurableGroup(shipped_durable):  # type: ignore[misc, valid-type]
+    class RecordedDurableGroup(DurableGroup):
         """What it puts out passes by here on its way to where it is held back."""
 
-        def __init__(self, group: Any, notary: Any) -> None:
+        def __init__(self, group: Group, notary: Notary | None) -> None:
             super().__init__(group, notary)
             self.history_writer = Writer(log, group.me)
 
@@ -125,30 +129,30 @@ def record_groups(path: Path, former: Sequence[Path] = ()) -> None:
             persist = super()._end_turn()
             self.history_writer.take(self._turns[-1].outputs, persist.seq)
             self.history_writer.measure(self.group)
-            return cast(Persist, persist)
+            return persist
 
         def persisted(self, seq: int) -> None:
             self.history_writer.mark("persisted", seq)
             super().persisted(seq)
 
         @classmethod
-        def resume(cls, *arguments: Any) -> Any:
+        def resume(cls, *arguments: Any) -> DurableGroup:
             resumed = super().resume(*arguments)
+            assert isinstance(resumed, cls)
             writer = resumed.history_writer
-            key, life = writer.recorder.member
+            key, life = writer.member
             writer.mark("resumed", resumed.seq)
             past = history_of([*former, path]).get((key.hex(), life), [])
             writer.go_on(past)
             return resumed
 
-    machine.Group = RecordedGroup  # type: ignore[misc]
-    hosted_group.DurableGroup = durable_groups.DurableGroup = RecordedDurableGroup  # type: ignore[misc]
+    vars(machine)["Group"] = RecordedGroup
+    for module in (hosted_group, durable_groups):
+        vars(module)["DurableGroup"] = RecordedDurableGroup
 
 
-def _is_of(event: Any, view: int) -> bool:
-    if isinstance(event, Wedged):
-        return event.view >= view
-    return bool(event.id.view == view)
+def _is_of(event: Said, view: int) -> bool:
+    return event.view >= view if isinstance(event, Wedged) else event.id.view == view
 
 
 def history_of(paths: Iterable[Path]) -> dict[Name, list[Event]]:

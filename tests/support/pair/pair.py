@@ -165,10 +165,9 @@ class World:
             _, _, source, target, data = heapq.heappop(self._flying)
             batches.setdefault(target, []).append((data, source))
         for target, batch in batches.items():
-            side = self.sides.get(target)
-            if side is not None:
-                side.received.extend(batch)
-                side.peers.receive_datagrams(batch, self.now)
+            if target in self.sides:
+                self.sides[target].received.extend(batch)
+                self.sides[target].peers.receive_datagrams(batch, self.now)
         for side in self.names.values():
             timeout = side.peers.next_timeout()
             if timeout is not None and timeout <= self.now:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from scenarios.world.nat import Nat, NatKind
 from scenarios.world.network import Link
 from scenarios.world.world import Host, World
@@ -117,13 +115,14 @@ class Stack:
         return [host.call(lambda n, now: n.introductions.published(now)) for host in hosts]
 
     def meet(
-        self, here: Host, there: Host, records: tuple[bytes, bytes], where: Address, **more: Any
+        self, here: Host, there: Host, records: tuple[bytes, bytes], where: Address,
+        timeout_s: float = 5.0,
     ) -> None:
         """What an introducer's word leads to at `here`; `records` are its own and the other's."""
 
         def begin(node: Peers, now: float) -> None:
             node.introductions.meet_untrusted(
-                self.key(there), TOKEN, *records, [where], RTT_S, now, **more
+                self.key(there), TOKEN, *records, [where], RTT_S, now, timeout_s
             )
 
         here.call(begin)

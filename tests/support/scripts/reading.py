@@ -1,9 +1,9 @@
 """Members that read and propose at random, in a world that stops them, cuts them off and lets
 their clocks run at different rates."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TypeVar
 
 from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
@@ -11,7 +11,7 @@ from consensus.core.outputs import Decided, Expelled, Installed, SnapshotReceive
 from consensus.core.types import Content, Outcome
 from consensus.machine.hosted_group import GroupEvent
 from consensus.machine.lease_clock import ReadReady
-from consensus.machine.machine import MachineConfig
+from consensus.machine.machine import Machine, MachineConfig
 from scenarios.check.reads import ReadChecker
 from scenarios.world.member import SimulatedNode
 from scenarios.world.network import Address, Link
@@ -19,6 +19,7 @@ from scenarios.world.world import Host
 from tests.support.nodes.gathered import NUMBER, act, agree, gathered
 from transport.core.config import TransportConfig
 from transport.core.crypto.keys import Identity
+from transport.core.types import Transmit
 
 NIMBLE = TransportConfig(
     suspicion_s=0.1, quick_probe_s=0.02, ack_delay_s=0.005, rto_min_s=0.02, slow_probe_s=0.1
@@ -26,6 +27,7 @@ NIMBLE = TransportConfig(
 """Members are found silent long before the leases below are over: then it is the leases that
 count."""
 LEASE_S = 1.0
+Result = TypeVar("Result")
 
 
 class Skewed:
@@ -42,24 +44,25 @@ class Skewed:
         """What its clock says at an instant."""
         return self.offset_s + self.rate * now
 
-    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> bool:
-        return self.inner.receive_datagrams(batch, self.local(now))
+    def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> None:
+        self.inner.receive_datagrams(batch, self.local(now))
 
     def handle_timeout(self, now: float) -> None:
         self.inner.handle_timeout(self.local(now) + 1e-9)
 
-    def poll_transmits(self) -> Iterable[Any]:
+    def poll_transmits(self) -> list[Transmit]:
         return self.inner.poll_transmits()
 
-    def poll_events(self) -> Iterable[Any]:
+    def poll_events(self) -> list[object]:
         return self.inner.poll_events()
 
     def next_timeout(self) -> float | None:
         at = self.inner.next_timeout()
         return None if at is None else (at - self.offset_s) / self.rate
 
-    def do(self, action: Any, now: float) -> Any:
-        return self.inner.do(action, self.local(now))
+    def do(self, action: Callable[[Machine, float], Result], now: float) -> Result:
+        result: Result = self.inner.do(action, self.local(now))
+        return result
 
 
 class Readers:
@@ -77,7 +80,7 @@ class Readers:
         self.sizes: dict[str, int] = {}
         rates = iter((1 + skew, 1 - skew, 1 + skew / 2))
 
-        def factory(host: Host, now: float) -> Any:
+        def factory(host: Host, now: float) -> Skewed:
             config = MachineConfig(transport=NIMBLE)
             rate = next(rates)
             offset_s = 1000 * host.world.random.random()
@@ -94,7 +97,7 @@ class Readers:
             for _, event in host.events:
                 self._event(host, event)
 
-    def _event(self, host: Host, event: Any) -> None:
+    def _event(self, host: Host, event: object) -> None:
         if not isinstance(event, GroupEvent):
             return
         match event.output:

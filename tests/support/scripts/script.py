@@ -38,6 +38,7 @@ import os
 from collections import deque
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from consensus.core.config import GroupConfig
 from consensus.core.engine.group import Group
@@ -138,7 +139,8 @@ class World:
         options = dict(word.split("=", 1) for word in words if "=" in word)
         if options:
             words = [word for word in words if "=" not in word]
-            self.config = GroupConfig(**{k: option(k, v) for k, v in options.items()})
+            chosen: dict[str, Any] = {name: option(name, text) for name, text in options.items()}
+            self.config = GroupConfig(**chosen)
         try:
             getattr(self, f"do_{command}")(*words)
         except GroupError as error:
