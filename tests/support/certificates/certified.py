@@ -13,7 +13,8 @@ from consensus.core.evidence.notary import Notary
 from consensus.core.message_kinds import VOUCH
 from consensus.core.outputs import Decided
 from consensus.core.types import Decision, Member
-from tests.support.scripts.schedule import Schedule, Violation
+from tests.support.scripts.reported import Violation
+from tests.support.scripts.schedule import Schedule
 from transport.core.crypto.keys import Identity, verify
 
 _SEEDS = Random(1)

@@ -11,7 +11,8 @@ from consensus.core.engine.state import Phase
 from consensus.core.outputs import Decided, Installed, Output, Persist, Send, SnapshotReceived
 from consensus.core.types import Member, Vote
 from consensus.core.view import View
-from tests.support.scripts.schedule import Life, Schedule, Violation
+from tests.support.scripts.reported import Violation
+from tests.support.scripts.schedule import Life, Schedule
 
 
 class Disk:
@@ -96,9 +97,7 @@ class DurableSchedule(Schedule):
             if persist.restored is not None:
                 disk.index = persist.restored[0]
             for decision in persist.decisions:
-                said = decision.outcome, decision.content
-                if self.outcomes.setdefault(decision.id, said) != said:
-                    raise Violation(f"{decision.id} on disk: {said}")
+                self.reported.outcome(decision)
                 disk.index = decision.index
         return written[-1].seq
 
@@ -142,7 +141,7 @@ class DurableSchedule(Schedule):
         if counts and self.random.random() < 0.5:
             while self.waiting[member]:
                 self.sync(member)
-            self.rejects.setdefault(proposal, set()).add(member)  # on disk: it is for good
+            self.reported.rejected(member, proposal)  # on disk: it is for good
 
     def deliver(self, pair: tuple[Member, Member]) -> None:
         if pair[1] in self.asleep:

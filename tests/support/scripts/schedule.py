@@ -33,26 +33,14 @@ from consensus.core.outputs import (
     SnapshotWanted,
     VoteWanted,
 )
-from consensus.core.types import (
-    Content,
-    Decision,
-    Member,
-    Message,
-    Outcome,
-    ProposalId,
-    Timer,
-    Vote,
-)
+from consensus.core.types import Content, Decision, Member, Message, ProposalId, Timer, Vote
 from consensus.core.view import View
 from scenarios.check.bounds import sizes
 from scenarios.check.liveness import left_open
+from tests.support.scripts.reported import Reported, Violation
 
 HEALING_STEPS_MAX = 500
 """Times the square of the number of members ever."""
-
-
-class Violation(AssertionError):
-    """A safety property failed."""
 
 
 class Life:
@@ -101,14 +89,7 @@ class Schedule:
         self.held: set[tuple[Member, Member]] = set()
         self.wanted: list[tuple[Member, ProposalId]] = []
         self.down: set[tuple[Member, Member]] = set()
-        # What was reported, by anybody, ever.
-        self.outcomes: dict[ProposalId, tuple[Outcome, Content]] = {}
-        self.sequence: dict[int, ProposalId] = {}
-        self.answers: dict[int, object] = {}
-        self.views: dict[int, tuple[Member, ...]] = {}
-        self.installed_at: dict[int, int] = {}
-        self.rejects: dict[ProposalId, set[Member]] = {}
-        self.proposed: dict[tuple[Member, bytes], int] = {}
+        self.reported = Reported()
         members = tuple(self.name() for _ in range(size))
         self.founders = members
         view = View(1, members, self.config.casting_vote)
@@ -122,40 +103,6 @@ class Schedule:
     def add(self, member: Member, group: Group) -> None:
         self.lives[member] = Life(group, self.now)
         self.drain(member)
-
-    # -- checking ----------------------------------------------------------------------------
-
-    def check_decision(self, member: Member, decision: Decision) -> None:
-        life = self.lives[member]
-        if decision.outcome == Outcome.UNKNOWN:
-            return
-        said = decision.outcome, decision.content
-        if self.outcomes.setdefault(decision.id, said) != said:
-            raise Violation(f"{decision.id}: {said} and {self.outcomes[decision.id]}")
-        if life.index is not None and decision.index != life.index + 1:
-            raise Violation(f"index {decision.index} after {life.index}")
-        life.index = decision.index
-        if self.sequence.setdefault(decision.index, decision.id) != decision.id:
-            raise Violation(f"two decisions at {decision.index}")
-        if decision.outcome == Outcome.COMMITTED and decision.content.kind == "app":
-            claimed = (decision.proposer, decision.content.body)
-            if claimed not in self.proposed:
-                raise Violation("never proposed")
-            self.proposed[claimed] += 0
-
-    def check_installed(self, member: Member, view: View) -> None:
-        life = self.lives[member]
-        if self.views.setdefault(view.number, view.members) != view.members:
-            raise Violation(f"two views {view.number}")
-        if life.index is not None:
-            index = self.installed_at.setdefault(view.number, life.index)
-            if index != life.index:
-                raise Violation("different sets before one installation")
-        for proposal, members in self.rejects.items():
-            if proposal.view == view.number - 1 and members & set(view.members):
-                outcome = self.outcomes.get(proposal)
-                if outcome is not None and outcome[0] == Outcome.COMMITTED:
-                    raise Violation("committed against a veto")
 
     # -- outputs -----------------------------------------------------------------------------
 
@@ -187,9 +134,7 @@ class Schedule:
         elif isinstance(output, SnapshotReceived):
             life.index = output.index
         elif isinstance(output, Decided):
-            if life.index is None:
-                life.index = 0
-            self.check_decision(member, output.decision)
+            self.decided(member, output.decision)
             if output.ticket is not None:
                 if output.ticket in life.tickets:
                     raise Violation("a ticket with two ends")
@@ -200,13 +145,17 @@ class Schedule:
                     raise Violation("a ticket with two ends")
                 life.tickets.add(output.ticket)
         elif isinstance(output, Installed):
-            self.check_installed(member, output.view)
+            self.reported.installed(output.view, life.index)
         elif isinstance(output, Expelled | Lost):
             life.out = True
         elif isinstance(output, Ended):
             life.timers.clear()
         elif isinstance(output, Accused):
             raise Violation(f"an honest member accused: {output}")
+
+    def decided(self, member: Member, decision: Decision) -> None:
+        life = self.lives[member]
+        life.index = self.reported.decided(decision, life.index or 0)
 
     @staticmethod
     def timers_of(life: Life) -> dict[Timer, float]:
@@ -243,7 +192,7 @@ class Schedule:
             return
         member = self.random.choice(live)
         body = bytes(self.random.randrange(256) for _ in range(4))
-        self.proposed[member, body] = 0
+        self.reported.proposed(member, body)
         try:
             self.lives[member].group.propose(Content("app", body))
         except GroupError:
@@ -261,7 +210,7 @@ class Schedule:
         answer = b"why not" if self.random.random() < 0.3 else b""
         group.answer(proposal, Vote(ok, answer if ok else b"", "" if ok else "no"))
         if before is not None and group.state() != before:
-            self.rejects.setdefault(proposal, set()).add(member)
+            self.reported.rejected(member, proposal)
         self.drain(member)
 
     def fault(self) -> None:

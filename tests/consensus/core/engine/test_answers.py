@@ -23,7 +23,7 @@ def test_an_answer_read_after_the_promise_is_not_reported():
     answer after its own promise; B never reads it. Both are to report the same commit."""
     schedule = Told(0, 3)
     a, b, c = schedule.founders
-    schedule.proposed[b, b"x"] = 0
+    schedule.reported.proposed(b, b"x")
     schedule.lives[b].group.propose(Content("app", b"x"))
     schedule.drain(b)
     for voter in (a, c):

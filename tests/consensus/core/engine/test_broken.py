@@ -10,7 +10,8 @@ from consensus.core.engine.group import Group
 from consensus.core.engine.state import Phase
 from consensus.core.tables.trim import OWN_ACCEPTED
 from consensus.core.types import Outcome
-from tests.support.scripts.schedule import Schedule, Violation
+from tests.support.scripts.reported import Violation
+from tests.support.scripts.schedule import Schedule
 from tests.support.scripts.script import World
 
 

@@ -15,7 +15,7 @@ from consensus.core.outputs import Accused, Ended, Lost, Persist, Send
 from consensus.core.types import Content, Member, Timer, Vote
 from consensus.core.view import View
 from tests.support.scripts.durably import DurableSchedule
-from tests.support.scripts.schedule import Violation
+from tests.support.scripts.reported import Violation
 
 A, B, C = (Member(bytes([n]) * 32, n) for n in (1, 2, 3))
 
@@ -42,7 +42,7 @@ def sweep(block):
         except Violation as error:
             raise AssertionError(f"seed {seed} of {block}: {error}") from error
         slept += schedule.slept
-        decided += len(schedule.sequence)
+        decided += len(schedule.reported.sequence)
     return slept, decided
 
 

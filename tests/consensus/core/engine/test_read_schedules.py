@@ -11,7 +11,8 @@ from consensus.core.engine.group import Group
 from consensus.core.errors import GroupError
 from consensus.core.outputs import Output, Readable
 from consensus.core.types import Decision, Member, Message, Outcome
-from tests.support.scripts.schedule import Life, Schedule, Violation
+from tests.support.scripts.reported import Violation
+from tests.support.scripts.schedule import Life, Schedule
 from tests.support.scripts.script import World
 
 # (size, many changes, leases are granted, schedules, steps)
@@ -33,8 +34,8 @@ class Reading(Schedule):
         self.read = 0
         super().__init__(*arguments, **options)
 
-    def check_decision(self, member: Member, decision: Decision) -> None:
-        super().check_decision(member, decision)
+    def decided(self, member: Member, decision: Decision) -> None:
+        super().decided(member, decision)
         if decision.outcome == Outcome.COMMITTED:
             self.committed = max(self.committed, decision.index)
 

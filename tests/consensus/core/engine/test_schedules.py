@@ -6,7 +6,8 @@ A failure names its seed and block; everything follows from them.
 import pytest
 
 from consensus.core.config import GroupConfig
-from tests.support.scripts.schedule import Schedule, Violation
+from tests.support.scripts.reported import Violation
+from tests.support.scripts.schedule import Schedule
 
 # (size, casting vote, many changes, through the codec, schedules, steps)
 BLOCKS = [
@@ -33,8 +34,8 @@ def test_schedules(block):
             schedule.run(steps)
         except Violation as error:
             raise AssertionError(f"seed {seed} of {block}") from error
-        installed += len(schedule.views)
-        decided += len(schedule.sequence)
+        installed += len(schedule.reported.views)
+        decided += len(schedule.reported.sequence)
     assert installed > count  # the schedules do change views,
     assert decided > count  # and decide
 
@@ -43,8 +44,8 @@ def test_a_schedule_follows_from_its_seed():
     first, second = Schedule(7, 4), Schedule(7, 4)
     first.run(200)
     second.run(200)
-    assert first.sequence == second.sequence
-    assert first.views == second.views
+    assert first.reported.sequence == second.reported.sequence
+    assert first.reported.views == second.reported.views
     assert [life.group.state() for life in first.lives.values()] == [
         life.group.state() for life in second.lives.values()
     ]

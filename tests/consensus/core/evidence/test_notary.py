@@ -13,7 +13,7 @@ from consensus.core.outputs import Decided, Installed
 from consensus.core.types import Content, Decision, Member, Outcome, ProposalId
 from consensus.core.view import View
 from tests.support.certificates.certified import IDENTITIES, CertifiedSchedule
-from tests.support.scripts.schedule import Violation
+from tests.support.scripts.reported import Violation
 from transport.core.crypto.keys import verify
 
 FOUNDER = Member(IDENTITIES[1].key, 1)
@@ -51,9 +51,9 @@ def test_who_is_left_can_certify_everything_it_remembers(block):
                 assert shown.group == group_id(schedule.founding)
                 assert (shown.index, shown.outcome) == (decision.index, decision.outcome)
                 assert (shown.kind, shown.body) == (decision.kind, decision.body)
-                assert shown.view.members == schedule.views.get(shown.view.number)
+                assert shown.view.members == schedule.reported.views.get(shown.view.number)
                 certified += 1
-        views += len(schedule.views)
+        views += len(schedule.reported.views)
     assert certified > count  # the schedules do leave somebody who can certify,
     assert views > size * count  # after changes
 
