@@ -21,6 +21,7 @@ from consensus import (
 from consensus.codec import ValueRefused
 from consensus.storage.node_store import StoreBusy
 from tests.support.nodes.nodes import gather_group, open_nodes
+from tests.support.waiting import PATIENCE_S, until
 from transport.core.errors import TransportError
 from transport.endpoint import EndpointClosed
 
@@ -164,7 +165,7 @@ async def test_a_group_decides_in_one_order() -> None:
                 del others[nodes[number].key]
                 assert {k: v for k, v in decision.answers.items() if v is not None} == others
 
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_S):
             async with anyio.create_task_group() as tasks:
                 for number in range(4):
                     tasks.start_soon(follow, number)
@@ -196,7 +197,7 @@ async def test_leaving_and_kicking() -> None:
             await groups[3].propose("work")
         decision = await groups[0].kick(nodes[2].key, "for a reason")
         assert decision.committed
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_S):
             async for event in groups[2].events():
                 if isinstance(event, GroupEnded):
                     break
@@ -237,7 +238,8 @@ async def test_identity_and_peers_outlive_the_node(tmp_path) -> None:  # type: i
             with pytest.raises(StoreBusy):
                 async with Node.open(path):
                     pass
-            await anyio.sleep(0.1)
+            store = alice._files.store
+            await until(lambda: store.peer(bob.key))
         async with Node.open(path) as again:
             assert again.key == key
             assert await again.ask(bob.key, "echo", 2) == 2
@@ -255,12 +257,17 @@ async def test_cancellation_leaves_the_node_usable() -> None:
 
         @asked.on("slow")
         async def slow(proposal: Proposal) -> object:
-            await anyio.sleep(0.3)
+            thinking.set()
+            await over.wait()
             return accept("late")
 
+        thinking, over = anyio.Event(), anyio.Event()
         asked.on("quick")(lambda proposal: accept("now"))
-        with anyio.move_on_after(0.05):
-            await asker.ask(asked.key, "slow")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(asker.ask, asked.key, "slow")
+            await thinking.wait()
+            tasks.cancel_scope.cancel()
+        over.set()
         assert await asker.ask(asked.key, "quick") == "now"
 
 
@@ -311,7 +318,9 @@ async def test_a_peer_that_is_not_there_is_unreachable() -> None:
         async with Node.open(None) as gone:
             key, address = gone.key, gone.address
         asker.know(key, [address])
-        with pytest.raises(Unreachable, match="could not be reached"):
+        # It is known why a tenth of the caller's patience before its end, if nobody sleeps through
+        # that; test_asking.py has it in a time of its own.
+        with pytest.raises((Unreachable, TimeoutError), match=r"could not be reached|in time"):
             await asker.ask(key, "price", timeout_s=1.0, deadline_s=1.0)
         with pytest.raises(TimeoutError, match="no presence"):
             await asker.connect(key, timeout_s=0.5)
@@ -341,7 +350,7 @@ async def test_giving_a_group_up_without_asking() -> None:
         groups[2].abandon()
         assert groups[2].ended is not None
         assert nodes[2].groups == ()
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_S):
             async for event in groups[0].events():
                 if isinstance(event, ViewChanged) and nodes[2].key in event.left:
                     break
@@ -352,8 +361,8 @@ async def test_nothing_is_missed_between_joining_and_reading() -> None:
     async with open_nodes(2) as nodes:
         groups = await gather_group(nodes)
         for number in range(5):
-            await groups[0].propose("work", number)
-        await anyio.sleep(0.1)
+            decision = await groups[0].propose("work", number)
+        await until(lambda: groups[1].notary.index >= decision.index)
         seen = []
         async for decision in groups[1].decisions():
             if decision.kind == "work":

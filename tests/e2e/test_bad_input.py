@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from consensus.core.errors import ConsensusError
@@ -15,6 +16,7 @@ from consensus.core.evidence.invitation_text import TokenError
 from consensus.storage.node_store import StoreBusy, StoreCorrupt, StoreError
 from quorate import Group, Node, Outcome, Rejected, Unreachable, accept
 from tests.support.nodes.nodes import PATIENCE_S, gather_group, open_nodes
+from tests.support.waiting import turns
 from transport.core.constants import MAGIC
 from transport.core.errors import LocalError
 from transport.core.types import Address, Transmit
@@ -71,13 +73,13 @@ class Thrower:
         return noise, self._random.choice(self._targets)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """At every turn of the event loop, until cancelled."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             while True:
                 for _ in range(THROWN_AT_ONCE):
                     sock.sendto(*self._next())
                     self.thrown += 1
-                await anyio.sleep(0.002)
+                await anyio.lowlevel.checkpoint()
 
 
 async def test_datagrams_thrown_in_the_middle_of_everything(
@@ -111,7 +113,9 @@ async def test_datagrams_thrown_in_the_middle_of_everything(
                         work.start_soon(decide, group)
                 tasks.cancel_scope.cancel()
 
-        assert thrower.thrown > 1000
+        # Each question takes a turn at least, however long that is.
+        assert thrower.thrown > ROUNDS * THROWN_AT_ONCE
+        await turns()
         assert answers == [2 * number for number in range(ROUNDS)]
         assert len(set(committed)) == ROUNDS
         for node, group in zip(nodes, groups, strict=True):

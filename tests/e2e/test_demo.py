@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S
+
 COMMAND = [sys.executable, "-m", "quorate"]
 DEMO = [*COMMAND, "demo", "--members", "3", "--blob-mib", "4", "--json"]
-ENDS_WITHIN_S = 60.0
 
 
 @contextmanager
@@ -57,7 +58,7 @@ def test_all_comes_out_as_said() -> None:
         assert demo.stderr is not None
         rows = list(rows_of(iter(demo.stdout)))
         errors = demo.stderr.read()
-        assert demo.wait(ENDS_WITHIN_S) == 0
+        assert demo.wait(PATIENCE_S) == 0
     assert errors == ""
     *rows, summary = rows
     assert summary["event"] == "summary"
@@ -108,7 +109,7 @@ def test_a_member_killed_in_mid_story_is_told(name: str, after: int, why: str) -
             if row is steps[-1] and len(steps) == after + 1:
                 os.kill(member_pid(demo.pid, name), signal.SIGKILL)
         errors = demo.stderr.read()
-        assert demo.wait(ENDS_WITHIN_S) == 1
+        assert demo.wait(PATIENCE_S) == 1
     assert rows[-1]["event"] == "summary"
     assert rows[-1]["ok"] is False
     assert why in rows[-1]["why"]
@@ -153,7 +154,7 @@ def test_ended_early_it_leaves_nothing_behind(
             os.killpg(demo.pid, number)
         else:
             demo.send_signal(number)
-        _, errors = demo.communicate(timeout=ENDS_WITHIN_S)
+        _, errors = demo.communicate(timeout=PATIENCE_S)
         assert demo.returncode == 128 + number
     assert errors == ""
     assert list(tmp_path.iterdir()) == []
@@ -168,7 +169,7 @@ def test_a_reader_that_goes_away_ends_it_quietly() -> None:
         assert demo.stdout.readline()
         demo.stdout.close()
         errors = demo.stderr.read()
-        assert demo.wait(ENDS_WITHIN_S) != 0
+        assert demo.wait(PATIENCE_S) != 0
     assert "Traceback" not in errors
     assert errors.count("\n") <= 1
 

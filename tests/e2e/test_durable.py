@@ -11,13 +11,11 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.support.waiting import PATIENCE_S, until_true
 
-PATIENCE_S = 60.0
 ROUNDS = int(os.environ.get("QUORATE_KILL_ROUNDS", "6"))
 
 Row = dict[str, Any]
@@ -78,25 +76,26 @@ class Process:
         return [json.loads(line) for line in self.report.read_text().splitlines()]
 
 
-def grow(processes: list[Process], deadline: float, decisions: int) -> None:
+def grow(processes: list[Process], decisions: int) -> None:
     """Wait until so many decisions were reported to the members in all."""
-    while sum(len(p.reported()) for p in processes if p.report.exists()) < decisions:
-        assert time.monotonic() < deadline, [p.errors.read_text() for p in processes]
-        time.sleep(0.02)
+    until_true(
+        lambda: sum(len(p.reported()) for p in processes if p.report.exists()) >= decisions,
+        lambda: [p.errors.read_text() for p in processes],
+    )
 
 
 def settled(processes: list[Process], target: int) -> list[list[Row]]:
     """What is on the disks once all are beyond that index."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        states = [p.ask("state")["decisions"] for p in processes]
-        if all(state and state[-1]["index"] >= target for state in states):
-            return states
-        assert time.monotonic() < deadline, [state[-1:] for state in states]
-        time.sleep(0.05)
+    states: list[list[dict]] = []
+
+    def beyond() -> bool:
+        states[:] = [p.ask("state")["decisions"] for p in processes]
+        return all(state and state[-1]["index"] >= target for state in states)
+
+    until_true(beyond, lambda: [state[-1:] for state in states])
+    return states
 
 
-@pytest.mark.timeout(300)  # starting forty processes takes a while on a busy machine
 def test_sigkill_at_any_moment_loses_nothing_that_was_reported(tmp_path: Path) -> None:
     dice = random.Random(7)
     processes = [Process(tmp_path, name) for name in ("alice", "bob", "carol")]
@@ -113,7 +112,7 @@ def test_sigkill_at_any_moment_loses_nothing_that_was_reported(tmp_path: Path) -
         total = 0
         for _ in range(ROUNDS):
             total = sum(len(p.reported()) for p in processes if p.report.exists())
-            grow(processes, time.monotonic() + PATIENCE_S, total + dice.randint(1, 40))
+            grow(processes, total + dice.randint(1, 40))
             victims = dice.sample(processes, dice.choice((1, 2, 3, 3, 3)))
             for victim in victims:
                 victim.kill()
@@ -121,7 +120,7 @@ def test_sigkill_at_any_moment_loses_nothing_that_was_reported(tmp_path: Path) -
                 victim.start()
             assert [victim.ready() for victim in victims] == [1] * len(victims)
         total = sum(len(p.reported()) for p in processes)
-        grow(processes, time.monotonic() + PATIENCE_S, total + 20)
+        grow(processes, total + 20)
         reports = [process.reported() for process in processes]
         states = settled(processes, max(d["index"] for report in reports for d in report))
     finally:

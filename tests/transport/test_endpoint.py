@@ -7,7 +7,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.support.network.endpoints import open_ends, open_pair
-from tests.support.nodes.nodes import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, until
 from transport.channel import Channel
 from transport.core.errors import LocalError
 from transport.core.events import ConnectFailed, EntriesReceived, PresenceUp
@@ -173,15 +173,13 @@ async def test_entries_and_presences_over_real_sockets() -> None:
         for number in range(300):
             one.peers.send(other.key, 9, b"%d" % number, one.endpoint.clock())
             one.endpoint.touch()
-        with anyio.fail_after(PATIENCE_S):
-            got: list[tuple[int, bytes]] = []
-            while len(got) < 300:
-                await anyio.sleep(0.01)
-                got = [
-                    entry for event in other.events if isinstance(event, EntriesReceived)
-                    for entry in event.entries
-                ]  # fmt: skip
-        assert got == [(9, b"%d" % number) for number in range(300)]
+
+        def got() -> list[tuple[int, bytes]]:
+            received = [event for event in other.events if isinstance(event, EntriesReceived)]
+            return [entry for event in received for entry in event.entries]
+
+        await until(lambda: len(got()) >= 300)
+        assert got() == [(9, b"%d" % number) for number in range(300)]
         (up,) = [event for event in one.events if isinstance(event, PresenceUp)]
         assert up.peer == other.key
         assert up.address == other.endpoint.address

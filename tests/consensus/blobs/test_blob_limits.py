@@ -31,6 +31,7 @@ from consensus.blobs.store import (
 from consensus.core.blob.tree import CHUNK_SIZE
 from tests.support.network.streams import MemoryChannel
 from tests.support.nodes.blobnet import DATA, QUICK, lying, network, stores, write
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.anyio
 MIB = 1 << 20
@@ -212,7 +213,7 @@ async def test_a_disk_that_fails_as_a_fetch_goes_on_is_a_blob_error_and_leaks_no
         ref = await alice.share(write(tmp_path / "file", DATA))
         with pytest.raises(BlobUnavailable):
             await bob.fetch(ref, [net.custom(lying(alice, after=2), b"m")])
-        await anyio.sleep(0.05)
+        await until(lambda: not alice._shelf.in_use)
         before = handles()
         with monkeypatch.context() as patched:
             if what == "pread":
@@ -222,6 +223,7 @@ async def test_a_disk_that_fails_as_a_fetch_goes_on_is_a_blob_error_and_leaks_no
             expected = BlobDiskFull if number == errno.ENOSPC else BlobError
             with pytest.raises(expected):
                 await bob.fetch(ref, [net.source(alice)])
+        await until(lambda: not alice._shelf.in_use)
         assert handles() == before
         assert (await bob.fetch(ref, [net.source(alice)])).resumed_chunks == 2
 
@@ -266,6 +268,7 @@ async def test_a_chunk_that_rots_while_the_rest_comes_is_fetched_again(tmp_path:
     async with stores(tmp_path, "alice", "bob", "carol") as (alice, bob, carol), network() as net:
         ref = await alice.share(write(tmp_path / "file", DATA))
         rotten = anyio.Event()
+        begun = False
         noticed: list[BlobError] = []
 
         async def serve(channel: ByteChannel) -> None:
@@ -278,22 +281,24 @@ async def test_a_chunk_that_rots_while_the_rest_comes_is_fetched_again(tmp_path:
         async def ask_bob() -> None:
             await carol.fetch(ref, [net.custom(serve)])
 
-        async with anyio.create_task_group() as tasks:
+        with anyio.fail_after(PATIENCE_S):
+            async with anyio.create_task_group() as tasks:
 
-            def progress(told: Progress) -> None:
-                if told.chunks == 3 and not noticed:
+                def progress(told: Progress) -> None:
+                    nonlocal begun
+                    if told.chunks < 3 or begun:
+                        return
+                    begun = True
                     with (tmp_path / "bob" / f"{ref.name}.part").open("r+b") as file:
                         file.write(b"rot")
                     tasks.start_soon(ask_bob)
 
-            with anyio.fail_after(20):
                 report = await bob.fetch(
                     ref,
                     [net.custom(pausing(alice, 3, rotten))],
                     to=tmp_path / "out",
                     on_progress=progress,
                 )
-            tasks.cancel_scope.cancel()
         assert report.received_size == len(DATA) + CHUNK_SIZE
         assert "chunk 0" in str(noticed[0])
         assert carol.holds(ref)
@@ -348,8 +353,7 @@ async def test_who_waited_and_left_leaves_nothing_open(
         monkeypatch.setattr(alice._uses, "open_whole", left)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bob.fetch, ref, [net.source(alice)])
-            while not alice._uses.waiting:  # noqa: ASYNC110
-                await anyio.sleep(0.001)
+            await until(lambda: alice._uses.waiting)
             await alice.share(tmp_path / "file")
             assert alice._shelf.in_use == {}
             tasks.cancel_scope.cancel()

@@ -5,9 +5,9 @@ import anyio.lowlevel
 import pytest
 
 from consensus import Accept, Proposal, accept
-from consensus.core.outputs import Decided
+from consensus.core.outputs import Decided, Lost
 from consensus.core.types import Content, Outcome
-from consensus.machine.hosted_group import PairEvent
+from consensus.machine.hosted_group import UNREACHABLE, PairEvent, TimedOut
 from consensus.machine.machine import Machine
 from scenarios.world.network import Link
 from tests.support.nodes.cast import Cast
@@ -100,6 +100,16 @@ def test_the_peer_is_watched_while_an_answer_is_awaited_and_soon_no_longer(
     assert sum(counted.since().values()) <= 2, "slow probes at most"
 
 
+def test_why_nobody_answers_is_known_before_the_callers_patience_ends() -> None:
+    cast = Cast("ab")
+    cast.world.cut(["a"], ["b"])
+    ask(cast, timeout_s=10.0)
+    cast.world.run(for_s=11.0)
+    events = [(at, e.output) for at, e in cast.hosts["a"].events if isinstance(e, PairEvent)]
+    (lost_at,) = [at for at, output in events if output == Lost(UNREACHABLE)]
+    assert not [at for at, output in events if isinstance(output, TimedOut) and at <= lost_at]
+
+
 @pytest.mark.anyio
 async def test_questions_asked_while_one_is_open_share_a_datagram(
     monkeypatch: pytest.MonkeyPatch,
@@ -136,6 +146,7 @@ async def test_questions_asked_while_one_is_open_share_a_datagram(
                 tasks.start_soon(ask, "echo", number)
             while len(answers) < 3:
                 await anyio.lowlevel.checkpoint()
-            assert len([size for size in sizes if size > 300]) == 1
+            # The first that left; on a busy machine it may have been sent again.
+            assert next(size for size in sizes if size > 100) > 300
             over.set()
         assert len(answers) == 4

@@ -8,7 +8,7 @@ import pytest
 
 from consensus import Accept, Proposal, Reject, Rejected, accept
 from consensus.core.types import Content
-from tests.support.nodes.nodes import gather_group, open_nodes
+from tests.support.nodes.nodes import PATIENCE_S, gather_group, open_nodes
 from transport.channel import Channel
 
 pytestmark = pytest.mark.anyio
@@ -87,7 +87,7 @@ async def test_handlers_that_never_return_end_with_the_deadline() -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(50):
                 tasks.start_soon(ask)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await none.wait()
         assert running == 0
 
@@ -102,7 +102,7 @@ async def test_a_service_that_fails_ends_its_channel_only() -> None:
         other.on("good")(lambda proposal: accept(1))
         await one.connect(other.key)
         channel = await one.open_channel(other.key, "odd")
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_S):
             assert await channel.receive() == b""
         await channel.aclose()
         assert await one.ask(other.key, "good") == 1
@@ -114,7 +114,7 @@ async def test_nobody_makes_a_node_fetch_by_asking() -> None:
         assert await asker.ask(asked.key, "price") == 1
         content = Content("price", b"", ((b"\x01" * 32, 1 << 30),), 1000)
         with pytest.raises(Rejected, match="in a group"):
-            await asker._asking.ask(asked.key, content, 5.0)
+            await asker._asking.ask(asked.key, content, PATIENCE_S)
 
 
 async def test_more_proposals_than_fit_the_window_of_a_view_of_one() -> None:
@@ -124,7 +124,7 @@ async def test_more_proposals_than_fit_the_window_of_a_view_of_one() -> None:
 
         async def propose() -> None:
             nonlocal done
-            await group.propose("note", timeout_s=20.0)
+            await group.propose("note", timeout_s=PATIENCE_S)
             done += 1
 
         async with anyio.create_task_group() as tasks:

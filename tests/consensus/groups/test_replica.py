@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from consensus import (
@@ -22,7 +23,7 @@ from consensus import (
     Replica,
     accept,
 )
-from tests.support.nodes.nodes import PATIENCE_S, open_nodes
+from tests.support.nodes.nodes import PATIENCE_S, open_nodes, until
 
 pytestmark = pytest.mark.anyio
 
@@ -94,7 +95,7 @@ async def test_a_joiner_starts_with_the_state_while_others_go_on() -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(keep_on)
-            await anyio.sleep(0.05)
+            await until(lambda: done)
             joined, _ = await open_at(late, groups[0])
             seen = joined.balances["pot"]
             assert seen > 0
@@ -111,11 +112,13 @@ async def test_members_that_stop_and_come_again_lose_and_double_nothing() -> Non
         steady, group = await open_at(first)
         await steady.transfer("all", None, "pot", 1000)
         paid = 0
+        payments: dict[str, int] = {}
 
         async def pay(ledger: Any, name: str, stop: anyio.Event) -> None:
             nonlocal paid
             count = 0
             while not stop.is_set():
+                await anyio.lowlevel.checkpoint()
                 transfer = f"{name} {count}"
                 try:
                     result = await ledger.transfer(transfer, "pot", name, 1)
@@ -125,24 +128,25 @@ async def test_members_that_stop_and_come_again_lose_and_double_nothing() -> Non
                     continue  # Suspended, or being left out: it was not proposed.
                 paid += result == "done"
                 count += 1
-                await anyio.sleep(0.002)
+                payments[name] = count
 
         for round_ in range(4):
             stop = anyio.Event()
             async with open_nodes(1) as (guest,):
                 at_guest, membership = await open_at(guest, group)
                 assert total(at_guest) == 1000
+                names = f"steady {round_}", f"guest {round_}"
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(pay, steady, f"steady {round_}", stop)
-                    tasks.start_soon(pay, at_guest, f"guest {round_}", stop)
-                    await anyio.sleep(0.1)
+                    for ledger, name in zip((steady, at_guest), names, strict=True):
+                        tasks.start_soon(pay, ledger, name, stop)
+                    await until(lambda names=names: all(payments.get(n, 0) > 5 for n in names))
                     stop.set()
                 if round_ % 2:
                     await membership.leave()
             # Otherwise the node is closed under the others' eyes: they find it silent.
             assert await steady.balance("pot") == 1000 - paid
         assert total(steady) == 1000
-        assert paid > 8
+        assert paid > 4 * 2 * 5
 
 
 async def test_a_command_may_be_vetoed_and_apply_may_fail() -> None:

@@ -9,7 +9,7 @@ from consensus import Node, Rejected
 from consensus.codec import pack
 from consensus.core.evidence.invitation_text import parse_untrusted
 from consensus.groups.invitations import ENQUIRE, JOIN
-from tests.support.nodes.nodes import open_nodes
+from tests.support.nodes.nodes import PATIENCE_S, open_nodes
 from transport.core.crypto.keys import verify
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,7 @@ async def ask_in(joiner: Node, sponsor: Node, token: str, question: str) -> obje
     """One of the two questions of a join, without the joiner's own look at the token."""
     joiner.know(sponsor.key, [sponsor.address])
     body = pack({"token": token, "addresses": [list(joiner.address)]})
-    return await joiner._context.ask_framework(sponsor.key, question, body, 5.0, 5.0)
+    return await joiner._context.ask_framework(sponsor.key, question, body, PATIENCE_S, PATIENCE_S)
 
 
 @pytest.mark.parametrize("question", [ENQUIRE, JOIN])

@@ -16,7 +16,7 @@ from consensus.core.errors import GroupError
 from consensus.machine.contacts import Contacts
 from consensus.network.introductions import MEET
 from consensus.storage.peer_store import PeerStore
-from tests.support.nodes.nodes import PATIENCE_S
+from tests.support.nodes.nodes import PATIENCE_S, until
 from tests.support.pair.stack import SERVES_ANYBODY, Stack
 from transport.core.crypto.keys import Identity
 from transport.core.crypto.pseudonym import MasterKey, Scope
@@ -61,14 +61,19 @@ async def test_a_clock_that_was_set_is_followed(monkeypatch: pytest.MonkeyPatch)
         Node.open(config=circle(b"s" * 32)) as two,
     ):
         one.know(two.key, [two.address])
-        # Both machines slept for an hour, which the monotonic clock has not noticed.
-        monkeypatch.setattr("consensus.network.connecting.time.time", lambda: real() + 3600.0)
-        await anyio.sleep(0.2)
-        circle_of_two = two._context.machine.peers._responder._circle
-        assert circle_of_two is not None
-        offset_s = circle_of_two._unix_offset_s
-        assert offset_s == pytest.approx(real() + 3600.0 - two._context.clock(), abs=5.0)
-        await one.connect(two.key)
+        circles = [node._context.machine.peers._responder._circle for node in (one, two)]
+        before = [circle._unix_offset_s for circle in circles if circle is not None]
+        assert len(before) == 2
+        # Both machines slept for a day, which the monotonic clock has not noticed.
+        monkeypatch.setattr("consensus.network.connecting.time.time", lambda: real() + 86_400.0)
+
+        def moved() -> list[float]:
+            now = [circle._unix_offset_s for circle in circles if circle is not None]
+            return [later - earlier for earlier, later in zip(before, now, strict=True)]
+
+        await until(lambda: min(moved()) > 80_000.0)
+        assert moved() == pytest.approx([86_400.0] * 2, abs=3600.0)
+        await one.connect(two.key, timeout_s=PATIENCE_S)
 
 
 async def test_a_question_without_a_name() -> None:
@@ -292,7 +297,7 @@ async def test_introductions_that_are_none_are_refused() -> None:
         ):
             body = pack({**good, **change})
             with pytest.raises(Rejected):
-                await hostile._context.ask_framework(one.key, MEET, body, 5.0, 5.0)
+                await hostile._context.ask_framework(one.key, MEET, body, PATIENCE_S, PATIENCE_S)
         assert one._context.machine.peers._context.attempts == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,14 @@ async def test_a_letter_and_its_reply() -> None:
             return {"read": letter.body["text"]}
 
         one.know(two.key, [two.address])
-        sent = await one.letters.send(two.key, "note", {"text": "x"}, reply_timeout_s=5.0)
+        sent = await one.letters.send(
+            two.key, "note", {"text": "x"}, timeout_s=PATIENCE_S, reply_timeout_s=PATIENCE_S
+        )
         assert (sent.outcome, sent.reply) == (Outcome.REPLIED, {"read": "x"})
         assert got.all == [(one.key, "note", {"text": "x"})]
         # Without a reply wanted it is over when the peer's node has it, handler or not.
-        assert (await one.letters.send(two.key, "other", 1)).outcome is Outcome.SUCCEEDED
+        sent = await one.letters.send(two.key, "other", 1, timeout_s=PATIENCE_S)
+        assert sent.outcome is Outcome.SUCCEEDED
         with pytest.raises(LocalError):
             await one.letters.send(two.key, "note", bytes(1100))
         with pytest.raises(ValueRefused):
@@ -82,7 +86,9 @@ async def test_a_handler_that_fails_is_nobody_elses_fault(caplog: pytest.LogCapt
             sent = await one.letters.send(two.key, kind, reply_timeout_s=0.3)
             assert sent.outcome is Outcome.UNKNOWN
         two.letters.on("good")(lambda letter: "fine")
-        sent = await one.letters.send(two.key, "good", reply_timeout_s=5.0)
+        sent = await one.letters.send(
+            two.key, "good", timeout_s=PATIENCE_S, reply_timeout_s=PATIENCE_S
+        )
         assert sent.reply == "fine"
 
 
@@ -143,13 +149,14 @@ async def test_what_may_have_left_is_not_sent_again(tmp_path: Path) -> None:
         assert store.letters() == []
 
 
-async def test_an_expired_letter_is_given_up() -> None:
+async def test_an_expired_letter_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Node.open() as me, Node.open() as other:
         outcomes = Got()
         me.letters.on_outcome = outcomes.put
         other.letters.on("late")(outcomes.put)
-        await me.letters.store(other.key, "late", 1, expires_in_s=0.05)
-        await anyio.sleep(0.1)
+        await me.letters.store(other.key, "late", 1, expires_in_s=60.0)
+        later = time.time() + 61.0
+        monkeypatch.setattr("consensus.network.letters.time.time", lambda: later)
         me.know(other.key, [other.address])
         await me.connect(other.key)
         assert await outcomes.wait(1) == [(1, Outcome.FAILED)]

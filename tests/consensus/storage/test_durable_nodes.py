@@ -11,7 +11,7 @@ from consensus import GroupError, Node, NodeConfig, Outcome, OutcomeUnknown, acc
 from consensus.groups.certificates import verify_certificate_untrusted
 from consensus.machine.machine import MachineConfig
 from consensus.storage.node_store import StoreCorrupt, StoreError
-from tests.support.nodes.nodes import PATIENCE_S
+from tests.support.nodes.nodes import PATIENCE_S, until
 from transport.core.config import TransportConfig
 
 pytestmark = pytest.mark.anyio
@@ -132,10 +132,8 @@ async def test_who_left_is_not_in_the_group_any_more(tmp_path):
                 await groups[0].changed()
         token = groups[0].invite(nodes[1].key)
         life = nodes[1]._context.me
-        for _ in range(1000):  # until nobody needs it to answer any more
-            if not nodes[1]._files.store.group(groups[1].id).origin:
-                break
-            await anyio.sleep(0.01)
+        # Until nobody needs it to answer any more.
+        await until(lambda: not nodes[1]._files.store.group(groups[1].id).origin)
         with pytest.raises(GroupError, match="this life"):
             await nodes[1].join(token)
     async with opened(tmp_path, ports) as nodes:

@@ -21,8 +21,10 @@ from consensus.machine.machine import MachineConfig
 from quorate import ConsensusError, Group, Node, NodeConfig, Replica
 from transport.core.config import TransportConfig
 
-PATIENT = NodeConfig(machine=MachineConfig(transport=TransportConfig(suspicion_s=20.0)))
+DURABLE_S = 20.0
 """Nobody is taken for gone in the time that starting a process takes."""
+IN_MEMORY_S = 3.0
+"""Nor in the time for which a busy machine may not run a process."""
 EXAMPLE = Path(__file__).parents[3] / "docs/examples/ledger.py"
 
 
@@ -73,7 +75,9 @@ class Member:
 
 
 async def main(path: str | None = None, port: str = "0") -> None:
-    config = None if path is None else PATIENT
+    suspicion_s = IN_MEMORY_S if path is None else DURABLE_S
+    transport = TransportConfig(suspicion_s=suspicion_s)
+    config = NodeConfig(machine=MachineConfig(transport=transport))
     async with Node.open(path, listen=f"127.0.0.1:{port}", config=config) as node:
         member = Member(node, path is not None)
         groups = await node.resume({"bank": member.ledger.replica})

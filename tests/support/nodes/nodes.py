@@ -1,14 +1,12 @@
 """Nodes on loopback for tests."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import anyio
-
 from consensus import Group, Node, NodeConfig, accept
+from tests.support.waiting import PATIENCE_S, until
 
-PATIENCE_S = 60.0
-"""How long a test waits for what must come: far longer than it takes, so that only a hang fails."""
+__all__ = ["PATIENCE_S", "gather_group", "open_nodes", "until"]
 
 
 @asynccontextmanager
@@ -23,14 +21,6 @@ async def open_nodes(number: int, config: NodeConfig | None = None) -> AsyncIter
                 if other is not node:
                     node.know(other.key, [other.address])
         yield nodes
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """What nodes do beside everything else comes to this."""
-    while True:
-        if true():
-            return
-        await anyio.sleep(0.01)
 
 
 async def gather_group(nodes: list[Node], name: str = "board") -> list[Group]:
