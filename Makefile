@@ -27,7 +27,7 @@ NATIVE := utp_native/build.py utp_native/source.py utp_native/patch.py \
 
 help:
 	@echo "make demo    a group of processes decides, shares a blob and removes a dead member"
-	@echo "make test    lint, types and all tests"
+	@echo "make test    lint, types, all tests, the benchmarks briefly (ARGS='-k name': some tests)"
 	@echo "make check   lint and types only"
 	@echo "make explore every interleaving of small groups, in at most 30 minutes (ARGS='CASE ...')"
 	@echo "make soak    twenty runs of processes that are stopped, killed and cut off from each other"
@@ -90,12 +90,15 @@ check: setup-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 
+# With ARGS what they ask for, and no more: nothing selected is an error, and nothing is measured.
 test: check
 	$(RUN) -m pytest $(ARGS)
+ifeq ($(strip $(ARGS)),)
 	@for name in ask handshake flood decide outage bulk; do \
 	    echo "benchmarks.$$name --quick"; \
 	    $(RUN) -m benchmarks.$$name --quick || exit 1; \
 	done
+endif
 
 # Two processes with up to 4 GiB each. What is not done in time is told as capped.
 explore: setup

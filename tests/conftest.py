@@ -3,6 +3,14 @@
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# By default an example fails that takes a fifth of a second, and a test whose examples are made
+# slowly: neither says anything of the code on a machine that others use.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from quorate import Node, Outcome, accept
+from tests.support.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPECTED = {
@@ -54,25 +55,25 @@ async def test_both_sides_of_the_readme(tmp_path: Path, monkeypatch: pytest.Monk
     async with Node.open("bob.db") as node:
         bob_key = node.key
     passed: dict[str, object] = {}
-    invited, joined, decided = anyio.Event(), anyio.Event(), anyio.Event()
+    invited, decided = anyio.Event(), anyio.Event()
+    seen: list[object] = []
 
     async def meet(alice: Node, token: str) -> None:
         passed.update(alice_key=alice.key, token=token)
         alice.on("budget")(lambda proposal: accept())
         invited.set()
-        await joined.wait()
+        await until(lambda: bob_key in alice.groups[0].view.members)
 
     async def here(decision: object) -> None:
         passed["decision"] = decision
+        await until(lambda: seen)
         decided.set()
-        await anyio.sleep(0.2)
 
     alice_side = alice_side.replace("    ...\n", "    await meet(alice, token)\n")
     alice = _function(alice_side + "    await here(decision)\n", "bob_key, meet, here")
     loop = "group.decisions():"
     bob_side = bob_side.replace(f"{loop} ...", f"{loop}\n        await seen(decision)")
     bob = _function(bob_side, "alice_key, token, seen")
-    seen: list[object] = []
 
     async def see(decision: object) -> None:
         seen.append(decision)
@@ -81,11 +82,6 @@ async def test_both_sides_of_the_readme(tmp_path: Path, monkeypatch: pytest.Monk
         await invited.wait()
 
         async def watch() -> None:
-            while not seen:
-                if len(passed) >= 2 and not joined.is_set():
-                    await anyio.sleep(0.3)
-                    joined.set()
-                await anyio.sleep(0.01)
             await decided.wait()
             scope.cancel()
 
@@ -93,7 +89,7 @@ async def test_both_sides_of_the_readme(tmp_path: Path, monkeypatch: pytest.Monk
             tasks.start_soon(watch)
             await bob(passed["alice_key"], passed["token"], see)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(alice, bob_key, meet, here)
             tasks.start_soon(run_bob, tasks.cancel_scope)

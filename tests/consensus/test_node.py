@@ -306,7 +306,7 @@ async def test_a_fault_in_the_machine_ends_the_node_and_is_not_just_logged(
         async with Node.open(None) as node, Node.open(None) as other:
             monkeypatch.setattr(Machine, "receive_datagrams", fail)
             node.know(other.key, [other.address])
-            await node.ask(other.key, "anything", timeout_s=5.0)
+            await node.ask(other.key, "anything", timeout_s=PATIENCE_S)
 
     with pytest.raises(ExceptionGroup) as caught:
         await run()

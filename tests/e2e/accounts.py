@@ -89,6 +89,11 @@ def unfinished(path: Path) -> list[str]:
     return list(tried)
 
 
+def tally(paths: Iterable[Path], what: str) -> int:
+    """How much of a kind there is, each counted once."""
+    return len({str(more) for path in paths for kind, _, *more in rows_of(path) if kind == what})
+
+
 def check_accounts(paths: Iterable[Path], states: Sequence[dict[str, Any]]) -> int:
     """Raise Violation unless all members have the same state, in which every transfer that was
     said to be done is, once, and no other. How many there were."""

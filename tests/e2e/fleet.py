@@ -14,10 +14,11 @@ import anyio
 from anyio.abc import Process, TaskGroup
 
 from tests.support.network.namespaces import Namespaces
+from tests.support.waiting import PATIENCE_S
 
-REPLY_S = 60.0
+REPLY_S = PATIENCE_S
 STDERR_KEPT = 40
-CLOSE_S = 10.0
+CLOSE_S = 60.0
 
 
 class Refused(Exception):

@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,9 +33,10 @@ from tests.e2e.accounts import check_accounts, check_reads
 from tests.e2e.fleet import Child, Fleet, Mode, Refused
 from tests.support.network.namespaces import Namespaces, available
 from tests.support.nodes.recorded import history_of, sizes_of
+from tests.support.waiting import PATIENCE_S, until
 
 MEMBERS = 5
-REST_S = 120.0
+REST_S = PATIENCE_S
 """Far longer than it takes: members are begun anew one at a time, on a busy machine slowly."""
 STOP_S = (0.05, 4.0)
 CUT_S = (0.2, 6.0)
@@ -76,6 +77,10 @@ class Report:
     rest_s: float = 0.0
 
 
+Enough = Callable[[Report, Fleet], bool]
+"""Whether a run has seen what it is there for."""
+
+
 class Nemesis:
     """One run."""
 
@@ -91,8 +96,9 @@ class Nemesis:
         self.states: list[dict[str, Any]] = []
         """What each member says of the accounts in the end."""
 
-    async def run(self, seconds: float) -> None:
-        """Found the group, harm it for so long, let it heal and look at it. Raises Failure."""
+    async def run(self, seconds: float, enough: Enough | None) -> None:
+        """Found the group, harm it for so long, or until it is `enough`, let it heal and look at
+        it. Raises Failure."""
         async with anyio.create_task_group() as tasks:
             try:
                 await self._found(tasks)
@@ -104,6 +110,9 @@ class Nemesis:
                             harm.start_soon(self._harm)
                         if self._fleet.mode.durable:
                             harm.start_soon(self._harm_all)
+                        if enough is not None:
+                            await until(lambda: enough(self.report, self._fleet))
+                            harm.cancel_scope.cancel()
                 await self._heal()
                 before = time.monotonic()
                 await self._all_in(REST_S)
@@ -341,12 +350,13 @@ async def haunt(
     network: Namespaces | None = None,
     members: int = MEMBERS,
     mode: Mode = MEMORY,
+    enough: Enough | None = None,
 ) -> Report:
     """One run in an empty directory. Raises Failure, Violation."""
     fleet = Fleet(members, directory, network, mode)
     nemesis = Nemesis(seed, fleet, network)
     report = nemesis.report
-    await nemesis.run(seconds)
+    await nemesis.run(seconds, enough)
     check_logs(fleet.logs.iterdir(), report)
     report.transfers = check_accounts(fleet.acts(), nemesis.states)
     report.reads = check_reads(fleet.acts())

@@ -46,7 +46,7 @@ READ_PAUSE_S = (0.005, 0.01, 0.02, 0.05, 0.4)
 """Mostly within a lease, now and then beyond it."""
 VETOED_OF = 11
 """One proposal in so many is vetoed, by whom its number says."""
-UNFINISHED_S = 15.0
+UNFINISHED_S = 60.0
 SAVE_EVERY = 64
 """Decisions between two states on the disk: often, so that they are gone back to."""
 

@@ -15,7 +15,9 @@ import pytest
 from tests.support.waiting import PATIENCE_S
 
 COMMAND = [sys.executable, "-m", "quorate"]
-DEMO = [*COMMAND, "demo", "--members", "3", "--blob-mib", "4", "--json"]
+STORY = ["demo", "--members", "3", "--blob-mib", "4", "--json"]
+DEMO = [*COMMAND, *STORY]
+PATIENT = [sys.executable, "-m", "tests.support.patient", *STORY]
 
 
 @contextmanager
@@ -53,7 +55,7 @@ def member_pid(demo: int, name: str) -> int:
 
 
 def test_all_comes_out_as_said() -> None:
-    with running(DEMO) as demo:
+    with running(PATIENT) as demo:
         assert demo.stdout is not None
         assert demo.stderr is not None
         rows = list(rows_of(iter(demo.stdout)))
@@ -99,7 +101,7 @@ def test_all_comes_out_as_said() -> None:
     ],
 )
 def test_a_member_killed_in_mid_story_is_told(name: str, after: int, why: str) -> None:
-    with running(DEMO) as demo:
+    with running(PATIENT) as demo:
         assert demo.stdout is not None
         assert demo.stderr is not None
         rows = []

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,21 +14,22 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S, until_true
+
 COMMAND = [sys.executable, "-m", "quorate"]
 ROOT = Path(__file__).parents[2]
 LOCAL = ["--listen", "127.0.0.1:0"]
 CHUNK_SIZE = 262_144
 SIZE = 48 * CHUNK_SIZE + 777
-ENDS_WITHIN_S = 60.0
 
 
 @contextmanager
 def running(
-    *arguments: str, cwd: Path, env: dict[str, str] | None = None
+    *arguments: str, cwd: Path, env: dict[str, str] | None = None, command: list[str] = COMMAND
 ) -> Iterator[subprocess.Popen[str]]:
     """One of the commands, with its output as pipes of text; killed in the end."""
     process = subprocess.Popen(
-        [*COMMAND, *arguments],
+        [*command, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -48,7 +48,7 @@ def run(
     *arguments: str, cwd: Path, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     with running(*arguments, cwd=cwd, env=env) as process:
-        out, errors = process.communicate(timeout=ENDS_WITHIN_S)
+        out, errors = process.communicate(timeout=PATIENCE_S)
     return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 
 
@@ -56,10 +56,38 @@ def rows(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+HALTING = """
+    import sys
+    from pathlib import Path
+    import anyio
+    from consensus import blobserve, cli
+
+    gate, given = Path(sys.argv.pop(1)), 0
+    read = blobserve.Session._read_chunk
+
+    async def read_some(self, index):
+        global given
+        given += 1
+        while given > 20 and not gate.exists():
+            await anyio.sleep(0.01)
+        await read(self, index)
+
+    blobserve.Session._read_chunk = read_some
+    sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
 @contextmanager
-def shared(path: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """The sharer, and how the file is fetched from it."""
-    with running("share", str(path), "--json", *LOCAL, cwd=path.parent) as sharer:
+def shared(
+    path: Path, gate: Path | None = None
+) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """The sharer, and how the file is fetched from it. With a `gate` it gives less than half of
+    the file until something is there: so nobody has all of it before a test has come so far."""
+    command = COMMAND
+    if gate is not None:
+        command = [sys.executable, "-c", textwrap.dedent(HALTING), str(gate)]
+    share = ["share", str(path), "--json", *LOCAL]
+    with running(*share, cwd=path.parent, command=command) as sharer:
         assert sharer.stdout is not None
         first = json.loads(sharer.stdout.readline())
         yield sharer, ["fetch", first["blob"], "--with", first["token"], *LOCAL]
@@ -92,13 +120,13 @@ def test_what_is_printed_is_what_the_other_types(tmp_path: Path) -> None:
         assert came.endswith("has come\n")
         assert went.endswith("has gone\n")
         sharer.send_signal(signal.SIGINT)
-        out, errors = sharer.communicate(timeout=ENDS_WITHIN_S)
+        out, errors = sharer.communicate(timeout=PATIENCE_S)
         assert (sharer.returncode, out, errors) == (130, "", "")
 
 
 def test_killed_it_goes_on_from_where_it_was(tmp_path: Path) -> None:
-    path, to = the_file(tmp_path), tmp_path / "copy"
-    with shared(path) as (_, fetch):
+    path, to, gate = the_file(tmp_path), tmp_path / "copy", tmp_path / "gate"
+    with shared(path, gate) as (_, fetch):
         with running(*fetch, "--to", str(to), "--json", cwd=tmp_path) as fetcher:
             assert fetcher.stdout is not None
             for line in fetcher.stdout:
@@ -108,6 +136,7 @@ def test_killed_it_goes_on_from_where_it_was(tmp_path: Path) -> None:
                     break
         assert not to.exists()
         assert (tmp_path / ".copy.quorate" / "node.db").stat().st_size > 0
+        gate.touch()
         done = run(*fetch, "--to", str(to), "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     fetched = rows(done.stdout)[-1]
@@ -115,7 +144,7 @@ def test_killed_it_goes_on_from_where_it_was(tmp_path: Path) -> None:
     assert fetched["resumed_chunks"] >= 10
     assert fetched["received_size"] == SIZE - fetched["resumed_chunks"] * CHUNK_SIZE
     assert to.read_bytes() == path.read_bytes()
-    assert sorted(os.listdir(tmp_path)) == [path.name, "copy"]
+    assert sorted(os.listdir(tmp_path)) == [path.name, "copy", "gate"]
 
 
 def test_killed_before_it_had_begun_it_begins_anew(tmp_path: Path) -> None:
@@ -128,16 +157,17 @@ def test_killed_before_it_had_begun_it_begins_anew(tmp_path: Path) -> None:
 
 
 def test_interrupted_it_says_how_to_go_on_and_the_sharer_stays(tmp_path: Path) -> None:
-    path, to = the_file(tmp_path), tmp_path / "copy"
-    with shared(path) as (_, fetch):
+    path, to, gate = the_file(tmp_path), tmp_path / "copy", tmp_path / "gate"
+    with shared(path, gate) as (_, fetch):
         with running(*fetch, "--to", str(to), cwd=tmp_path) as fetcher:
             assert fetcher.stderr is not None
             assert fetcher.stderr.readline().lstrip().startswith("1")  # A tenth of it.
             fetcher.send_signal(signal.SIGINT)
-            _, errors = fetcher.communicate(timeout=ENDS_WITHIN_S)
+            _, errors = fetcher.communicate(timeout=PATIENCE_S)
             assert fetcher.returncode == 130
             assert "the same command goes on where this one was" in errors
             assert "Traceback" not in errors
+        gate.touch()
         assert run(*fetch, "--to", str(to), cwd=tmp_path).returncode == 0
     assert to.read_bytes() == path.read_bytes()
 
@@ -150,7 +180,7 @@ def test_ended_by_a_signal_the_sharer_leaves_nothing_behind(tmp_path: Path) -> N
         sharer.stdout.readline()
         assert list(place.iterdir())
         sharer.send_signal(signal.SIGTERM)
-        assert sharer.wait(ENDS_WITHIN_S) == 128 + signal.SIGTERM
+        assert sharer.wait(PATIENCE_S) == 128 + signal.SIGTERM
     assert list(place.iterdir()) == []
 
 
@@ -158,12 +188,12 @@ def test_who_shares_no_more_is_an_error_and_not_a_wait(tmp_path: Path) -> None:
     path = the_file(tmp_path)
     with shared(path) as (sharer, fetch):
         path.write_bytes(bytes(SIZE))  # It is given from where it lies, and is another now.
-        done = run(*fetch, "--to", "copy", "--timeout", "20", cwd=tmp_path)
+        done = run(*fetch, "--to", "copy", "--timeout", str(PATIENCE_S), cwd=tmp_path)
         assert done.returncode == 1
         assert "cannot be fetched" in done.stderr
         assert "Traceback" not in done.stderr
         sharer.send_signal(signal.SIGINT)
-        _, errors = sharer.communicate(timeout=ENDS_WITHIN_S)
+        _, errors = sharer.communicate(timeout=PATIENCE_S)
         assert "has changed since it was shared" in errors
 
 
@@ -218,7 +248,7 @@ def test_where_the_file_goes_there_need_be_no_room_for_two(tmp_path: Path) -> No
             capture_output=True,
             text=True,
             check=False,
-            timeout=ENDS_WITHIN_S,
+            timeout=PATIENCE_S,
             env={**os.environ, "PYTHONPATH": str(ROOT), "TO": to, "FROM": str(path)},
         )
     assert done.returncode == 0, done.stderr
@@ -246,7 +276,7 @@ def test_what_came_is_kept_when_there_is_no_room_to_put_it(tmp_path: Path) -> No
             capture_output=True,
             text=True,
             check=False,
-            timeout=ENDS_WITHIN_S,
+            timeout=PATIENCE_S,
             cwd=ROOT,
         )
         assert done.returncode == 1
@@ -277,6 +307,16 @@ SLOW = """
 """
 
 
+def pending(process: int, number: int) -> bool:
+    """Whether a signal has not been taken yet: another of its kind would be the same one."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return any(
+        int(line.split()[1], 16) >> (number - 1) & 1
+        for line in status.splitlines()
+        if line.startswith(("SigPnd:", "ShdPnd:"))
+    )
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_interrupted_twice_as_it_is_put_in_its_place_it_keeps_all(
     tmp_path: Path, there: bool
@@ -298,8 +338,8 @@ def test_interrupted_twice_as_it_is_put_in_its_place_it_keeps_all(
                 assert process.poll() is None
             for _ in range(3):
                 process.send_signal(signal.SIGINT)
-                time.sleep(0.05)
-            _, errors = process.communicate(timeout=5.0)  # The whole copy takes ten seconds.
+                until_true(lambda: not pending(process.pid, signal.SIGINT))
+            _, errors = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 130
         assert "Traceback" not in errors
         assert "the same command goes on where this one was" in errors

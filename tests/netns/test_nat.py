@@ -1,6 +1,5 @@
 """A channel through a real NAT whose address changes in mid-transfer."""
 
-import json
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -40,6 +39,4 @@ def test_another_address_of_the_nat_in_mid_transfer(service: str) -> None:
         writer, reader = (client, server) if service == "push" else (server, client)
         assert line(writer) == "under way\n"
         nat.move()
-        came = json.loads(line(reader))
-    print(f"the reader waited {came['longest_wait_s']:.3f} s at most")
-    assert came["bytes"] == PIECES * len(PIECE)
+        assert int(line(reader)) == PIECES * len(PIECE)

@@ -33,7 +33,10 @@ def modules() -> Path:
         command = [npm, "install", source.PACKAGE, "--no-audit", "--no-fund", "--silent"]
         try:
             subprocess.run(
-                [*command, "--prefix", str(directory)], check=True, timeout=PATIENCE_S, capture_output=True
+                [*command, "--prefix", str(directory)],
+                check=True,
+                timeout=PATIENCE_S,
+                capture_output=True,
             )
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             pytest.skip(f"npm cannot install {source.PACKAGE}: {error}")

@@ -6,11 +6,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.support.waiting import PATIENCE_S
+
 PREFIX = "10.99.0."
 
 
 def _ip(*arguments: str, check: bool = True) -> None:
-    subprocess.run(["ip", *arguments], check=check, capture_output=True, timeout=20)
+    subprocess.run(["ip", *arguments], check=check, capture_output=True, timeout=PATIENCE_S)
 
 
 def available() -> bool:

@@ -5,6 +5,7 @@ import subprocess
 from types import TracebackType
 
 from tests.support.network.namespaces import Namespaces, available
+from tests.support.waiting import PATIENCE_S
 
 SERVER, ROUTER = range(2)
 OUTSIDE = ("10.99.0.2", "10.99.0.77")
@@ -50,9 +51,9 @@ class Nat:
             self._ip("-n", self._inside, "route", "add", "default", "via", "10.99.1.1")
             command = self._network.command(ROUTER)
             forward = "echo 1 > /proc/sys/net/ipv4/ip_forward"
-            subprocess.run([*command, "sh", "-c", forward], check=True, timeout=20)
+            subprocess.run([*command, "sh", "-c", forward], check=True, timeout=PATIENCE_S)
             subprocess.run(
-                [*command, "nft", "-f", "-"], input=RULES.encode(), check=True, timeout=20
+                [*command, "nft", "-f", "-"], input=RULES.encode(), check=True, timeout=PATIENCE_S
             )
         except BaseException:
             self.__exit__(None, None, None)
@@ -70,7 +71,7 @@ class Nat:
 
     @staticmethod
     def _ip(*arguments: str) -> None:
-        subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=20)
+        subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=PATIENCE_S)
 
     def move(self) -> None:
         """Give the router its other address: it forgets whom it translated, as when a line comes up
