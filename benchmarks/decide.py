@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from benchmarks.children import Child
 from benchmarks.etcd import EtcdClient, etcd_cluster, installed
-from benchmarks.members import PAYLOAD, gathered
+from benchmarks.members import PAYLOAD, SMOKE_S, gathered
 from benchmarks.raft import raft
 from benchmarks.report import available, options, percentile, row
 
@@ -93,9 +93,11 @@ def _load(
 
 
 @contextmanager
-def quorate(table: Table, number: int, windows: Sequence[int]) -> Iterator[Turn]:
+def quorate(
+    table: Table, number: int, windows: Sequence[int], suspicion_s: float | None
+) -> Iterator[Turn]:
     """This project: from its most senior and its most junior member, and from all at once."""
-    with gathered(number) as members:
+    with gathered(number, suspicion_s) as members:
 
         def turn(seconds: float) -> None:
             for name, member in (("the senior", members[0]), ("the junior", members[-1])):
@@ -173,7 +175,7 @@ def main() -> None:
     table = Table()
     for number in sizes:
         some = windows if number == 3 else windows[:1]
-        systems = [quorate(table, number, some)]
+        systems = [quorate(table, number, some, SMOKE_S if chosen.quick else None)]
         if has_raft:
             systems.append(pysyncobj(table, number, some, tuned=True))
         if has_etcd:

@@ -80,7 +80,7 @@ def flooder(key: str, address: tuple[str, int]) -> None:
 
 def _flood(sock: socket.socket, datagrams: Sequence[bytes], target: Address, end: float) -> int:
     sent = 0
-    while time.monotonic() < end:
+    while time.monotonic() < end or not sent:
         for number in range(sent, sent + _BATCH):
             try:
                 sock.sendto(datagrams[number % len(datagrams)], target)
@@ -156,9 +156,11 @@ async def run(rounds: int, seconds: float) -> None:
                         if kind != "none":
                             before = there.do("tell")
                             flood.do(kind, seconds=seconds)
-                            await anyio.sleep(_SETTLE_S)
-                            after = there.do("tell")
-                            came = after["received"] - before["received"]
+                            came = 0
+                            while not came:  # The responder may not have been run meanwhile.
+                                await anyio.sleep(_SETTLE_S)
+                                after = there.do("tell")
+                                came = after["received"] - before["received"]
                             costs[kind].append(1e6 * (after["spent_s"] - before["spent_s"]) / came)
                             arrived[kind].append(came / seconds)
                             grown[kind].append((after["memory"] - before["memory"]) / 1024)

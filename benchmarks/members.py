@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -15,14 +16,24 @@ PAYLOAD = b"x" * 64
 GAP_S = 0.2
 """What counts as an outage: far above a decision, and below what a suspicion takes."""
 PATIENCE_S = 10.0
+SMOKE_S = 2.0
+"""How long a member may be silent in a smoke run, which says nothing of outages and must not fail
+because a busy machine has not run a member for a while."""
 
 
-def member() -> None:
+def member(suspicion_s: float | None = None) -> None:
     """Child: founds, invites, joins, proposes, reads and measures as told."""
-    from quorate import Node, accept
+    from consensus.machine.router import MachineConfig
+    from quorate import Node, NodeConfig, accept
+    from transport.endpoint import config_here
+
+    config = NodeConfig()
+    if suspicion_s is not None:
+        transport = replace(config_here(), suspicion_s=suspicion_s)
+        config = NodeConfig(machine=MachineConfig(transport=transport))
 
     async def main() -> None:
-        async with Node.open(None) as node:
+        async with Node.open(None, config=config) as node:
             node.on("work")(lambda proposal: accept())
             say({"key": node.key.hex()})
             group: Any = None
@@ -52,9 +63,9 @@ def member() -> None:
 
 
 async def _latency(group: Any, seconds: float) -> list[float]:
-    taken = []
+    taken: list[float] = []
     end = time.perf_counter() + seconds
-    while (before := time.perf_counter()) < end:
+    while (before := time.perf_counter()) < end or not taken:
         await group.propose("work", PAYLOAD)
         taken.append(time.perf_counter() - before)
     return taken
@@ -106,11 +117,13 @@ async def _read(group: Any, seconds: float) -> None:
 
 
 @contextmanager
-def gathered(number: int) -> Iterator[list[Child]]:
-    """The members of one group, by seniority."""
+def gathered(number: int, suspicion_s: float | None = None) -> Iterator[list[Child]]:
+    """The members of one group, by seniority, and how long each may be silent if not as long as by
+    default."""
     with ExitStack() as stack:
         members = [
-            stack.enter_context(child("benchmarks.members", "member")) for _ in range(number)
+            stack.enter_context(child("benchmarks.members", "member", suspicion_s=suspicion_s))
+            for _ in range(number)
         ]
         members[0].do("found")
         for joiner in members[1:]:

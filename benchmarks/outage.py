@@ -14,7 +14,7 @@ from threading import Event
 
 from benchmarks.children import Child
 from benchmarks.etcd import EtcdClient, etcd_cluster, installed, put_until_gap
-from benchmarks.members import GAP_S, PATIENCE_S, PAYLOAD, gathered
+from benchmarks.members import GAP_S, PATIENCE_S, PAYLOAD, SMOKE_S, gathered
 from benchmarks.raft import raft
 from benchmarks.report import available, options, row
 
@@ -32,15 +32,15 @@ def _outage_ms(victim: Child, proposer: Child) -> float:
     return 1e3 * (after - killed)
 
 
-def quorate(victim: int, proposer: int) -> float:
+def quorate(victim: int, proposer: int, suspicion_s: float | None) -> float:
     """An outage in ms; members are counted by seniority from 0."""
-    with gathered(3) as members:
+    with gathered(3, suspicion_s) as members:
         return _outage_ms(members[victim], members[proposer])
 
 
-def quorate_reads(victim: int, reader: int) -> float:
+def quorate_reads(victim: int, reader: int, suspicion_s: float | None) -> float:
     """The longest read in ms, from before a kill to well after the dead member is out."""
-    with gathered(3) as members:
+    with gathered(3, suspicion_s) as members:
         members[reader].do("read", seconds=READ_S)
         time.sleep(WARM_S)
         os.kill(members[victim].process.pid, signal.SIGKILL)
@@ -73,10 +73,12 @@ def etcd() -> float:
 def main() -> None:
     """Measure what is installed."""
     chosen = options(__doc__)
+    silent_s = SMOKE_S if chosen.quick else None
+    reads = "longest read around SIGKILL of the senior"
     cases: list[tuple[str, str, Callable[[], float]]] = [
-        ("quorate", "after SIGKILL of the junior member", lambda: quorate(2, 1)),
-        ("quorate", "after SIGKILL of the senior member", lambda: quorate(0, 1)),
-        ("quorate", "longest read around SIGKILL of the senior", lambda: quorate_reads(0, 1)),
+        ("quorate", "after SIGKILL of the junior member", lambda: quorate(2, 1, silent_s)),
+        ("quorate", "after SIGKILL of the senior member", lambda: quorate(0, 1, silent_s)),
+        ("quorate", reads, lambda: quorate_reads(0, 1, silent_s)),
     ]
     if not chosen.quick:
         if available("pysyncobj", "PySyncObj"):

@@ -10,7 +10,7 @@ from functools import partial
 import anyio
 from anyio.to_thread import run_sync
 
-from consensus import Node
+from quorate import Node
 from transport.channel import Channel
 
 PIECES, PIECE, PAUSE_S = 150, bytes(16_384), 0.01
