@@ -80,20 +80,34 @@ def stock_libutp() -> Peer | None:
     return move
 
 
-def npm_utp_native() -> Peer | None:
-    """npm's utp-native: libutp under node."""
-    npm, node = shutil.which("npm"), shutil.which("node")
-    if npm is None or node is None:
-        _missing("npm utp-native", "there is no npm or no node")
-        return None
+def _installed(npm: str) -> Path | None:
+    """The directory with npm's utp-native, installed if it is not there yet."""
     directory = source.cache_directory() / "npm"
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "node_modules" / "utp-native").is_dir():
         command = [npm, "install", source.PACKAGE, "--no-audit", "--no-fund", "--silent"]
         done = subprocess.run([*command, "--prefix", str(directory)], capture_output=True)
         if done.returncode != 0:
-            _missing("npm utp-native", "npm cannot install it")
             return None
+    return directory
+
+
+def _hear(process: subprocess.Popen[bytes]) -> dict[str, float]:
+    assert process.stdout is not None
+    heard: dict[str, float] = json.loads(process.stdout.readline())
+    return heard
+
+
+def npm_utp_native() -> Peer | None:
+    """npm's utp-native: libutp under node."""
+    npm, node = shutil.which("npm"), shutil.which("node")
+    if npm is None or node is None:
+        _missing("npm utp-native", "there is no npm or no node")
+        return None
+    directory = _installed(npm)
+    if directory is None:
+        _missing("npm utp-native", "npm cannot install it")
+        return None
 
     def start(*arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -102,23 +116,18 @@ def npm_utp_native() -> Peer | None:
             stdout=subprocess.PIPE,
         )
 
-    def hear(process: subprocess.Popen[bytes]) -> dict[str, float]:
-        assert process.stdout is not None
-        heard: dict[str, float] = json.loads(process.stdout.readline())
-        return heard
-
     def move(size: int) -> tuple[float, float]:
         reader = start("read", str(size))
         writer = None
         try:
-            port = int(hear(reader)["port"])
+            port = int(_hear(reader)["port"])
             writer = start("write", str(size), str(port))
             started = time.perf_counter()
-            used = hear(reader)["processor"]
+            used = _hear(reader)["processor"]
             seconds = time.perf_counter() - started
             assert writer.stdin is not None
             writer.stdin.close()
-            used += hear(writer)["processor"]
+            used += _hear(writer)["processor"]
         finally:
             for process in (reader, writer):
                 if process is not None:

@@ -33,6 +33,9 @@ from transport.core.responder.incoming import Admitted
 from transport.core.responder.responder import Reply, Responder
 from transport.core.types import Address
 
+HOME: Address = ("192.0.2.1", 4000)
+"""Where the calls of a core without sockets come from."""
+
 
 async def _nodes(stack: AsyncExitStack) -> System:
     server = stack.enter_context(child("benchmarks.quorate_sides", "node"))
@@ -181,20 +184,21 @@ async def run(rounds: int, seconds: float) -> None:
         await measure("handshake", systems, rounds, seconds)
 
 
-def responder(rounds: int, handshakes: int) -> None:
-    """Processor time of the responder's core for a whole handshake, and of the X25519 in it."""
-    identities = [Identity.generate(os.urandom) for _ in range(2)]
-    config = TRANSPORT.handshake
-    here = Responder(identities[0], config, os.urandom, 0.0)
-    secret, public = os.urandom(32), KeyPair.generate(os.urandom).public
-    home: Address = ("192.0.2.1", 4000)
-    clock = time.process_time
+class _Core:
+    """The responder's core alone, and who calls it."""
 
-    def one(now: float) -> float:
+    def __init__(self) -> None:
+        self._identities = [Identity.generate(os.urandom) for _ in range(2)]
+        self._config = TRANSPORT.handshake
+        self._responder = Responder(self._identities[0], self._config, os.urandom, 0.0)
+
+    def handshake_s(self, now: float) -> float:
+        """One whole handshake; the responder's processor time for it."""
+        here, clock = self._responder, time.process_time
         initiator = Initiator(
-            identities[1],
-            identities[0].key,
-            config,
+            self._identities[1],
+            self._identities[0].key,
+            self._config,
             os.urandom,
             message_cid=os.urandom(8),
             bulk_cid=os.urandom(8),
@@ -202,23 +206,28 @@ def responder(rounds: int, handshakes: int) -> None:
         )
         hello = initiator.hello(now)
         started = clock()
-        challenge = here.receive_untrusted(hello, home, now)
+        challenge = here.receive_untrusted(hello, HOME, now)
         spent = clock() - started
         assert isinstance(challenge, Reply)
         initiator.receive_challenge_untrusted(challenge.data, now)
         initiate = initiator.initiate(PAYLOAD, now)
         started = clock()
-        admitted = here.receive_untrusted(initiate, home, now)
+        admitted = here.receive_untrusted(initiate, HOME, now)
         assert isinstance(admitted, Admitted)
         done = admitted.accept(PAYLOAD, os.urandom(8), os.urandom(8), 2, now)
         spent += clock() - started
         assert initiator.receive_accept_untrusted(done.datagram, now) is not None
         return spent
 
+
+def responder(rounds: int, handshakes: int) -> None:
+    """Processor time of the responder's core for a whole handshake, and of the X25519 in it."""
+    core, clock = _Core(), time.process_time
+    secret, public = os.urandom(32), KeyPair.generate(os.urandom).public
     spent, primitives = [], []
     for number in range(rounds * 5):
         now = number * 1e-3
-        spent.append(1e6 * sum(one(now) for _ in range(handshakes)) / handshakes)
+        spent.append(1e6 * sum(core.handshake_s(now) for _ in range(handshakes)) / handshakes)
         started = clock()
         for _ in range(handshakes):
             for _ in range(4):

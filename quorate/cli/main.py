@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import anyio
 
@@ -23,6 +24,7 @@ from quorate.cli.share import Place, Teller, fetch, share, until_interrupted
 from transport.core.errors import TransportError
 from transport.core.types import Address
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 EXPECTED = (ConsensusError, TransportError, OSError)
 """What can go wrong without a fault of the program: told in one line."""
 INTERRUPTED = 128 + signal.SIGINT

@@ -86,7 +86,7 @@ def grow(processes: list[Process], decisions: int) -> None:
 
 def settled(processes: list[Process], target: int) -> list[list[Row]]:
     """What is on the disks once all are beyond that index."""
-    states: list[list[dict]] = []
+    states: list[list[dict[str, Any]]] = []
 
     def beyond() -> bool:
         states[:] = [p.ask("state")["decisions"] for p in processes]

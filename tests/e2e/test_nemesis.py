@@ -13,7 +13,8 @@ import pytest
 from scenarios.check.facts import Violation
 from tests.e2e.accounts import CAPITAL, check_accounts, check_reads, tally, unfinished
 from tests.e2e.fleet import Fleet, Mode
-from tests.e2e.nemesis import PATIENT, Report, check_logs, haunt
+from tests.e2e.nemesis import PATIENT, haunt
+from tests.e2e.report import Report, check_logs
 from tests.support.waiting import PATIENCE_S
 
 STEADY = Mode(suspicion_s=1.0)

@@ -7,7 +7,8 @@ import pytest
 
 from tests.e2e.accounts import tally
 from tests.e2e.fleet import Fleet
-from tests.e2e.nemesis import Report, haunt
+from tests.e2e.nemesis import haunt
+from tests.e2e.report import Report
 from tests.e2e.test_nemesis import STEADY
 from tests.support.network.namespaces import Namespaces, available
 from tests.support.waiting import PATIENCE_S

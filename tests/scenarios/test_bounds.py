@@ -18,7 +18,7 @@ from scenarios.check.bounds import TABLES, check_bounds, check_group, sizes
 from scenarios.check.facts import Violation
 from scenarios.search.explore import explore
 from scenarios.search.sweep import PROFILES, run_schedule, script_of, sweep
-from tests.e2e.nemesis import Report, check_logs
+from tests.e2e.report import Report, check_logs
 from tests.support.nodes.recorded import Writer, sizes_of
 from tests.support.scripts.rescripted import violation_of
 

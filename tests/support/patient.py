@@ -17,17 +17,19 @@ import anyio
 
 from consensus import config
 from quorate.cli import main
-from quorate.cli.demo import member, process, story
+from quorate.cli.demo import member, story
 from tests.support.waiting import PATIENCE_S
 from transport.core.config import TransportConfig
+from transport.endpoint import config_here
 
 SUSPICION_S = 3.0
+_open_process = anyio.open_process
 MEMBER = "--member"
 
 
 def patient_here() -> TransportConfig:
     """What nodes are tuned to that are not told."""
-    return replace(_here(), suspicion_s=SUSPICION_S)
+    return replace(config_here(), suspicion_s=SUSPICION_S)
 
 
 async def start_patient(command: list[str], **options: Any) -> Any:
@@ -38,9 +40,13 @@ async def start_patient(command: list[str], **options: Any) -> Any:
 
 
 if __name__ == "__main__":
-    _here, config.config_here = config.config_here, patient_here
-    _open_process, process.anyio.open_process = anyio.open_process, start_patient
-    story.STEP_TIMEOUT_S = PATIENCE_S
+    patient = (
+        (config, "config_here", patient_here),
+        (anyio, "open_process", start_patient),
+        (story, "STEP_TIMEOUT_S", PATIENCE_S),
+    )
+    for module, name, value in patient:
+        setattr(module, name, value)
     if sys.argv[1] == MEMBER:
         sys.exit(member.main(sys.argv[2:]))
     sys.exit(main.main(sys.argv[1:]))

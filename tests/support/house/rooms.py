@@ -43,6 +43,7 @@ FLOORS = (
     "scenarios.cases",
     "scenarios.search",
     "scenarios",
+    "quorate.cli.progress",
     "quorate.cli.demo",
     "quorate.cli",
     "quorate",
