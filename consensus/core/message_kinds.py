@@ -1,69 +1,139 @@
-"""The kinds of group messages, as numbers. `docs/protocol/groups.md` lists their fields.
-
-Every message starts with (kind, view, clock, mark). Clock is the sender's Lamport clock and mark
-the index up to which it has delivered.
+"""The kinds of group messages: number, name and class. `message_fields` says what each one is, and
+`docs/protocol/groups.md` lists them.
 """
 
 from __future__ import annotations
 
-PROPOSE = 1  # content
-VOTE = 2  # keys accepted without an answer
-ANSWER = 3  # key, answer
-REJECT = 4  # key, reason
-NOTED = 5  # key, rank of one who rejected, its reason
-MARK = 6
-SUSPECT = 7  # mask of silent ranks, mask of ranks to remove
-PREPARE = 8  # ballot
-PROMISE = 9  # ballot, stable index, accepted ballot, accepted value or None, held
-ACCEPT = 10  # ballot, value
-ACCEPTED = 11  # ballot
-INSTALL = 12  # value
-ASK = 13
-EXPELLED = 14  # reason
-HERE = 15
-SNAPSHOT = 16  # members, index, key of the last decision, data
-DECISION = 17  # index, entry
-READY = 18  # members reached
-GONE = 19
-LEASE_ASK = 24  # question, milliseconds
-LEASE = 25  # question, milliseconds
-LEASES = 26  # mask of holders
+from typing import Any, Final, TypeAlias
+
+from consensus.core.message_fields import (
+    AcceptedMessage,
+    AcceptMessage,
+    AnswerMessage,
+    AskMessage,
+    ChainMessage,
+    DecisionMessage,
+    ExpelledMessage,
+    GoneMessage,
+    HereMessage,
+    InstallMessage,
+    LeaseAskMessage,
+    LeaseMessage,
+    LeasesMessage,
+    LinkMessage,
+    MarkMessage,
+    NotedMessage,
+    PrepareMessage,
+    PromiseMessage,
+    ProposeMessage,
+    ReadyMessage,
+    RejectMessage,
+    ResumeMessage,
+    SeenMessage,
+    SnapshotMessage,
+    SuspectMessage,
+    VoteMessage,
+    VouchMessage,
+)
+
+PROPOSE: Final = 1
+VOTE: Final = 2
+ANSWER: Final = 3
+REJECT: Final = 4
+NOTED: Final = 5
+MARK: Final = 6
+SUSPECT: Final = 7
+PREPARE: Final = 8
+PROMISE: Final = 9
+ACCEPT: Final = 10
+ACCEPTED: Final = 11
+INSTALL: Final = 12
+ASK: Final = 13
+EXPELLED: Final = 14
+HERE: Final = 15
+SNAPSHOT: Final = 16
+DECISION: Final = 17
+READY: Final = 18
+GONE: Final = 19
+LEASE_ASK: Final = 24
+LEASE: Final = 25
+LEASES: Final = 26
 
 # Evidence for certificates: between the members' notaries, not for their groups (see `notary`).
-VOUCH = 30  # ballot, signature
-LINK = 31  # a view change with its signatures
-CHAIN = 32  # founding, links, index, head of the chain there
+VOUCH: Final = 30
+LINK: Final = 31
+CHAIN: Final = 32
 
 # Between the lines of durable groups (see `durable`); they are not counted.
-RESUME = 40  # messages received, 1 for an answer
-SEEN = 41  # messages received and on disk
+RESUME: Final = 40
+SEEN: Final = 41
 
-NAMES = {
-    PROPOSE: "PROPOSE",
-    VOTE: "VOTE",
-    ANSWER: "ANSWER",
-    REJECT: "REJECT",
-    NOTED: "NOTED",
-    MARK: "MARK",
-    SUSPECT: "SUSPECT",
-    PREPARE: "PREPARE",
-    PROMISE: "PROMISE",
-    ACCEPT: "ACCEPT",
-    ACCEPTED: "ACCEPTED",
-    INSTALL: "INSTALL",
-    ASK: "ASK",
-    EXPELLED: "EXPELLED",
-    HERE: "HERE",
-    SNAPSHOT: "SNAPSHOT",
-    DECISION: "DECISION",
-    READY: "READY",
-    GONE: "GONE",
-    LEASE_ASK: "LEASE_ASK",
-    LEASE: "LEASE",
-    LEASES: "LEASES",
-    VOUCH: "VOUCH",
-    LINK: "LINK",
-    CHAIN: "CHAIN",
-    RESUME: "RESUME",
-    SEEN: "SEEN",
-}
+Message: TypeAlias = (
+    ProposeMessage
+    | VoteMessage
+    | AnswerMessage
+    | RejectMessage
+    | NotedMessage
+    | MarkMessage
+    | SuspectMessage
+    | PrepareMessage
+    | PromiseMessage
+    | AcceptMessage
+    | AcceptedMessage
+    | InstallMessage
+    | AskMessage
+    | ExpelledMessage
+    | HereMessage
+    | SnapshotMessage
+    | DecisionMessage
+    | ReadyMessage
+    | GoneMessage
+    | LeaseAskMessage
+    | LeaseMessage
+    | LeasesMessage
+    | VouchMessage
+    | LinkMessage
+    | ChainMessage
+    | ResumeMessage
+    | SeenMessage
+)
+"""Any message: a tuple of its kind's class."""
+
+_KINDS: tuple[tuple[int, str, type[Message]], ...] = (
+    (PROPOSE, "PROPOSE", ProposeMessage),
+    (VOTE, "VOTE", VoteMessage),
+    (ANSWER, "ANSWER", AnswerMessage),
+    (REJECT, "REJECT", RejectMessage),
+    (NOTED, "NOTED", NotedMessage),
+    (MARK, "MARK", MarkMessage),
+    (SUSPECT, "SUSPECT", SuspectMessage),
+    (PREPARE, "PREPARE", PrepareMessage),
+    (PROMISE, "PROMISE", PromiseMessage),
+    (ACCEPT, "ACCEPT", AcceptMessage),
+    (ACCEPTED, "ACCEPTED", AcceptedMessage),
+    (INSTALL, "INSTALL", InstallMessage),
+    (ASK, "ASK", AskMessage),
+    (EXPELLED, "EXPELLED", ExpelledMessage),
+    (HERE, "HERE", HereMessage),
+    (SNAPSHOT, "SNAPSHOT", SnapshotMessage),
+    (DECISION, "DECISION", DecisionMessage),
+    (READY, "READY", ReadyMessage),
+    (GONE, "GONE", GoneMessage),
+    (LEASE_ASK, "LEASE_ASK", LeaseAskMessage),
+    (LEASE, "LEASE", LeaseMessage),
+    (LEASES, "LEASES", LeasesMessage),
+    (VOUCH, "VOUCH", VouchMessage),
+    (LINK, "LINK", LinkMessage),
+    (CHAIN, "CHAIN", ChainMessage),
+    (RESUME, "RESUME", ResumeMessage),
+    (SEEN, "SEEN", SeenMessage),
+)
+NAMES: dict[int, str] = {kind: name for kind, name, _ in _KINDS}
+CLASSES: dict[int, type[Message]] = {kind: made for kind, _, made in _KINDS}
+KIND_OF: dict[type, int] = {made: kind for kind, _, made in _KINDS}
+
+
+def message_of(fields: tuple[Any, ...]) -> Message:
+    """The message that a plain tuple of this member's own file was. Raises KeyError for a kind
+    that there is not, TypeError for a wrong number of fields."""
+    return CLASSES[fields[0]](*fields)

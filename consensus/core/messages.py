@@ -32,7 +32,10 @@ from consensus.core.config import (
     WINDOW_TOTAL_MAX,
 )
 from consensus.core.errors import MessageError
-from consensus.core.types import JOIN, KICK, LEAVE, RANK_BITS, Content, Member, Message
+from consensus.core.message_fields import AnswerMessage, ProposeMessage, VoteMessage
+from consensus.core.message_kinds import ANSWER, CLASSES, PROPOSE, VOTE, Message
+from consensus.core.numbers import RANK_BITS
+from consensus.core.types import JOIN, KICK, LEAVE, Content, Member
 from consensus.core.view import VIEW_SIZE_MAX
 
 ENTRY_SIZE_MAX = 64 * 1024
@@ -66,6 +69,11 @@ _LAST, _MORE = b"\xc1\x00", b"\xc1\x01"
 pack: Callable[[Message], bytes] = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 """The bytes of one message; `entries` makes lane entries of them."""
 _unpack = msgpack.unpackb
+# Messages are made by thousands here, and this makes them twice as fast as calling their class.
+_new = tuple.__new__
+_NOT_MSGPACK = (ValueError, TypeError, msgpack.UnpackException, RecursionError)
+"""What msgpack's decoder raises. Lengths in the data cannot make it allocate more than the data's
+own size."""
 _SHARED = [b"\xdc%c%c" % divmod(count, 256) for count in range(SHARED_MAX + 1)]
 
 
@@ -132,7 +140,10 @@ class Assembler:
 
 def decode_entry_untrusted(entry: bytes) -> Sequence[Message]:
     """The messages of an entry that is no part. Raises `MessageError`: none of them counts then."""
-    value = _value_untrusted(entry)
+    try:
+        value: object = _unpack(entry, use_list=False, raw=False, strict_map_key=True)
+    except _NOT_MSGPACK as error:
+        raise MessageError("not msgpack") from error
     if type(value) is not tuple or not value or type(value[0]) is not tuple:
         return (_message_untrusted(value),)
     if len(value) > SHARED_MAX:
@@ -142,60 +153,62 @@ def decode_entry_untrusted(entry: bytes) -> Sequence[Message]:
 
 def decode_untrusted(data: bytes) -> Message:
     """One whole message with every field of the right type and range. Raises `MessageError`."""
-    return _message_untrusted(_value_untrusted(data))
-
-
-def _value_untrusted(data: bytes) -> object:
     try:
-        # Lengths in the data cannot make the decoder allocate more than the data's own size.
         value: object = _unpack(data, use_list=False, raw=False, strict_map_key=True)
-        return value
-    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
+    except _NOT_MSGPACK as error:
         raise MessageError("not msgpack") from error
+    return _message_untrusted(value)
 
 
 def _message_untrusted(message: object) -> Message:
-    if type(message) is not tuple or len(message) < 4:
+    if type(message) is not tuple:
         raise MessageError("no message")
-    kind, view, clock, mark = message[:4]
+    # Nearly all are votes and proposals, with one field beside the head, or answers, with two.
+    size = len(message)
+    if size == 5:
+        kind, view, clock, mark, field = message
+    elif size == 6:
+        kind, view, clock, mark, field, answer = message
+    elif size > 3:
+        kind, view, clock, mark = message[:4]
+    else:
+        raise MessageError("no message")
     if (
-        type(kind) is not int
-        or type(view) is not int
-        or type(clock) is not int
-        or type(mark) is not int
+        not type(kind) is type(view) is type(clock) is type(mark) is int
         or not 0 <= view < _COUNT_END
         or not 0 <= clock < CLOCK_MAX
         or not 0 <= mark < _COUNT_END
     ):
         raise MessageError("bad head")
-    if kind == kinds.VOTE and len(message) == 5:
-        keys = message[4]
-        if type(keys) is tuple and 0 < len(keys) <= WINDOW_TOTAL_MAX:
-            for key in keys:
+    if kind == VOTE and size == 5:
+        if type(field) is tuple and 0 < len(field) <= WINDOW_TOTAL_MAX:
+            for key in field:
                 if type(key) is not int or not 0 <= key < _KEY_END:
                     raise MessageError("bad key")
-            return message
+            return _new(VoteMessage, message)
         raise MessageError("bad keys")
-    if kind == kinds.ANSWER and len(message) == 6:
-        key, answer = message[4], message[5]
+    if kind == ANSWER and size == 6:
         if (
-            type(key) is not int
-            or not 0 <= key < _KEY_END
+            type(field) is not int
+            or not 0 <= field < _KEY_END
             or type(answer) is not bytes
             or len(answer) > ANSWER_SIZE_MAX
         ):
             raise MessageError("bad answer")
-        return message
-    if kind == kinds.PROPOSE and len(message) == 5:
-        return kind, view, clock, mark, _content(message[4])
-    fields = _FIELDS.get(kind)
-    if fields is None or len(message) != 4 + len(fields):
+        return _new(AnswerMessage, message)
+    if kind == PROPOSE and size == 5:
+        return _new(ProposeMessage, (kind, view, clock, mark, _content(field)))
+    return _rarer_untrusted(kind, message)
+
+
+def _rarer_untrusted(kind: int, message: tuple[Any, ...]) -> Message:
+    """A message whose head is sound."""
+    checks = _FIELDS.get(kind)
+    if checks is None or len(message) != 4 + len(checks):
         raise MessageError("bad kind, or a wrong number of fields")
-    if not fields:
-        return message
-    return message[:4] + tuple(
-        [check(value) for check, value in zip(fields, message[4:], strict=True)]
-    )
+    fields = [check(value) for check, value in zip(checks, message[4:], strict=True)]
+    made: Message = _new(CLASSES[kind], (*message[:4], *fields))
+    return made
 
 
 # -- one check for each type of field ----------------------------------------------------------

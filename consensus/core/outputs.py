@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+from consensus.core.message_kinds import Message
+from consensus.core.numbers import BallotNumber, Index, ViewNumber
 from consensus.core.types import (
     Candidate,
     Decision,
     Member,
-    Message,
     Proposal,
     ProposalId,
     Ticket,
@@ -71,8 +72,8 @@ class ValueAccepted(NamedTuple):
     """This member accepts the value of a ballot of the synod that ends a view; the sends that
     say so follow."""
 
-    view: int
-    ballot: int
+    view: ViewNumber
+    ballot: BallotNumber
     value: Value
 
 
@@ -110,14 +111,14 @@ class SnapshotWanted(NamedTuple):
     after the decision of that index, which is at least this one, or with None for none."""
 
     joiner: Member
-    index: int  # type: ignore[assignment]
+    index: Index  # type: ignore[assignment]
 
 
 class SnapshotReceived(NamedTuple):
     """The joiner's application shall start from this state; later decisions follow. It may come
     again, and then replaces everything since."""
 
-    index: int  # type: ignore[assignment]
+    index: Index  # type: ignore[assignment]
     data: bytes
 
 
@@ -158,7 +159,7 @@ class Persist(NamedTuple):
     decisions: tuple[Decision, ...]
     """Those of this turn, after the snapshot if there was one: they are reported once it is on
     disk."""
-    restored: tuple[int, bytes] | None
+    restored: tuple[Index, bytes] | None
     """The snapshot a joiner got in this turn, index and data: all decisions written down before
     are void."""
     checkpoint: bytes | None

@@ -7,29 +7,15 @@ only hashes and compares it; the explorer may use any small comparable value ins
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-Message: TypeAlias = tuple[Any, ...]
-"""A group message: kind, view, clock, mark, then the fields of its kind (see `messages`)."""
+from consensus.core.numbers import BallotNumber, Clock, Index, Key, Mask, Rank, ViewNumber
 
 Ticket: TypeAlias = int
 """The local handle of a proposal; it survives resubmission under another id."""
 
-Entry: TypeAlias = tuple[Any, ...]
-"""(key, outcome, content, answers, reasons): one settled proposal, as a trim or a decision
-carries it. Answers and reasons are tuples of (rank, bytes) and (rank, text) in rank order."""
-
-Value: TypeAlias = tuple[Any, ...]
-"""(kept, joiner, reasons, trim, end): what a synod chooses. `kept` is the mask of the ranks that
-go on, `joiner` the member added at the end or None, `reasons` says why the others do not, `trim`
-is a tuple of entries in order of their keys and `end` the index of its last."""
-
 JOIN, LEAVE, KICK = "@join", "@leave", "@kick"
 """The reserved kinds; an application's kinds do not start with `@`."""
-
-RANK_BITS = 4
-"""A proposal's key within its view is `clock << RANK_BITS | rank`: unique, and ordered as the
-decisions are, by clock, then by the proposer's seniority."""
 
 
 class Member(NamedTuple):
@@ -42,8 +28,8 @@ class Member(NamedTuple):
 class ProposalId(NamedTuple):
     """What names a proposal everywhere, for good."""
 
-    view: int
-    clock: int
+    view: ViewNumber
+    clock: Clock
     proposer: Member
 
 
@@ -57,6 +43,35 @@ class Content(NamedTuple):
     deadline_ms: int = 30_000
     subject: Member | None = None
     where: bytes = b""
+
+
+Answers: TypeAlias = tuple[tuple[Rank, bytes], ...]
+"""What members said beside accepting, in rank order."""
+
+Reasons: TypeAlias = tuple[tuple[Rank, str], ...]
+"""Why members rejected, or why they are out, in rank order."""
+
+Entry: TypeAlias = tuple[Key, int, Content, Answers, Reasons]
+"""(key, outcome, content, answers, reasons): one settled proposal, as a trim or a decision
+carries it."""
+
+Value: TypeAlias = tuple[Mask, Member | None, Reasons, tuple[Entry, ...], Index]
+"""(kept, joiner, reasons, trim, end): what a synod chooses. `kept` is the mask of the ranks that
+go on, `joiner` the member added at the end or None, `reasons` says why the others do not, `trim`
+is a tuple of entries in order of their keys and `end` the index of its last."""
+
+Held: TypeAlias = tuple[Key, Index, int, Content, Answers, Reasons]
+"""(key, index, own, content, answers, reasons): a proposal as a member's promise tells of it.
+`index` is its place if it was delivered there, or 0, `own` what the member itself did about it
+(see `trim`)."""
+
+Promise: TypeAlias = tuple[Index, BallotNumber, Value | None, tuple[Held, ...]]
+"""(stable index, accepted ballot or 0, accepted value or None, held): a member's frozen state."""
+
+LinkFields: TypeAlias = tuple[
+    BallotNumber, Mask, Member | None, Index, bytes, tuple[tuple[Rank, bytes], ...]
+]
+"""The fields of a `certificate.Link`."""
 
 
 class Vote(NamedTuple):
@@ -92,14 +107,14 @@ class Decision(NamedTuple):
     """
 
     id: ProposalId
-    index: int  # type: ignore[assignment]
+    index: Index  # type: ignore[assignment]
     content: Content
     outcome: Outcome
     answers: tuple[tuple[Member, bytes], ...] = ()
     reasons: tuple[tuple[Member, str], ...] = ()
 
     @property
-    def view(self) -> int:
+    def view(self) -> ViewNumber:
         return self.id.view
 
     @property

@@ -17,6 +17,7 @@ from consensus.core.evidence.founding import CertificateError
 from consensus.core.evidence.notary import Draft
 from consensus.core.evidence.verify import CertifiedDecision
 from consensus.core.evidence.verify import verify_certificate_untrusted as verify_with
+from consensus.core.numbers import Index, ViewNumber
 from consensus.decision import Accept, Proposal, Reject, accept, reject
 from consensus.groups.handle import CERTIFY_TIMEOUT_S, Group
 from consensus.node_context import NodeContext
@@ -168,7 +169,7 @@ class Certificates:
         try:
             with anyio.move_on_after(SIGN_DEADLINE_S * 0.8):
                 while True:
-                    signature = group.notary.sign_head(view, index, head)
+                    signature = group.notary.sign_head(ViewNumber(view), Index(index), head)
                     if signature is not None:
                         return accept(signature)
                     if group.ended is not None or group.notary.index > index + 1:

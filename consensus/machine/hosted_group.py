@@ -105,7 +105,7 @@ class Slot:
             self.group.accuse(sender, str(error))
             return
         for message in messages:
-            if message[0] < VOUCH or self.durable is not None:
+            if message.kind < VOUCH or self.durable is not None:
                 self.group.receive(sender, message)
             elif self.notary is not None:
                 self.notary.receive(sender, message)

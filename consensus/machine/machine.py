@@ -10,6 +10,7 @@ from consensus.core.engine.durable_group import DurableGroup
 from consensus.core.engine.group import Group
 from consensus.core.errors import GroupError
 from consensus.core.evidence.notary import Notary
+from consensus.core.numbers import Index
 from consensus.core.types import (
     Content,
     Member,
@@ -239,7 +240,7 @@ class Machine(Junction):
         """The application's state for a joiner, as `SnapshotWanted` asked for it."""
         slot = self._slots.get(number)
         if slot is not None:
-            slot.group.snapshot(joiner, index, data)
+            slot.group.snapshot(joiner, Index(index), data)
             self._acted(slot, 0, now)
 
     def drop(self, number: int, now: float) -> None:

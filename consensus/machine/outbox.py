@@ -3,9 +3,11 @@
 from collections import deque
 from contextlib import suppress
 
-from consensus.core import message_kinds as kinds
 from consensus.core.errors import MessageError
+from consensus.core.message_fields import GoneMessage
+from consensus.core.message_kinds import EXPELLED, GONE
 from consensus.core.messages import decode_entry_untrusted, encode
+from consensus.core.numbers import Clock, Index, ViewNumber
 from transport.core.errors import LaneFull, UnknownPeer
 from transport.core.peers import Peers
 
@@ -69,17 +71,17 @@ class Outbox:
             message = decode_entry_untrusted(entry)[0]
         except MessageError:
             return
-        if message[0] in (kinds.GONE, kinds.EXPELLED):
+        if message.kind in (GONE, EXPELLED):
             return
         if len(self._told) >= GONE_TOLD_MAX:
             self._told.clear()
         self._told.add((peer, number))
-        self.say_gone(peer, number, message[1], now)
+        self.say_gone(peer, number, message.view, now)
 
-    def say_gone(self, peer: bytes, number: int, view: int, now: float) -> None:
+    def say_gone(self, peer: bytes, number: int, view: ViewNumber, now: float) -> None:
         """Tell a peer that this node is not in a group, whose view was this one."""
         with suppress(UnknownPeer, LaneFull):
-            for piece in encode((kinds.GONE, view, 0, 0)):
+            for piece in encode(GoneMessage(GONE, view, Clock(0), Index(0))):
                 self._peers.send(peer, number, piece, now)
 
     def entered(self, number: int) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from consensus.core.config import GroupConfig
 from consensus.core.engine.group import Group
+from consensus.core.message_kinds import Message
 from consensus.core.messages import entries, pack
 from consensus.core.outputs import (
     Arm,
@@ -30,7 +31,6 @@ from consensus.core.outputs import (
 from consensus.core.types import (
     Candidate,
     Member,
-    Message,
     Ticket,
     Timer,
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 from consensus.core.config import GroupConfig
 from consensus.core.engine.group import Group
+from consensus.core.numbers import ViewNumber
 from consensus.core.view import View
 from scenarios.check.history import Installed
 from scenarios.stage.case import Case, Faults, sponsor
@@ -63,7 +64,7 @@ def prepare(case: Case, faults: Faults, group: type[Group] = Group) -> tuple[Sce
             shell.recorder.begin(Installed(len(names), case.members, index))
             shells.append(shell)
     else:
-        view = View(1, tuple(names), case.config.casting_vote)
+        view = View(ViewNumber(1), tuple(names), case.config.casting_vote)
         for at, name in enumerate(names):
             shells.append(Shell(scene, at, group.within(name, view, case.config)))
     for joiner, by in case.joiners.items():

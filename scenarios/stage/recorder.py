@@ -7,12 +7,12 @@ it reported is a sequence.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Iterator
 
 from consensus.core import message_kinds as kinds
 from consensus.core import outputs as out
-from consensus.core.types import JOIN, KICK, LEAVE, RANK_BITS, Content, Outcome
+from consensus.core.numbers import RANK_BITS, RANK_MASK, Key, ViewNumber
+from consensus.core.types import JOIN, KICK, LEAVE, Content, Outcome
 from scenarios.check.history import (
     Decided,
     Event,
@@ -38,7 +38,6 @@ OUTCOMES = {
     Outcome.UNKNOWN: "unknown",
 }
 KINDS = {JOIN: "join", LEAVE: "leave", KICK: "kick"}
-RANK_MASK = (1 << RANK_BITS) - 1
 
 Said = Proposed | Voted | Noted | Wedged
 Log = tuple[tuple[Event, ...], frozenset[Said], tuple[Said, ...]]
@@ -117,27 +116,27 @@ class Recorder:
             self.said |= {event}
         events.append(event)
 
-    def _id(self, view: int, key: int) -> Id:
+    def _id(self, view: ViewNumber, key: Key) -> Id:
         members = self.views.get(view, ())
         rank = key & RANK_MASK
         return Id(view, key >> RANK_BITS, members[rank] if rank < len(members) else None)
 
-    def _sent(self, message: Sequence[Any], events: list[Event]) -> None:
-        kind, view, clock = message[:3]
-        if kind == kinds.PROPOSE:
-            id = Id(view, clock, self.member)
-            self._say(Proposed(id, content_of(message[4])), view, events)
+    def _sent(self, message: kinds.Message, events: list[Event]) -> None:
+        view = message.view
+        if message.kind == kinds.PROPOSE:
+            id = Id(view, message.clock, self.member)
+            self._say(Proposed(id, content_of(message.content)), view, events)
             self._say(Voted(id, True), view, events)
-        elif kind == kinds.VOTE:
-            for key in message[4]:
+        elif message.kind == kinds.VOTE:
+            for key in message.keys:
                 self._say(Voted(self._id(view, key), True), view, events)
-        elif kind == kinds.ANSWER:
-            self._say(Voted(self._id(view, message[4]), True), view, events)
-        elif kind == kinds.REJECT:
-            self._say(Voted(self._id(view, message[4]), False), view, events)
-        elif kind == kinds.NOTED:
-            self._say(Noted(self._id(view, message[4])), view, events)
-        elif kind in (kinds.PREPARE, kinds.PROMISE, kinds.ACCEPT, kinds.ACCEPTED):
+        elif message.kind == kinds.ANSWER:
+            self._say(Voted(self._id(view, message.key), True), view, events)
+        elif message.kind == kinds.REJECT:
+            self._say(Voted(self._id(view, message.key), False), view, events)
+        elif message.kind == kinds.NOTED:
+            self._say(Noted(self._id(view, message.key)), view, events)
+        elif message.kind in (kinds.PREPARE, kinds.PROMISE, kinds.ACCEPT, kinds.ACCEPTED):
             self._say(Wedged(view), view, events)
 
     def _decided(self, output: out.Decided, events: list[Event]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from consensus.core import outputs as out
 from consensus.core.engine.group import Group
 from consensus.core.errors import GroupError
+from consensus.core.numbers import Index
 from consensus.core.types import Content, Outcome, Timer, Vote
 from scenarios.check.history import Event
 from scenarios.stage.case import Act, Case, Faults
@@ -366,7 +367,7 @@ class Shell:
         self.group.reached(candidate, pair not in self.scene.case.unreachable)
 
     def _snapshot_wanted(self, output: out.SnapshotWanted) -> None:
-        self.group.snapshot(output.joiner, self.recorder.index, b"state")
+        self.group.snapshot(output.joiner, Index(self.recorder.index), b"state")
 
     def _ended(self, output: out.Ended) -> None:
         self.ended = True

@@ -6,8 +6,10 @@ from abc import abstractmethod
 from heapq import heappop
 
 from consensus.core.config import CONTENT_OVERHEAD, DEPARTURES_BYTES, DEPARTURES_MAX
-from consensus.core.engine.state import RANK_MASK, GroupBase, Phase
+from consensus.core.engine.state import GroupBase, Phase
+from consensus.core.message_fields import DecisionMessage, MarkMessage, VoteMessage
 from consensus.core.message_kinds import DECISION, MARK, VOTE
+from consensus.core.numbers import NO_INDEX, RANK_MASK, Index, Key, Rank
 from consensus.core.outputs import Abandoned, Decided, Disarm, Output
 from consensus.core.tables.ballot import Ballot
 from consensus.core.tables.trim import entry_decision
@@ -56,7 +58,7 @@ class Delivery(GroupBase):
         else:
             self._backlog.append(waiting)
 
-    def _hold(self, ballot: Ballot, rank: int) -> None:
+    def _hold(self, ballot: Ballot, rank: Rank) -> None:
         self._ballots[ballot.key] = ballot
         self._open[rank] += 1
         assert ballot.content is not None
@@ -64,7 +66,7 @@ class Delivery(GroupBase):
         if self.config.ordered:
             self._order.add(ballot.key)
 
-    def _forget(self, key: int) -> None:
+    def _forget(self, key: Key) -> None:
         content = self._ballots.pop(key).content
         rank = key & RANK_MASK
         assert content is not None
@@ -135,13 +137,13 @@ class Delivery(GroupBase):
         if content[4] is not None:
             self._membership_decided(ballot)
 
-    def _feed(self, joiner: Member, upto: int, ballot: Ballot) -> None:
+    def _feed(self, joiner: Member, upto: Index, ballot: Ballot) -> None:
         if ballot.index > upto:
             self._feeds[joiner] = ballot.index
-            message = (DECISION, self._number, *self._head(), ballot.index, self._entry(ballot))
-            self._tell(joiner, message)
+            said = ballot.index, self._entry(ballot)
+            self._tell(joiner, DecisionMessage(DECISION, self._number, *self._head(), *said))
 
-    def _decision(self, index: int, entry: Entry) -> Decision:
+    def _decision(self, index: Index, entry: Entry) -> Decision:
         return entry_decision(self._view, index, entry)
 
     @abstractmethod
@@ -155,8 +157,8 @@ class Delivery(GroupBase):
             if ballot.armed is not None:
                 self._disarm("answer", key)
             if ballot.content is not None and not ballot.index:
-                entry = (key, Outcome.UNKNOWN, ballot.content, *ballot.said())
-                self._out.append(Decided(self._decision(0, entry), ballot.ticket))
+                entry: Entry = (key, Outcome.UNKNOWN, ballot.content, *ballot.said())
+                self._out.append(Decided(self._decision(NO_INDEX, entry), ballot.ticket))
         for ticket, _, _ in self._backlog:
             self._out.append(Abandoned(ticket, None))
         self._backlog.clear()
@@ -168,7 +170,8 @@ class Delivery(GroupBase):
         if self._accepts:
             keys = tuple(self._accepts)
             self._accepts.clear()
-            self._broadcast((VOTE, self._number, self._clock, self._order.index, keys))
+            fields = (VOTE, self._number, self._clock, self._order.index, keys)
+            self._broadcast(_new(VoteMessage, fields))
 
     def poll(self) -> list[Output]:
         """Everything that is to be done, in order. Call it after any input."""
@@ -184,7 +187,8 @@ class Delivery(GroupBase):
             and self._phase == Phase.MEMBER
             and self.config.ordered
         ):
-            self._broadcast((MARK, self._number, self._clock, self._order.index))
+            fields = (MARK, self._number, self._clock, self._order.index)
+            self._broadcast(_new(MarkMessage, fields))
         out = self._out
         self._out = []
         return out
@@ -193,7 +197,7 @@ class Delivery(GroupBase):
         """Forget what everyone has delivered, and use the room in the window (R15)."""
         self._marks_moved = False
         order = self._order
-        stable = min(order.index, min(order.marks, default=0))
+        stable = min(order.index, min(order.marks) if order.marks else NO_INDEX)
         if self._committed_changes:
             cap = self._cap()
             if cap is not None and cap < stable:
@@ -217,5 +221,5 @@ class Delivery(GroupBase):
                 self._propose_now(ticket, content, resubmit)
 
     @abstractmethod
-    def _propose_now(self, ticket: Ticket, content: Content, resubmit: bool) -> int:
+    def _propose_now(self, ticket: Ticket, content: Content, resubmit: bool) -> Key:
         """Propose at once; returns the key."""

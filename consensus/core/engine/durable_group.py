@@ -32,7 +32,9 @@ from consensus.core.engine.state import Phase
 from consensus.core.engine.state_codec import FrozenError, freeze, thaw
 from consensus.core.errors import ConsensusError, GroupError
 from consensus.core.evidence.notary import Notary
-from consensus.core.message_kinds import RESUME, SEEN, VOUCH
+from consensus.core.message_fields import ResumeMessage, SeenMessage
+from consensus.core.message_kinds import RESUME, SEEN, VOUCH, Message, message_of
+from consensus.core.numbers import Clock, Index, ViewNumber
 from consensus.core.outputs import (
     Arm,
     Decided,
@@ -47,7 +49,7 @@ from consensus.core.outputs import (
     SnapshotReceived,
     Suspended,
 )
-from consensus.core.types import Member, Message, Timer
+from consensus.core.types import Member, Timer
 
 CHECKPOINT_EVERY = 2048
 """Turns after which the whole state is written down, and the records before it are void."""
@@ -60,6 +62,7 @@ INPUTS = (
 )  # fmt: skip
 """The inputs of a group and its notary; the position stands in the records: add at the end."""
 _CODES = {name: code for code, name in enumerate(INPUTS)}
+_RECEIVE = _CODES["receive"]
 
 
 class LogDamaged(ConsensusError):
@@ -127,7 +130,7 @@ class DurableGroup:
         elif name == "receive":
             sender, message = arguments
             self._line(sender).received += 1
-            if message[0] < VOUCH:
+            if message.kind < VOUCH:
                 self.group.receive(sender, message)
             elif self.notary is not None:
                 self.notary.receive(sender, message)
@@ -136,19 +139,18 @@ class DurableGroup:
 
     def receive(self, sender: Member, message: Message) -> None:
         """The next message on the lane from `sender`, of its group or its notary."""
-        kind = message[0]
         line = self._lines.get(sender)
         if line is None:
             if len(self._lines) >= LINES_MAX:
                 return
             line = self._line(sender)
-        if kind == RESUME:
-            self._on_resume(sender, line, *message[4:])
-        elif kind == SEEN:
-            self._on_seen(sender, line, message[4])
+        if message.kind == RESUME:
+            self._on_resume(sender, line, message)
+        elif message.kind == SEEN:
+            self._on_seen(sender, line, message.stored)
         elif line.open:
             self._touched[sender] = None
-            self._inputs.append((_CODES["receive"], (sender, message)))
+            self._inputs.append((_RECEIVE, (sender, message)))
             self._apply("receive", (sender, message))
 
     @property
@@ -235,7 +237,7 @@ class DurableGroup:
             line.stored = count
             if line.open and count - line.seen >= SEEN_EVERY:
                 line.seen = count
-                into.append(Send(member, (SEEN, *self._head(), count)))
+                into.append(Send(member, SeenMessage(SEEN, *self._head(), count)))
 
     # -- lanes -------------------------------------------------------------------------------
 
@@ -245,8 +247,8 @@ class DurableGroup:
             line = self._lines[member] = Line()
         return line
 
-    def _head(self) -> tuple[int, int, int]:
-        return self.group.view.number, 0, self.group.index
+    def _head(self) -> tuple[ViewNumber, Clock, Index]:
+        return self.group.view.number, Clock(0), self.group.index
 
     def lane_began(self, member: Member) -> None:
         """The transport has a lane to this life of a member that is not the one there was."""
@@ -258,13 +260,14 @@ class DurableGroup:
             self._say_resume(member, line, answer=False)
 
     def _say_resume(self, member: Member, line: Line, *, answer: bool) -> None:
-        message = (RESUME, *self._head(), line.received, int(answer))
-        self._control.append(Send(member, message))
+        said = line.received, int(answer)
+        self._control.append(Send(member, ResumeMessage(RESUME, *self._head(), *said)))
 
-    def _on_resume(self, member: Member, line: Line, count: int, answer: int) -> None:
-        if answer and line.open:
+    def _on_resume(self, member: Member, line: Line, message: ResumeMessage) -> None:
+        count, is_answer = message.received, message.is_answer
+        if is_answer and line.open:
             return  # Both asked at once: its question has said it already.
-        if not answer:
+        if not is_answer:
             self._say_resume(member, line, answer=True)
         if count > line.released:
             self._forgotten(member)
@@ -325,17 +328,15 @@ class DurableGroup:
 
         No lane is open; `poll` gives what the shell needs to go on (`Installed`, timers, votes).
         """
-        if checkpoint is None:
-            durable = cls(begin(), notary)
-        else:
-            durable = cls(kind(me, config), notary)
-            durable._restore(checkpoint)
+        durable = cls(begin() if checkpoint is None else kind(me, config), notary)
         try:
+            if checkpoint is not None:
+                durable._restore(checkpoint)
             for seq, record in records:
                 if seq > durable.seq:
                     durable._replay(seq, record)
         except (TypeError, KeyError, IndexError, AttributeError, AssertionError) as error:
-            raise LogDamaged(f"a record does not fit the group: {error!r}") from error
+            raise LogDamaged(f"what is written does not fit the group: {error!r}") from error
         durable._wake()
         return durable
 
@@ -349,12 +350,14 @@ class DurableGroup:
         except (FrozenError, ValueError) as error:
             raise LogDamaged(f"the checkpoint is of another version: {error}") from error
         try:
+            stopped = state["_stopped"].items()
+            state["_stopped"] = {member: [*map(message_of, lane)] for member, lane in stopped}
             self.group.recall(state)
         except KeyError:
             raise LogDamaged("the checkpoint is of another version") from None
         for member, (kept, base, received) in lines.items():
             line = self._line(member)
-            line.kept, line.base, line.received = deque(kept), base, received
+            line.kept, line.base, line.received = deque(map(message_of, kept)), base, received
         if self.notary is not None and evidence is not None:
             self.notary.recall(evidence)
 
@@ -370,6 +373,8 @@ class DurableGroup:
         except FrozenError as error:
             raise LogDamaged(f"record {seq} is of another version: {error}") from error
         for code, arguments in inputs:
+            if code == _RECEIVE:
+                arguments = arguments[0], message_of(arguments[1])
             with suppress(GroupError):  # Then it was refused the first time, too.
                 self._apply(INPUTS[code], arguments)
         self._poll_group()

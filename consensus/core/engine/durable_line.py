@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from consensus.core.types import Message
+from consensus.core.message_kinds import Message
 
 SEEN_EVERY = 64
 """Messages of one member that are on disk here before it is told so."""

@@ -6,10 +6,12 @@ from abc import abstractmethod
 
 from consensus.core.engine.state import Phase
 from consensus.core.engine.voting import Ordinary
+from consensus.core.message_fields import SuspectMessage
 from consensus.core.message_kinds import SUSPECT
+from consensus.core.numbers import RANK_BITS, Mask, Rank
 from consensus.core.outputs import Ended, Lost, Suspended
 from consensus.core.tables.suspicion import smallest_removal
-from consensus.core.types import RANK_BITS, Member, Message
+from consensus.core.types import Member
 
 _NOBODY: frozenset[Member] = frozenset()
 LINKS_MAX = 64
@@ -58,7 +60,7 @@ class Silence(Ordinary):
     def _expected(self, member: Member) -> bool:
         """A member of this view, or somebody whose join was proposed in it."""
 
-    def _silent(self) -> int:
+    def _silent(self) -> Mask:
         """Mask of those this member itself does not hear."""
         if not self._down and not self._gone:
             return 0
@@ -107,7 +109,7 @@ class Silence(Ordinary):
         row = matrix.down[self._rank], matrix.agreed[self._rank]
         if again or row != matrix.told:
             matrix.told = row
-            self._broadcast((SUSPECT, self._number, *self._head(), *row))
+            self._broadcast(SuspectMessage(SUSPECT, self._number, *self._head(), *row))
 
     def _settled(self) -> None:
         """The matrix stood long enough: agree to the removal it asks for."""
@@ -118,8 +120,8 @@ class Silence(Ordinary):
         self._tell_row()
         self._reconsider()
 
-    def _on_suspect(self, rank: int, message: Message) -> None:
-        down, agreed = message[4], message[5]
+    def _on_suspect(self, rank: Rank, message: SuspectMessage) -> None:
+        down, agreed = message.down, message.agreed
         if down > self._full or agreed > self._full or down >> rank & 1:
             self._accuse(self._view.members[rank], "suspects nobody there")
             return

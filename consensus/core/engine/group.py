@@ -7,52 +7,65 @@ unless either end dies. Equal inputs give equal outputs.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from consensus.core.config import CLOCK_STEP_MAX, GroupConfig
 from consensus.core.engine.reads import Leasing
 from consensus.core.engine.state import Phase
-from consensus.core.engine.voting import Handler
-from consensus.core.message_kinds import (
-    ACCEPT,
-    ACCEPTED,
-    ANSWER,
-    ASK,
-    LEASE,
-    LEASE_ASK,
-    LEASES,
-    MARK,
-    NOTED,
-    PREPARE,
-    PROMISE,
-    PROPOSE,
-    REJECT,
-    SUSPECT,
-    VOTE,
+from consensus.core.message_fields import (
+    AcceptedMessage,
+    AcceptMessage,
+    AnswerMessage,
+    AskMessage,
+    LeaseAskMessage,
+    LeaseMessage,
+    LeasesMessage,
+    MarkMessage,
+    NotedMessage,
+    PrepareMessage,
+    PromiseMessage,
+    ProposeMessage,
+    RejectMessage,
+    SuspectMessage,
+    VoteMessage,
 )
+from consensus.core.message_kinds import KIND_OF, PROPOSE, SUSPECT, Message
+from consensus.core.numbers import Index, Key, Rank, ViewNumber
 from consensus.core.outputs import Installed
-from consensus.core.types import Member, Message, Timer
+from consensus.core.types import Member, Timer
 from consensus.core.view import View
 
-_METHODS = {
-    PROPOSE: "_on_propose",
-    VOTE: "_on_vote",
-    ANSWER: "_on_answer",
-    REJECT: "_on_reject",
-    NOTED: "_on_noted",
-    MARK: "_on_mark",
-    SUSPECT: "_on_suspect",
-    PREPARE: "_on_prepare",
-    PROMISE: "_on_promise",
-    ACCEPT: "_on_accept",
-    ACCEPTED: "_on_accepted",
-    ASK: "_on_ask",
-    LEASE_ASK: "_on_lease_ask",
-    LEASE: "_on_lease",
-    LEASES: "_on_leases",
-}
+Handler = Callable[[Any, Rank, Any], None]
+"""What a message of one kind does: group, rank of its sender, message."""
+M = TypeVar("M", bound=Message)
+
+
+def _to(kind: type[M], handler: Callable[[Any, Rank, M], None]) -> tuple[int, Handler]:
+    """The number of a kind and its handler, which mypy has seen to take messages of that kind."""
+    return KIND_OF[kind], handler
+
+
+_HANDLERS: dict[int, Handler] = dict(
+    (
+        _to(ProposeMessage, Leasing._on_propose),
+        _to(VoteMessage, Leasing._on_vote),
+        _to(AnswerMessage, Leasing._on_answer),
+        _to(RejectMessage, Leasing._on_reject),
+        _to(NotedMessage, Leasing._on_noted),
+        _to(MarkMessage, Leasing._on_mark),
+        _to(SuspectMessage, Leasing._on_suspect),
+        _to(PrepareMessage, Leasing._on_prepare),
+        _to(PromiseMessage, Leasing._on_promise),
+        _to(AcceptMessage, Leasing._on_accept),
+        _to(AcceptedMessage, Leasing._on_accepted),
+        _to(AskMessage, Leasing._on_ask),
+        _to(LeaseAskMessage, Leasing._on_lease_ask),
+        _to(LeaseMessage, Leasing._on_lease),
+        _to(LeasesMessage, Leasing._on_leases),
+    )
+)
 """What members of a view say to each other in it."""
 _NOT_REMEMBERED = {"config", "_out"}
 
@@ -60,11 +73,12 @@ _NOT_REMEMBERED = {"config", "_out"}
 class Group(Leasing):
     """See the module. Constructors: `found`, `pair` and `joining`."""
 
-    _handlers: ClassVar[dict[int, Handler]] = {}
+    _handlers: ClassVar[dict[int, Handler]] = _HANDLERS
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
+        """What a subclass overrides is what its messages come to."""
         super().__init_subclass__(**kwargs)
-        cls._handlers = {kind: getattr(cls, name) for kind, name in _METHODS.items()}
+        cls._handlers = {kind: getattr(cls, each.__name__) for kind, each in _HANDLERS.items()}
 
     # -- constructors ------------------------------------------------------------------------
 
@@ -72,7 +86,7 @@ class Group(Leasing):
     def found(cls, me: Member, config: GroupConfig) -> Group:
         """A new group whose view 1 is its founder alone."""
         group = cls(me, config)
-        group._begin_with(View(1, (me,), config.casting_vote))
+        group._begin_with(View(ViewNumber(1), (me,), config.casting_vote))
         return group
 
     @classmethod
@@ -82,7 +96,7 @@ class Group(Leasing):
         config = replace(config, casting_vote=False, ordered=False, changes=False)
         first, second = sorted((me, other))
         group = cls(me, config)
-        group._begin_with(View(1, (first, second), False))
+        group._begin_with(View(ViewNumber(1), (first, second), False))
         return group
 
     @classmethod
@@ -104,7 +118,7 @@ class Group(Leasing):
         return group
 
     def _begin_with(self, view: View) -> None:
-        self._enter(view, view.members.index(self.me), 0)
+        self._enter(view, view.members.index(self.me), Index(0))
         self._phase = Phase.MEMBER
         self._out.append(Installed(view))
 
@@ -114,22 +128,20 @@ class Group(Leasing):
         """Take the next message of the lane from `sender`: one that `decode_untrusted` made, or
         one another group put out. Never raises for what is in it."""
         rank = self._rank_of.get(sender)
-        if rank is None or message[1] != self._number:
+        kind, view, clock, mark = message[:4]
+        if rank is None or view != self._number:
             self._receive_beside(sender, message)
             return
-        kind = message[0]
         handler = self._handlers.get(kind)
         if handler is None:
             self._receive_beside(sender, message)
             return
         order = self._order
         heard = order.heard
-        clock = message[2]
         last = heard[rank]
         if clock <= last and (clock < last or kind == PROPOSE):
             self._accuse(sender, "clock went back")
             return
-        mark = message[3]
         marks = order.marks
         if mark != marks[rank]:
             if mark < marks[rank]:
@@ -148,7 +160,7 @@ class Group(Leasing):
         handler(self, rank, message)
         if order is self._order:
             heard[rank] = clock
-            if self._distrusted >> rank & 1:
+            if self._distrusted and self._distrusted >> rank & 1:
                 self._distrust()
             queue = order.queue
             if self._departure or (queue and self._ballots[queue[0]].outcome):
@@ -169,13 +181,13 @@ class Group(Leasing):
             if name == "linger":
                 self._end()
         elif name == "answer":
-            self._no_answer(key)
+            self._no_answer(Key(key))
         elif name == "takeover":
             self._take_over()
         elif name == "settle":
             self._settled()
         elif name == "kick":
-            self._kick_overdue(key)
+            self._kick_overdue(Key(key))
         elif name == "join":
             self._join_overdue(key)
         elif name == "ready":
@@ -193,7 +205,7 @@ class Group(Leasing):
         return self._view
 
     @property
-    def index(self) -> int:
+    def index(self) -> Index:
         """The index of the last decision delivered."""
         return self._order.index
 
@@ -256,6 +268,3 @@ class Group(Leasing):
             tuple(read.state() for read in self._reads),
             tuple((m, tuple(lane)) for m, lane in sorted(self._stopped.items())),
         )
-
-
-Group._handlers = {kind: getattr(Group, name) for kind, name in _METHODS.items()}

@@ -7,6 +7,16 @@ from abc import abstractmethod
 from consensus.core.config import STOPPED_MAX
 from consensus.core.engine.state import Phase
 from consensus.core.engine.view_change import ViewChange
+from consensus.core.message_fields import (
+    AskMessage,
+    DecisionMessage,
+    ExpelledMessage,
+    GoneMessage,
+    HereMessage,
+    InstallMessage,
+    ReadyMessage,
+    SnapshotMessage,
+)
 from consensus.core.message_kinds import (
     ACCEPT,
     ACCEPTED,
@@ -22,9 +32,11 @@ from consensus.core.message_kinds import (
     READY,
     SNAPSHOT,
     SUSPECT,
+    Message,
 )
+from consensus.core.numbers import RANK_BITS, Clock, Index, Key, Rank
 from consensus.core.outputs import Abandoned, Decided, Expelled, Installed
-from consensus.core.types import RANK_BITS, Content, Member, Message, Outcome, Ticket, Value
+from consensus.core.types import Content, Member, Outcome, Reasons, Ticket, Value
 from consensus.core.view import View
 
 PROBING = frozenset((PREPARE, ACCEPT, ASK))
@@ -33,12 +45,14 @@ messages one answer is enough, since lanes lose nothing."""
 UNANSWERED = frozenset((EXPELLED, HERE, INSTALL, PROMISE, ACCEPTED, SNAPSHOT, DECISION, READY))
 """Answers themselves, or what is normally still under way when a view ends."""
 
+_TO_JOINER = SnapshotMessage, DecisionMessage
+
 TOO_OLD = "not in this view, nor in the one before"
 
 
-def gone_head(message: Message) -> tuple[int, int, int]:
-    """The head of a GONE (D8): what remains of a group has no view, clock or mark of its own."""
-    return message[1], 0, 0
+def gone(message: Message) -> GoneMessage:
+    """The answer of what remains of a group (D8): it has no view, clock or mark of its own."""
+    return GoneMessage(GONE, message.view, Clock(0), Index(0))
 
 
 class Installing(ViewChange):
@@ -52,12 +66,12 @@ class Installing(ViewChange):
         kept, joiner, reasons, trim, _ = value
         following = view.following(kept, joiner)
         again = self._deliver_trim(value)
-        self._clock = max(self._clock, *(e[0] >> RANK_BITS for e in trim), 0)
+        self._clock = max(self._clock, *(e[0] >> RANK_BITS for e in trim), Clock(0))
         self._stop_takeover()
         if self._settling:
             self._settling = False
             self._disarm("settle")
-        message = (INSTALL, self._number, *self._head(), value)
+        message = InstallMessage(INSTALL, self._number, *self._head(), value)
         if spread:
             for member in self._others:
                 self._tell(member, message)
@@ -102,9 +116,7 @@ class Installing(ViewChange):
         return frozenset(s.ticket for s in self._sponsored.values())
 
     @abstractmethod
-    def _join_settled(
-        self, key: int, content: Content, outcome: Outcome, why: tuple[tuple[int, str], ...]
-    ) -> None:
+    def _join_settled(self, key: Key, content: Content, outcome: Outcome, why: Reasons) -> None:
         """The outcome of a join that this member sponsors."""
 
     @abstractmethod
@@ -128,7 +140,7 @@ class Installing(ViewChange):
         self._gone = tuple(m for m in self._gone if m in known)
         self._out.append(Installed(view))
         for member in out_of_it + newcomer:
-            self._tell(member, (HERE, self._number, *self._head()))
+            self._tell(member, HereMessage(HERE, self._number, *self._head()))
         for ticket, content in again:
             self._submit_again(ticket, content)
         self._sponsor_again()
@@ -161,23 +173,23 @@ class Installing(ViewChange):
 
     def _receive_beside(self, sender: Member, message: Message) -> None:
         """What is not from a member of this view in this view."""
-        kind, number = message[0], message[1]
+        number = message.view
         if sender == self.me:
             return
         if self._phase == Phase.ENDED:
-            if kind not in (GONE, EXPELLED):
-                self._tell(sender, (GONE, *gone_head(message)))
-        elif kind == GONE:
+            if message.kind not in (GONE, EXPELLED):
+                self._tell(sender, gone(message))
+        elif message.kind == GONE:
             self.lost(sender)
         elif not self.config.changes:
             return
-        elif kind == EXPELLED:
+        elif message.kind == EXPELLED:
             self._on_expelled(sender, message)
         elif self._phase == Phase.OUT:
             self._receive_out(sender, message)
-        elif kind == INSTALL:
+        elif message.kind == INSTALL:
             self._on_install(sender, message)
-        elif self._phase == Phase.JOINING and kind in (SNAPSHOT, DECISION):
+        elif self._phase == Phase.JOINING and isinstance(message, _TO_JOINER):
             self._receive_from_sponsor(sender, message)
         elif number < self._number:
             self._answer_older(sender, message)
@@ -185,8 +197,8 @@ class Installing(ViewChange):
             if self._lane_stops():
                 self._stop_lane(sender, message)
             elif sender in self._rank_of:
-                self.receive(sender, (kind, self._number, *message[2:]))
-        elif kind == READY and self._phase == Phase.MEMBER:
+                self.receive(sender, message._replace(view=self._number))
+        elif message.kind == READY and self._phase == Phase.MEMBER:
             self._on_ready(sender, message)
 
     def _lane_stops(self) -> bool:
@@ -194,11 +206,13 @@ class Installing(ViewChange):
         return True
 
     @abstractmethod
-    def _receive_from_sponsor(self, sender: Member, message: Message) -> None:
+    def _receive_from_sponsor(
+        self, sender: Member, message: SnapshotMessage | DecisionMessage
+    ) -> None:
         """A message to a joiner."""
 
     @abstractmethod
-    def _on_ready(self, sender: Member, message: Message) -> None:
+    def _on_ready(self, sender: Member, message: ReadyMessage) -> None:
         """READY: whom a joiner reaches."""
 
     @abstractmethod
@@ -207,7 +221,7 @@ class Installing(ViewChange):
 
     def _answer_older(self, sender: Member, message: Message) -> None:
         """What is of an older view is dropped, and answered by INSTALL or EXPELLED (R1, D14)."""
-        kind, number = message[0], message[1]
+        kind, number = message.kind, message.view
         if kind in UNANSWERED:
             return
         for record in (self._record, self._record_before):
@@ -222,10 +236,10 @@ class Installing(ViewChange):
                     self._informed |= bit
             elif sender != value[1]:
                 continue
-            self._tell(sender, (INSTALL, number, clock, value[4], value))
+            self._tell(sender, InstallMessage(INSTALL, number, clock, value[4], value))
             return
         if kind in PROBING or kind in (PROPOSE, SUSPECT):
-            self._tell(sender, (EXPELLED, self._number, *self._head(), TOO_OLD))
+            self._tell(sender, ExpelledMessage(EXPELLED, self._number, *self._head(), TOO_OLD))
 
     def _stop_lane(self, sender: Member, message: Message) -> None:
         """The lane stops at a message of a newer view until that is installed here."""
@@ -234,7 +248,7 @@ class Installing(ViewChange):
         lane = self._stopped.get(sender)
         if lane is None:
             lane = self._stopped[sender] = []
-            self._tell(sender, (ASK, self._number, *self._head()))
+            self._tell(sender, AskMessage(ASK, self._number, *self._head()))
         if len(lane) >= STOPPED_MAX:
             self._accuse(sender, "too much of a newer view")
             return
@@ -244,12 +258,12 @@ class Installing(ViewChange):
         """A member of this view, or somebody whose join was proposed in it."""
         return sender in self._view.members or self._is_joiner(sender)
 
-    def _on_ask(self, rank: int, message: Message) -> None:
+    def _on_ask(self, rank: Rank, message: AskMessage) -> None:
         """Asked out of a view that is still ours: there is nothing to give yet."""
 
-    def _on_install(self, sender: Member, message: Message) -> None:
-        value: Value = message[4]
-        if message[1] != self._number or self._number == 0:
+    def _on_install(self, sender: Member, message: InstallMessage) -> None:
+        value = message.value
+        if message.view != self._number or self._number == 0:
             return
         if sender not in self._view.members and not (
             sender == value[1] and self._is_joiner(sender)
@@ -260,22 +274,22 @@ class Installing(ViewChange):
         if not self._value_sound(value):
             self._accuse(sender, "impossible value")
             return
-        self._clock = max(self._clock, message[2])
+        self._clock = max(self._clock, message.clock)
         self._install(value, spread=False)
 
-    def _on_expelled(self, sender: Member, message: Message) -> None:
+    def _on_expelled(self, sender: Member, message: ExpelledMessage) -> None:
         """Only somebody this member knows, in a view beyond this one, may say so (R2)."""
         if self._phase == Phase.JOINING:
             if sender == self._sponsor:
-                self._out.append(Expelled(message[4]))
+                self._out.append(Expelled(message.reason))
                 self._end()
         elif (
             self._phase == Phase.MEMBER
-            and message[1] > self._number
+            and message.view > self._number
             and sender in self._view.members
         ):
             self._stop_takeover()
-            self._go_out(message[4], [])
+            self._go_out(message.reason, [])
 
     # -- out ---------------------------------------------------------------------------------
 
@@ -300,7 +314,7 @@ class Installing(ViewChange):
             self._arm("linger", self.config.linger_s)
 
     def _receive_out(self, sender: Member, message: Message) -> None:
-        number = message[1]
+        number = message.view
         record = self._record
         if record is None or number <= self._number:
             self._answer_older(sender, message)

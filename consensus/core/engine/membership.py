@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from consensus.core.config import JOIN_ATTEMPTS_MAX, SNAPSHOT_SIZE_MAX, WHERE_SIZE_MAX
 from consensus.core.engine.installation import Installing
-from consensus.core.engine.state import RANK_MASK, Phase
+from consensus.core.engine.state import Phase
 from consensus.core.engine.voting import ACCEPT, UNREACHABLE, check_content
 from consensus.core.errors import GroupBusy, GroupClosed, GroupError, GroupSuspended
+from consensus.core.message_fields import (
+    DecisionMessage,
+    ExpelledMessage,
+    ReadyMessage,
+    SnapshotMessage,
+)
 from consensus.core.message_kinds import EXPELLED, READY, SNAPSHOT
+from consensus.core.numbers import RANK_MASK, Index, Key
 from consensus.core.outputs import (
     Abandoned,
     Decided,
@@ -26,9 +33,9 @@ from consensus.core.types import (
     Candidate,
     Content,
     Member,
-    Message,
     Outcome,
     Proposal,
+    Reasons,
     Ticket,
     Vote,
 )
@@ -113,7 +120,7 @@ class Joining(Installing):
             ):
                 self._answered(ballot, WAITS_REACH, Vote(ok, reason="" if ok else UNREACHABLE))
 
-    def snapshot(self, joiner: Member, index: int, data: bytes | None) -> None:
+    def snapshot(self, joiner: Member, index: Index, data: bytes | None) -> None:
         """The application's state after the decision of this index, for a `SnapshotWanted`; None
         if there is none to be had: the join lapses."""
         if data is None:
@@ -132,7 +139,8 @@ class Joining(Installing):
         log = [self._ballots[key] for key in self._order.log]
         at = next((b.key for b in log if b.index == index), committed[0][0])
         head = self._number, *self._head()
-        self._tell(joiner, (SNAPSHOT, *head, self._view.members, index, at, data))
+        members = self._view.members
+        self._tell(joiner, SnapshotMessage(SNAPSHOT, *head, members, index, at, data))
         self._feeds[joiner] = index
         for ballot in log:
             self._feed(joiner, self._feeds[joiner], ballot)
@@ -193,7 +201,7 @@ class Joining(Installing):
         if ballot.content is not None and ballot.content.kind == KICK:
             self._arm("kick", self.config.kick_s, ballot.key)
 
-    def _kick_overdue(self, key: int) -> None:
+    def _kick_overdue(self, key: Key) -> None:
         """The target of a kick has not accepted it in time: it counts as silent."""
         if key in self._ballots:
             self._overdue += (key,)
@@ -234,7 +242,7 @@ class Joining(Installing):
         if content.subject in self._gone and not self._expected(content.subject):
             self._gone = tuple(m for m in self._gone if m != content.subject)
 
-    def _start_feeding(self, joiner: Member, index: int) -> None:
+    def _start_feeding(self, joiner: Member, index: Index) -> None:
         sponsorship = self._sponsored.get(joiner)
         if sponsorship is None:
             return
@@ -244,9 +252,7 @@ class Joining(Installing):
         else:
             self.snapshot(joiner, index, b"")
 
-    def _join_settled(
-        self, key: int, content: Content, outcome: Outcome, why: tuple[tuple[int, str], ...]
-    ) -> None:
+    def _join_settled(self, key: Key, content: Content, outcome: Outcome, why: Reasons) -> None:
         """A join that was rejected is over. What else may become of it shows at installation."""
         joiner = content.subject
         if content.kind != JOIN or key & RANK_MASK != self._rank or joiner is None:
@@ -256,7 +262,7 @@ class Joining(Installing):
         if outcome == Outcome.REJECTED and joiner in self._sponsored:
             reason = next((text for _, text in why if text), "rejected")
             del self._sponsored[joiner]
-            self._tell(joiner, (EXPELLED, self._number, *self._head(), reason))
+            self._tell(joiner, ExpelledMessage(EXPELLED, self._number, *self._head(), reason))
 
     def _sponsor_again(self) -> None:
         """In the new view: joins that were not installed have lapsed and are proposed again (R8).
@@ -293,7 +299,7 @@ class Joining(Installing):
 
     def _give_up(self, joiner: Member, reason: str) -> None:
         del self._sponsored[joiner]
-        self._tell(joiner, (EXPELLED, self._number, *self._head(), reason))
+        self._tell(joiner, ExpelledMessage(EXPELLED, self._number, *self._head(), reason))
 
     def _sponsor_stops(self) -> None:
         for joiner in sorted(self._sponsored):
@@ -308,10 +314,10 @@ class Joining(Installing):
             self._lapse = True
             self._reconsider()
 
-    def _on_ready(self, sender: Member, message: Message) -> None:
+    def _on_ready(self, sender: Member, message: ReadyMessage) -> None:
         """A joiner has the snapshot; the header's mark says how far it got."""
         if self._is_joiner(sender):
-            self._ready[sender] = message[3], message[4]
+            self._ready[sender] = message.mark, message.reached
             self._marks_moved = True
             self._reconsider()
 
@@ -330,25 +336,27 @@ class Joining(Installing):
             self._reached = tuple(sorted((*self._reached, member)))
             self._tell_ready()
 
-    def _receive_from_sponsor(self, sender: Member, message: Message) -> None:
+    def _receive_from_sponsor(
+        self, sender: Member, message: SnapshotMessage | DecisionMessage
+    ) -> None:
         if sender != self._sponsor:
             return
-        self._clock = max(self._clock, message[2])
-        if message[0] == SNAPSHOT:
+        self._clock = max(self._clock, message.clock)
+        if message.kind == SNAPSHOT:
             self._on_snapshot(sender, message)
         else:
             self._on_decision(sender, message)
 
-    def _on_snapshot(self, sender: Member, message: Message) -> None:
-        number, (members, index, key, data) = message[1], message[4:8]
+    def _on_snapshot(self, sender: Member, message: SnapshotMessage) -> None:
+        number, members, index = message.view, message.members, message.position
         if number <= self._number or sender not in members or self.me in members:
             self._accuse(sender, "impossible snapshot")
             return
         self._enter(View(number, members, self.config.casting_vote), -1, index)
-        self._order.last_key = key
+        self._order.last_key = message.last_key
         self._stopped = {}
         self._told_ready = ()
-        self._out.append(SnapshotReceived(index, data))
+        self._out.append(SnapshotReceived(index, message.data))
         self._reach(sender)
         for member in members:
             if member not in self._reached:
@@ -356,10 +364,10 @@ class Joining(Installing):
         self._arm("ready", self.config.join_s / 2)
         self._tell_ready()
 
-    def _on_decision(self, sender: Member, message: Message) -> None:
-        index, entry = message[4], message[5]
+    def _on_decision(self, sender: Member, message: DecisionMessage) -> None:
+        index, entry = message.position, message.entry
         order = self._order
-        if message[1] != self._number:
+        if message.view != self._number:
             return
         size = len(self._view.members)
         if (
@@ -389,4 +397,4 @@ class Joining(Installing):
             wanted = len(reached) == len(members)
         if wanted:
             self._told_ready = reached
-            self._broadcast((READY, self._number, *self._head(), reached))
+            self._broadcast(ReadyMessage(READY, self._number, *self._head(), reached))

@@ -23,16 +23,20 @@ from __future__ import annotations
 from consensus.core.engine.membership import Joining
 from consensus.core.engine.state import Phase
 from consensus.core.errors import GroupBusy, GroupClosed, GroupSuspended
+from consensus.core.message_fields import LeaseAskMessage, LeaseMessage, LeasesMessage
 from consensus.core.message_kinds import LEASE, LEASE_ASK, LEASES
+from consensus.core.numbers import RANK_BITS, RANK_MASK, Key, Mask, Rank
 from consensus.core.outputs import Arm, Disarm, LeaseAsked, LeaseGranted, Output, Readable
 from consensus.core.tables.leases import Read
-from consensus.core.types import RANK_BITS, Member, Message, Ticket, Timer
+from consensus.core.types import Member, Ticket, Timer
 
 READS_MAX = 4096
 """Reads of one member that wait, at most."""
 
 _UNASKED = -1
 """A read that waits for a question that was not asked yet."""
+_NOTHING = Key(-1)
+"""Below every key: nothing that was accepted waits to be delivered."""
 
 
 class Leasing(Joining):
@@ -84,10 +88,10 @@ class Leasing(Joining):
     def _needs_no_lease(self) -> bool:
         return self._view.is_quorum(self._bit) and not self._synod.wedged
 
-    def _fence(self) -> int:
+    def _fence(self) -> Key:
         """The highest key of what was accepted here and is not delivered, or -1."""
         ballots, bit = self._ballots, self._bit
-        return max((k for k in self._order.queue if ballots[k].accepted & bit), default=-1)
+        return max((k for k in self._order.queue if ballots[k].accepted & bit), default=_NOTHING)
 
     def _ask_lease(self) -> None:
         leases = self._leases
@@ -97,11 +101,12 @@ class Leasing(Joining):
         leases.granters = self._bit
         leases.granted_ms = int(1000 * self.config.lease_s)
         self._out.append(LeaseAsked(leases.asked))
-        self._broadcast((LEASE_ASK, self._number, *self._head(), leases.asked, leases.granted_ms))
+        said = leases.asked, leases.granted_ms
+        self._broadcast(LeaseAskMessage(LEASE_ASK, self._number, *self._head(), *said))
 
-    def _on_lease(self, rank: int, message: Message) -> None:
+    def _on_lease(self, rank: Rank, message: LeaseMessage) -> None:
         leases = self._leases
-        number, granted_ms = message[4], message[5]
+        number, granted_ms = message.question, message.granted_ms
         if number > leases.asked:
             self._accuse(self._view.members[rank], "answers what was not asked")
             return
@@ -132,7 +137,7 @@ class Leasing(Joining):
         for read in self._reads:
             if read.view != number:
                 # What was accepted then is delivered. Whether this view is the newest is open.
-                read.view, read.fence = number, -1
+                read.view, read.fence = number, _NOTHING
                 if read.need:
                     read.need = _UNASKED
             if read.need and self._needs_no_lease():
@@ -156,17 +161,17 @@ class Leasing(Joining):
 
     # -- the grantor -------------------------------------------------------------------------
 
-    def _on_lease_ask(self, rank: int, message: Message) -> None:
-        number, asked_ms = message[4], message[5]
+    def _on_lease_ask(self, rank: Rank, message: LeaseAskMessage) -> None:
         if self._synod.wedged:
             return  # It has promised: what the asker needs to know comes with the next view.
-        granted_ms = min(asked_ms, int(1000 * self.config.lease_s))
+        granted_ms = min(message.wanted_ms, int(1000 * self.config.lease_s))
         if granted_ms:
             self._grant(rank, granted_ms)
         holder = self._view.members[rank]
-        self._tell(holder, (LEASE, self._number, *self._head(), number, granted_ms))
+        said = message.question, granted_ms
+        self._tell(holder, LeaseMessage(LEASE, self._number, *self._head(), *said))
 
-    def _grant(self, rank: int, granted_ms: int) -> None:
+    def _grant(self, rank: Rank, granted_ms: int) -> None:
         leases = self._leases
         before = leases.grants.get(rank)
         if before is not None:
@@ -179,12 +184,12 @@ class Leasing(Joining):
     def _grant_over(self, key: int) -> None:
         """The time of a grant is over."""
         leases = self._leases
-        rank = key & (1 << RANK_BITS) - 1
+        rank = key & RANK_MASK
         if leases.grants.get(rank) != key >> RANK_BITS:
             return
         del leases.grants[rank]
         if self._synod.wedged:
-            self._broadcast((LEASES, self._number, *self._head(), leases.granted))
+            self._broadcast(LeasesMessage(LEASES, self._number, *self._head(), leases.granted))
             self._reconsider()
 
     # -- the synod ---------------------------------------------------------------------------
@@ -193,14 +198,14 @@ class Leasing(Joining):
         """Before a PROMISE: whose leases run."""
         granted = self._leases.granted
         if granted:
-            self._tell(coordinator, (LEASES, self._number, *self._head(), granted))
+            self._tell(coordinator, LeasesMessage(LEASES, self._number, *self._head(), granted))
 
-    def _on_leases(self, rank: int, message: Message) -> None:
-        self._leases.running[rank] = message[4] & self._full
+    def _on_leases(self, rank: Rank, message: LeasesMessage) -> None:
+        self._leases.running[rank] = message.holders & self._full
         if self._synod.leading:
             self._reconsider()
 
-    def _leases_over(self, promisers: int) -> bool:
+    def _leases_over(self, promisers: Mask) -> bool:
         """Nobody holds a lease by the grant of a promiser without having given it up by a promise
         of its own. Every quorum that granted one has a promiser in it."""
         leases = self._leases

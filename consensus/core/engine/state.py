@@ -1,7 +1,40 @@
 """What every part of a group shares: its state, its outputs and the safety rules as methods.
 
-`Group` is assembled from layers (`ordinary`, `silence`, `change`, `install`, `joining`), each a
-class over the one before, so that a test may break one rule by overriding one small method.
+`Group` is assembled from layers, each a class over the one before, so that a test may break one
+rule by overriding one small method. Legend: of each layer the messages it takes, the timers it
+arms, and which attributes of the state below are its own.
+
+    GroupBase
+        attributes: config, me, _phase, _view, _number, _rank, _bit, _full, _rank_of, _others,
+            _clock, _out, _accused, _reason (unused, but checkpoints have it)
+    Delivery
+        attributes: _order, _ballots, _open, _open_bytes, _accepts, _backlog, _window,
+            _window_bytes, _mark_every, _sent_mark, _unmarked_bytes, _marks_moved
+    Ordinary
+        messages: PROPOSE, VOTE, ANSWER, REJECT, NOTED, MARK
+        timers: answer
+        attributes: _next_ticket, _early, _early_max, _held_max, _held_bytes_max
+    Silence
+        messages: SUSPECT
+        timers: lost, settle
+        attributes: _down, _gone, _suspended, _settling, _matrix
+    ViewChange
+        messages: PREPARE, PROMISE, ACCEPT, ACCEPTED
+        timers: takeover
+        attributes: _synod, _takeover, _lapse, _departure
+    Installing
+        messages: INSTALL, ASK, EXPELLED, HERE, GONE
+        timers: linger
+        attributes: _record, _record_before, _informed, _confirmed, _stopped
+    Joining
+        messages: SNAPSHOT, DECISION, READY
+        timers: join, kick, ready
+        attributes: _sponsor, _sponsored, _committed_changes, _ready, _feeds, _overdue,
+            _distrusted, _reached, _told_ready
+    Leasing
+        messages: LEASE_ASK, LEASE, LEASES
+        timers: lease
+        attributes: _reads, _leases
 """
 
 from __future__ import annotations
@@ -21,6 +54,8 @@ from consensus.core.config import (
     WINDOW_BYTES,
     GroupConfig,
 )
+from consensus.core.message_kinds import Message
+from consensus.core.numbers import RANK_BITS, RANK_MASK, Clock, Index, Key, Mask, Rank, ViewNumber
 from consensus.core.outputs import Accused, Arm, Disarm, Output, Send
 from consensus.core.quorum import Standing, standing
 from consensus.core.tables.ballot import Ballot
@@ -32,11 +67,9 @@ from consensus.core.tables.total_order import Order
 from consensus.core.types import (
     JOIN,
     KICK,
-    RANK_BITS,
     Content,
     Entry,
     Member,
-    Message,
     Outcome,
     ProposalId,
     Ticket,
@@ -45,7 +78,6 @@ from consensus.core.types import (
 )
 from consensus.core.view import View
 
-RANK_MASK = (1 << RANK_BITS) - 1
 COMMITTED = Outcome.COMMITTED
 
 _new = tuple.__new__
@@ -94,9 +126,9 @@ class GroupBase(ABC):
         self.config = config
         self.me = me
         self._phase = Phase.JOINING
-        self._clock = 0
+        self._clock = Clock(0)
         self._out: list[Output] = []
-        self._accepts: list[int] = []
+        self._accepts: list[Key] = []
         """Keys accepted since the last poll, to go out as one VOTE."""
         self._next_ticket = 1
         self._backlog: deque[tuple[Ticket, Content, bool]] = deque()
@@ -106,12 +138,12 @@ class GroupBase(ABC):
         """The takeover timer runs."""
         self._settling = False
         """The settle timer runs."""
-        self._record: tuple[View, Value, int] | None = None
+        self._record: tuple[View, Value, Clock] | None = None
         """The INSTALL out of the view before (or, when out, out of the last one): R4."""
-        self._record_before: tuple[View, Value, int] | None = None
-        self._informed = 0
+        self._record_before: tuple[View, Value, Clock] | None = None
+        self._informed: Mask = 0
         """Ranks of the record's view that were sent it."""
-        self._confirmed = 0
+        self._confirmed: Mask = 0
         """Ranks of the next view that have spoken in it, as known to a member that is out."""
         self._gone: tuple[Member, ...] = ()
         """Incarnations that have ended."""
@@ -129,9 +161,9 @@ class GroupBase(ABC):
         self._reads: list[Read] = []
         """Reads that wait."""
         self._leases = Leases(0, 0, 0)
-        self._enter(View(0, (), config.casting_vote), -1, 0)
+        self._enter(View(ViewNumber(0), (), config.casting_vote), -1, Index(0))
 
-    def _enter(self, view: View, rank: int, index: int) -> None:
+    def _enter(self, view: View, rank: Rank, index: Index) -> None:
         """Start a view with nothing in flight. Clocks go on; the marks of lanes start anew."""
         size = len(view.members)
         self._view = view
@@ -140,7 +172,7 @@ class GroupBase(ABC):
         self._bit = 1 << rank if rank >= 0 else 0
         self._full = view.full
         member = rank >= 0
-        self._rank_of: dict[Member, int] = (
+        self._rank_of: dict[Member, Rank] = (
             {m: r for r, m in enumerate(view.members) if r != rank} if member else {}
         )
         self._others: list[Member] = [m for r, m in enumerate(view.members) if r != rank]
@@ -148,7 +180,7 @@ class GroupBase(ABC):
         self._matrix = Matrix(size)
         self._synod = Synod(size)
         self._leases = Leases(size, self._leases.asked, self._leases.serial)
-        self._ballots: dict[int, Ballot] = {}
+        self._ballots: dict[Key, Ballot] = {}
         self._open = [0] * size
         """Proposals held of each proposer (placeholders not counted)."""
         self._open_bytes = [0] * size
@@ -170,21 +202,21 @@ class GroupBase(ABC):
 
     def _enter_changes(self) -> None:
         """Nothing has changed the membership of this view yet, or is about to."""
-        self._committed_changes: list[tuple[int, str, Member, str, int]] = []
+        self._committed_changes: list[tuple[Key, str, Member, str, Index]] = []
         """(key, kind, subject, reason, index) of the membership decisions committed in this view,
         in order."""
-        self._ready: dict[Member, tuple[int, tuple[Member, ...]]] = {}
+        self._ready: dict[Member, tuple[Index, tuple[Member, ...]]] = {}
         """Joiners that are ready: the index they have reached, and whom they reach."""
-        self._feeds: dict[Member, int] = {}
+        self._feeds: dict[Member, Index] = {}
         """Joiners fed by this member, and the index up to which they were."""
         self._lapse = False
         self._departure = False
         """A leave or kick is known to be committed here, delivered or not."""
-        self._accused = 0
+        self._accused: Mask = 0
         """Ranks that broke the protocol in this view."""
-        self._overdue: tuple[int, ...] = ()
+        self._overdue: tuple[Key, ...] = ()
         """Keys of kicks that their targets did not accept in time."""
-        self._distrusted = 0
+        self._distrusted: Mask = 0
         """Ranks of the targets of those that have still not answered."""
 
     # -- what the layers above provide -------------------------------------------------------
@@ -206,7 +238,7 @@ class GroupBase(ABC):
     # -- outputs -----------------------------------------------------------------------------
 
     def _broadcast(self, message: Message) -> None:
-        self._sent_mark = message[3]
+        self._sent_mark = message.mark
         self._unmarked_bytes = 0
         append = self._out.append
         for member in self._others:
@@ -233,14 +265,14 @@ class GroupBase(ABC):
 
     # -- small helpers -----------------------------------------------------------------------
 
-    def _head(self) -> tuple[int, int]:
+    def _head(self) -> tuple[Clock, Index]:
         return self._clock, self._order.index
 
-    def _proposal_id(self, key: int) -> ProposalId:
+    def _proposal_id(self, key: Key) -> ProposalId:
         member = self._view.members[key & RANK_MASK]
         return ProposalId(self._number, key >> RANK_BITS, member)
 
-    def _cap(self) -> int | None:
+    def _cap(self) -> Index | None:
         """While a committed join waits, decisions after it are kept until the joiner has them."""
         caps = [
             self._ready[subject][0] if subject in self._ready else index
@@ -251,7 +283,7 @@ class GroupBase(ABC):
 
     # -- the safety rules of the ordinary path, one method each ------------------------------
 
-    def _fresh_order(self, size: int, rank: int, index: int) -> Order:
+    def _fresh_order(self, size: int, rank: Rank, index: Index) -> Order:
         """Clocks go on across views, and the marks of lanes start anew (R7)."""
         return Order(size, rank, index)
 
@@ -297,13 +329,14 @@ class GroupBase(ABC):
 
     def _entry(self, ballot: Ballot) -> Entry:
         """What there is to tell of a settled proposal: a commit's answers, a reject's reasons."""
-        outcome = int(ballot.outcome or 0)
+        outcome, content = int(ballot.outcome or 0), ballot.content
+        assert content is not None
         if ballot.answers is None and ballot.reasons is None:
-            return ballot.key, outcome, ballot.content, (), ()
+            return ballot.key, outcome, content, (), ()
         answers, reasons = ballot.said()
         if outcome == Outcome.COMMITTED:
-            return ballot.key, outcome, ballot.content, answers, ()
-        return ballot.key, outcome, ballot.content, (), reasons
+            return ballot.key, outcome, content, answers, ()
+        return ballot.key, outcome, content, (), reasons
 
     # -- exploration -------------------------------------------------------------------------
 
@@ -328,4 +361,4 @@ class GroupBase(ABC):
         twin._stopped = {m: list(lane) for m, lane in self._stopped.items()}
 
 
-__all__ = ["RANK_MASK", "GroupBase", "Outcome", "Phase"]
+__all__ = ["GroupBase", "Outcome", "Phase"]

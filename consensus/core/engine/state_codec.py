@@ -1,9 +1,10 @@
 """A group's values as bytes and back, for the file of the member itself.
 
 What a group is made of (`types`, its parts, the notary's) goes in and comes back as it was, types
-included. The bytes come from this member's own file, whose records carry checksums; still, only
-the classes listed here can come out, so an altered file can at worst make a wrong group, never run
-anything.
+included. Only a message comes back as a plain tuple, for `kinds.message_of`: its first field says
+what it is, so its class is not written down. The bytes come from this member's own file, whose
+records carry checksums; still, only the classes listed here can come out, so an altered file can at
+worst make a wrong group, never run anything.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import msgpack
 from consensus.core.engine.state import Phase
 from consensus.core.errors import ConsensusError
 from consensus.core.evidence.certificate import Link
+from consensus.core.message_kinds import CLASSES
 from consensus.core.tables.ballot import Ballot
 from consensus.core.tables.leases import Leases, Read
 from consensus.core.tables.membership_rules import Sponsorship
@@ -49,6 +51,7 @@ _OBJECTS: tuple[type, ...] = (Ballot, Order, Matrix, Synod, Sponsorship, Leases,
 _CODES: dict[type, int] = {
     tuple: _TUPLE,
     deque: _DEQUE,
+    **dict.fromkeys(CLASSES.values(), _TUPLE),
     **{kind: _ENUM_FIRST + at for at, kind in enumerate(_ENUMS)},
     **{kind: _NAMED_FIRST + at for at, kind in enumerate(_NAMED)},
     **{kind: _SLOTS_FIRST + at for at, kind in enumerate(_OBJECTS)},

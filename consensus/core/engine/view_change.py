@@ -8,13 +8,19 @@ from itertools import pairwise
 
 from consensus.core.config import BACKOFF_ROUNDS, ROUND_STEP_MAX
 from consensus.core.engine.failure_detection import Silence
-from consensus.core.engine.state import RANK_MASK, Phase
+from consensus.core.engine.state import Phase
+from consensus.core.message_fields import (
+    AcceptedMessage,
+    AcceptMessage,
+    PrepareMessage,
+    PromiseMessage,
+)
 from consensus.core.message_kinds import ACCEPT, ACCEPTED, PREPARE, PROMISE
+from consensus.core.numbers import RANK_BITS, RANK_MASK, BallotNumber, Mask, Rank
 from consensus.core.outputs import ValueAccepted
 from consensus.core.tables.membership_rules import Change, next_members, reason_text
-from consensus.core.tables.synod import Promise
 from consensus.core.tables.trim import OWN_ACCEPTED, OWN_NOTED, OWN_NOTHING, compute_trim
-from consensus.core.types import JOIN, RANK_BITS, Entry, Member, Message, Outcome, Value
+from consensus.core.types import JOIN, Entry, Held, Member, Outcome, Promise, Value
 from consensus.core.view import VIEW_SIZE_MAX, ranks
 
 
@@ -23,12 +29,12 @@ class ViewChange(Silence):
 
     # -- the safety rules of the synod, one method each --------------------------------------
 
-    def _promises_suffice(self, promisers: int) -> bool:
+    def _promises_suffice(self, promisers: Mask) -> bool:
         """A quorum promised, and nobody is left out merely for a late promise (R12, D7)."""
         missing = self._full & ~promisers & ~self._matrix.removed(self._view)
         return self._view.is_quorum(promisers) and not missing
 
-    def _accepted_value(self, promises: Mapping[int, Promise]) -> Value | None:
+    def _accepted_value(self, promises: Mapping[Rank, Promise]) -> Value | None:
         """The value accepted in the highest ballot that any promiser accepted in."""
         ballot, value = max(((p[1], p[2]) for p in promises.values()), key=lambda pair: pair[0])
         return value if ballot else None
@@ -42,11 +48,11 @@ class ViewChange(Silence):
             return Outcome.COMMITTED
         return Outcome.ABANDONED
 
-    def _kick_counts(self, proposer: int, promisers: int, removed: int) -> bool:
+    def _kick_counts(self, proposer: Rank, promisers: Mask, removed: Mask) -> bool:
         """A kick counts only if its proposer promised and is not itself removed (R11)."""
         return bool(promisers & ~removed & 1 << proposer)
 
-    def _joiner_ready(self, sponsor: int, joiner: Member, kept: int) -> bool:
+    def _joiner_ready(self, sponsor: Rank, joiner: Member, kept: Mask) -> bool:
         """READY came in this view (R8), it covers the next (R9), and the sponsor goes on (D10)."""
         if joiner not in self._ready or joiner in self._down or joiner in self._gone:
             return False
@@ -57,7 +63,7 @@ class ViewChange(Silence):
             and all(self._view.members[rank] in reached for rank in ranks(kept))
         )
 
-    def _next_members(self, promisers: int, trim: tuple[Entry, ...]) -> Change:
+    def _next_members(self, promisers: Mask, trim: tuple[Entry, ...]) -> Change:
         """The promisers, less those silent (D6), leaving or kicked, plus a joiner that is ready."""
         decided = {c[0]: c[:4] for c in self._committed_changes}
         for key, outcome, content, _, _ in trim:
@@ -74,14 +80,14 @@ class ViewChange(Silence):
         )
 
     @abstractmethod
-    def _leases_over(self, promisers: int) -> bool:
+    def _leases_over(self, promisers: Mask) -> bool:
         """Nobody reads by a lease that a promiser granted without having promised itself."""
 
     @abstractmethod
     def _tell_grants(self, coordinator: Member) -> None:
         """Before a PROMISE: whose leases run (D12)."""
 
-    def _chosen(self, supporters: int) -> bool:
+    def _chosen(self, supporters: Mask) -> bool:
         """A value is chosen once a quorum accepted it in one ballot (VC5)."""
         return self._view.is_quorum(supporters)
 
@@ -91,7 +97,7 @@ class ViewChange(Silence):
 
     # -- when, and by whom -------------------------------------------------------------------
 
-    def _going(self) -> int:
+    def _going(self) -> Mask:
         """Mask of those whose leave or kick is committed, delivered or not: somebody who holds up
         the order could not be removed if that had to wait for its turn (D4)."""
         if not self._departure:
@@ -114,7 +120,7 @@ class ViewChange(Silence):
             for key, kind, subject, _, _ in self._committed_changes
         )
 
-    def _line(self) -> list[int]:
+    def _line(self) -> list[Rank]:
         """Who leads (VC2): the senior first, those on their way out last, no suspects."""
         going = self._going()
         suspects = self._silent() | self._distrusted | self._matrix.removed(self._view)
@@ -174,13 +180,13 @@ class ViewChange(Silence):
         self._stop_takeover()
         self._freeze()
         ballot = self._synod.begin(self._rank)
-        self._broadcast((PREPARE, self._number, *self._head(), ballot))
+        self._broadcast(PrepareMessage(PREPARE, self._number, *self._head(), ballot))
         self._synod.promises[self._rank] = self._promise()
         self._try_value()
 
     def _promise(self) -> Promise:
         """This member's frozen state."""
-        held = []
+        held: list[Held] = []
         for key in sorted(self._ballots):
             ballot = self._ballots[key]
             if ballot.content is None:
@@ -193,42 +199,43 @@ class ViewChange(Silence):
         synod = self._synod
         return self._order.stable, synod.accepted, synod.value, tuple(held)
 
-    def _from_its_coordinator(self, rank: int, ballot: int) -> bool:
+    def _from_its_coordinator(self, rank: Rank, ballot: BallotNumber) -> bool:
         leap = (ballot >> RANK_BITS) - self._synod.round
         if ballot & RANK_MASK == rank and leap <= ROUND_STEP_MAX:
             return True
         self._accuse(self._view.members[rank], "somebody else's ballot")
         return False
 
-    def _on_prepare(self, rank: int, message: Message) -> None:
-        ballot = message[4]
+    def _on_prepare(self, rank: Rank, message: PrepareMessage) -> None:
+        ballot = message.ballot
         if not self._from_its_coordinator(rank, ballot) or not self._synod.see(ballot):
             return
         self._freeze()
-        promise = self._promise()
-        self._tell_grants(self._view.members[rank])
-        self._tell(
-            self._view.members[rank], (PROMISE, self._number, *self._head(), ballot, *promise)
-        )
+        fields = self._number, *self._head(), ballot, *self._promise()
+        coordinator = self._view.members[rank]
+        self._tell_grants(coordinator)
+        self._tell(coordinator, PromiseMessage(PROMISE, *fields))
         self._stop_takeover()
         self._reconsider()
 
-    def _on_promise(self, rank: int, message: Message) -> None:
+    def _on_promise(self, rank: Rank, message: PromiseMessage) -> None:
         synod = self._synod
-        if not synod.leading or message[4] != synod.leading or synod.accepted == synod.leading:
+        if not synod.leading or message.ballot != synod.leading:
             return
-        if not self._promise_sound(rank, message):
+        if synod.accepted == synod.leading:
+            return
+        if not self._promise_sound(message):
             self._accuse(self._view.members[rank], "impossible promise")
             return
-        synod.promises[rank] = message[5:9]
+        synod.promises[rank] = message[5:]
         self._try_value()
 
-    def _promise_sound(self, rank: int, message: Message) -> bool:
-        _, accepted, value, held = message[5:9]
+    def _promise_sound(self, message: PromiseMessage) -> bool:
+        accepted, value, held = message.accepted, message.value, message.held
         size = len(self._view.members)
         return (
             (accepted == 0) == (value is None)
-            and accepted < message[4]
+            and accepted < message.ballot
             and (value is None or self._value_sound(value))
             and all(a[0] < b[0] for a, b in pairwise(held))
             and all(h[0] & RANK_MASK < size for h in held)
@@ -267,18 +274,19 @@ class ViewChange(Silence):
             self._install(value, spread=True)
             return
         self._out.append(ValueAccepted(self._number, synod.leading, value))
-        self._broadcast((ACCEPT, self._number, *self._head(), synod.leading, value))
+        head = self._number, *self._head()
+        self._broadcast(AcceptMessage(ACCEPT, *head, synod.leading, value))
         self._check_chosen()
 
-    def _compute_value(self, promises: Mapping[int, Promise]) -> Value:
+    def _compute_value(self, promises: Mapping[Rank, Promise]) -> Value:
         promisers = sum(1 << rank for rank in promises)
         trim = compute_trim(promises, self._trim_outcome)
         change = self._next_members(promisers, trim)
         new = sum(1 for entry in trim if entry[0] > self._order.last_key)
         return change.kept, change.joiner, change.reasons, trim, self._order.index + new
 
-    def _on_accept(self, rank: int, message: Message) -> None:
-        ballot, value = message[4], message[5]
+    def _on_accept(self, rank: Rank, message: AcceptMessage) -> None:
+        ballot, value = message.ballot, message.value
         if not self._from_its_coordinator(rank, ballot):
             return
         if not self._value_sound(value):
@@ -289,13 +297,13 @@ class ViewChange(Silence):
         self._freeze()
         self._synod.accept(ballot, value, self._rank)
         self._out.append(ValueAccepted(self._number, ballot, value))
-        self._broadcast((ACCEPTED, self._number, *self._head(), ballot))
+        self._broadcast(AcceptedMessage(ACCEPTED, self._number, *self._head(), ballot))
         self._stop_takeover()
         self._check_chosen()
         self._reconsider()
 
-    def _on_accepted(self, rank: int, message: Message) -> None:
-        self._synod.accepted_by(rank, message[4])
+    def _on_accepted(self, rank: Rank, message: AcceptedMessage) -> None:
+        self._synod.accepted_by(rank, message.ballot)
         self._check_chosen()
 
     def _check_chosen(self) -> None:

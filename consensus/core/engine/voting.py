@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from heapq import heappush
-from typing import Any, ClassVar
 
 from consensus.core.config import (
     ANSWER_SIZE_MAX,
@@ -18,29 +16,26 @@ from consensus.core.config import (
     REASON_SIZE_MAX,
 )
 from consensus.core.engine.delivery import DEPARTURES, Delivery
-from consensus.core.engine.state import RANK_MASK, Phase
+from consensus.core.engine.state import Phase
 from consensus.core.errors import GroupBusy, GroupClosed, GroupError, GroupSuspended
+from consensus.core.message_fields import (
+    AnswerMessage,
+    MarkMessage,
+    NotedMessage,
+    ProposeMessage,
+    RejectMessage,
+    VoteMessage,
+)
 from consensus.core.message_kinds import ANSWER, NOTED, PROPOSE, REJECT
+from consensus.core.numbers import RANK_BITS, RANK_MASK, Clock, Key, Rank
 from consensus.core.outputs import Arm, Disarm, VoteWanted
 from consensus.core.tables.ballot import WAITS_APPLICATION, Ballot
-from consensus.core.types import (
-    RANK_BITS,
-    Content,
-    Message,
-    Outcome,
-    Proposal,
-    ProposalId,
-    Ticket,
-    Timer,
-    Vote,
-)
+from consensus.core.types import Content, Outcome, Proposal, ProposalId, Ticket, Timer, Vote
 
 ACCEPT = Vote(True)
 COMMITTED, REJECTED = Outcome.COMMITTED, Outcome.REJECTED
 NO_ANSWER = "no answer in time"
 UNREACHABLE = "unreachable"
-
-Handler = Callable[[Any, int, Message], None]
 
 # Named tuples are made by thousands here, and this makes them twice as fast as calling them.
 _new = tuple.__new__
@@ -61,8 +56,6 @@ def check_content(content: Content) -> None:
 
 class Ordinary(Delivery):
     """The layer of proposals and votes."""
-
-    _handlers: ClassVar[dict[int, Handler]] = {}
 
     # -- inputs ------------------------------------------------------------------------------
 
@@ -115,14 +108,15 @@ class Ordinary(Delivery):
             self._propose_now(ticket, content, resubmit)
         return ticket
 
-    def _propose_now(self, ticket: Ticket, content: Content, resubmit: bool) -> int:
+    def _propose_now(self, ticket: Ticket, content: Content, resubmit: bool) -> Key:
         clock = self._clock = self._next_clock()
         key = clock << RANK_BITS | self._rank
         ballot = Ballot(key, content, self._bit)
         ballot.ticket = ticket
         ballot.resubmit = resubmit
         self._hold(ballot, self._rank)
-        self._broadcast((PROPOSE, self._number, clock, self._order.index, content))
+        fields = (PROPOSE, self._number, clock, self._order.index, content)
+        self._broadcast(_new(ProposeMessage, fields))
         if content[4] is not None:
             self._proposed_membership(ballot)
         if self._commit_ready(ballot):
@@ -134,7 +128,7 @@ class Ordinary(Delivery):
     def _proposed_membership(self, ballot: Ballot) -> None:
         """An own proposal about membership is under way."""
 
-    def _next_clock(self) -> int:
+    def _next_clock(self) -> Clock:
         """A proposal's clock is higher than anything its proposer has seen or said."""
         return self._clock + 1
 
@@ -162,9 +156,9 @@ class Ordinary(Delivery):
         if vote.accept:
             ballot.accepted |= bit
             if ballot.answers is not None and self._rank in ballot.answers:
-                self._broadcast(
-                    (ANSWER, self._number, *self._head(), ballot.key, ballot.answers[self._rank])
-                )
+                said = ballot.key, ballot.answers[self._rank]
+                fields = (ANSWER, self._number, self._clock, self._order.index, *said)
+                self._broadcast(_new(AnswerMessage, fields))
             else:
                 self._accepts.append(ballot.key)
             if self._commit_ready(ballot):
@@ -175,7 +169,8 @@ class Ordinary(Delivery):
             ballot.give_reason(self._rank, vote.reason)
             if ballot.answers is not None:
                 ballot.answers.pop(self._rank, None)
-            self._broadcast((REJECT, self._number, *self._head(), ballot.key, vote.reason))
+            why = ballot.key, vote.reason
+            self._broadcast(RejectMessage(REJECT, self._number, *self._head(), *why))
             if self._may_report_reject(ballot):
                 self._settle(ballot, REJECTED)
 
@@ -188,12 +183,13 @@ class Ordinary(Delivery):
                 self._out.append(Disarm(ballot.armed))
                 ballot.armed = None
             if self._must_tell_note(ballot):
-                rank, reason = min(ballot.reasons.items()) if ballot.reasons else (0, "")
-                self._broadcast((NOTED, self._number, *self._head(), ballot.key, rank, reason))
+                why = min(ballot.reasons.items()) if ballot.reasons else (0, "")
+                head = self._number, *self._head()
+                self._broadcast(NotedMessage(NOTED, *head, ballot.key, *why))
         if not ballot.outcome and ballot.content is not None and self._may_report_reject(ballot):
             self._settle(ballot, REJECTED)
 
-    def _no_answer(self, key: int) -> None:
+    def _no_answer(self, key: Key) -> None:
         """The deadline of one's own answer has come."""
         ballot = self._ballots.get(key)
         if ballot is None or not ballot.waits or ballot.armed is None:
@@ -229,9 +225,9 @@ class Ordinary(Delivery):
 
     # -- messages ----------------------------------------------------------------------------
 
-    def _on_propose(self, rank: int, message: Message) -> None:
-        content: Content = message[4]
-        key: int = message[2] << RANK_BITS | rank
+    def _on_propose(self, rank: Rank, message: ProposeMessage) -> None:
+        content = message.content
+        key = message.clock << RANK_BITS | rank
         size = len(content[1]) + CONTENT_OVERHEAD
         held_bytes = self._open_bytes[rank] + size
         if self._open[rank] >= self._held_max or held_bytes > self._held_bytes_max:
@@ -260,7 +256,7 @@ class Ordinary(Delivery):
             ballot.waits = WAITS_APPLICATION
             self._want_vote(ballot)
 
-    def _ballot_of(self, rank: int, key: int, limit: int) -> Ballot | None:
+    def _ballot_of(self, rank: Rank, key: Key, limit: Key) -> Ballot | None:
         """The ballot a vote is about (R16), or None after accusing who sent an impossible one. Its
         clock is not below its proposal's: `limit` is the highest key of the vote's clock.
 
@@ -287,11 +283,11 @@ class Ordinary(Delivery):
             return None
         return ballot
 
-    def _on_vote(self, rank: int, message: Message) -> None:
+    def _on_vote(self, rank: Rank, message: VoteMessage) -> None:
         bit = 1 << rank
         ballots = self._ballots
-        limit = message[2] << RANK_BITS | RANK_MASK
-        for key in message[4]:
+        limit = message.clock << RANK_BITS | RANK_MASK
+        for key in message.keys:
             ballot = ballots.get(key)
             if ballot is None or key & RANK_MASK == rank or key > limit:
                 ballot = self._ballot_of(rank, key, limit)
@@ -304,8 +300,9 @@ class Ordinary(Delivery):
             if self._commit_ready(ballot) and not ballot.outcome:
                 self._settle(ballot, COMMITTED)
 
-    def _on_answer(self, rank: int, message: Message) -> None:
-        ballot = self._ballot_of(rank, message[4], message[2] << RANK_BITS | RANK_MASK)
+    def _on_answer(self, rank: Rank, message: AnswerMessage) -> None:
+        limit = message.clock << RANK_BITS | RANK_MASK
+        ballot = self._ballot_of(rank, message.key, limit)
         if ballot is None:
             return
         if (ballot.accepted | ballot.noted) >> rank & 1:
@@ -314,12 +311,13 @@ class Ordinary(Delivery):
         if self._synod.wedged:
             return  # D13: this member's promise did not carry it, so the trim may lack it
         ballot.accepted |= 1 << rank
-        ballot.give_answer(rank, message[5])
+        ballot.give_answer(rank, message.answer)
         if self._commit_ready(ballot) and not ballot.outcome:
             self._settle(ballot, COMMITTED)
 
-    def _on_reject(self, rank: int, message: Message) -> None:
-        ballot = self._ballot_of(rank, message[4], message[2] << RANK_BITS | RANK_MASK)
+    def _on_reject(self, rank: Rank, message: RejectMessage) -> None:
+        limit = message.clock << RANK_BITS | RANK_MASK
+        ballot = self._ballot_of(rank, message.key, limit)
         if ballot is None:
             return
         if (ballot.accepted | ballot.noted) >> rank & 1:
@@ -330,10 +328,10 @@ class Ordinary(Delivery):
             return
         ballot.rejected |= 1 << rank
         ballot.noted |= 1 << rank
-        ballot.give_reason(rank, message[5])
+        ballot.give_reason(rank, message.reason)
         self._learn_reject(ballot)
 
-    def _may_be_rejected(self, ballot: Ballot, rank: int) -> bool:
+    def _may_be_rejected(self, ballot: Ballot, rank: Rank) -> bool:
         """The target of a kick may not reject it."""
         content = ballot.content
         return (
@@ -342,13 +340,13 @@ class Ordinary(Delivery):
             or content.subject != self._view.members[rank]
         )
 
-    def _on_noted(self, rank: int, message: Message) -> None:
-        ballot = self._ballots.get(message[4])
-        if ballot is None or message[4] & RANK_MASK != rank:
-            ballot = self._ballot_of(rank, message[4], message[2] << RANK_BITS | RANK_MASK)
+    def _on_noted(self, rank: Rank, message: NotedMessage) -> None:
+        key, rejecter = message.key, message.rejecter
+        ballot = self._ballots.get(key)
+        if ballot is None or key & RANK_MASK != rank:
+            ballot = self._ballot_of(rank, key, message.clock << RANK_BITS | RANK_MASK)
         if ballot is None:
             return
-        rejecter = message[5]
         if (
             ballot.noted >> rank & 1
             or rejecter == rank
@@ -358,8 +356,8 @@ class Ordinary(Delivery):
             self._accuse(self._view.members[rank], "false note")
             return
         ballot.noted |= 1 << rank
-        ballot.give_reason(rejecter, message[6])
+        ballot.give_reason(rejecter, message.reason)
         self._learn_reject(ballot)
 
-    def _on_mark(self, rank: int, message: Message) -> None:
+    def _on_mark(self, rank: Rank, message: MarkMessage) -> None:
         """The header says it all."""

@@ -34,6 +34,7 @@ from consensus.core.errors import MessageError
 from consensus.core.evidence.chain import HASH_SIZE, KEPT_MAX, extended, leaf_of, view_record
 from consensus.core.evidence.founding import CertificateError, decode_founding_untrusted, group_id
 from consensus.core.messages import LINK_SIZE_MAX, LINKS_MAX, link_untrusted, signatures_untrusted
+from consensus.core.numbers import BallotNumber, Index, Mask, Rank, ViewNumber
 from consensus.core.types import Member
 from consensus.core.view import VIEW_SIZE_MAX, View
 
@@ -49,19 +50,19 @@ _HEAD = struct.Struct("!32sQQ32s")
 
 Verify = Callable[[bytes, bytes, bytes, bytes], bool]
 """`verify(key, label, content, signature)`: whether it is that key's Ed25519 signature."""
-Signatures = tuple[tuple[int, bytes], ...]
+Signatures = tuple[tuple[Rank, bytes], ...]
 """(rank, signature), most senior first."""
 
 
 class Link(NamedTuple):
     """Why a view followed from the one before."""
 
-    ballot: int
+    ballot: BallotNumber
     """The ballot of the synod in which the signers accepted it."""
-    kept: int
+    kept: Mask
     """The mask of the ranks that went on."""
     joiner: Member | None
-    end: int
+    end: Index
     """The index of the last decision of the view that ended."""
     head: bytes
     """The head of the chain after it."""
@@ -73,9 +74,9 @@ class Certificate(NamedTuple):
 
     founding: bytes
     links: tuple[Link, ...]
-    view: int
+    view: ViewNumber
     """The view in which the head was signed."""
-    position: int
+    position: Index
     """The index of the last decision before or at the head."""
     head: bytes
     signatures: Signatures
@@ -199,8 +200,8 @@ def decode_certificate_untrusted(data: bytes) -> Certificate:
         return Certificate(
             founding,
             tuple([Link(*link_untrusted(link)) for link in links]),
-            view,
-            position,
+            ViewNumber(view),
+            Index(position),
             head,
             signatures_untrusted(signatures),
             before,

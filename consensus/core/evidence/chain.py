@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from consensus.core.numbers import Index, ViewNumber
 from consensus.core.types import Decision
 from consensus.core.view import View
 
@@ -62,9 +63,9 @@ def extended(head: bytes, leaf: bytes) -> bytes:
 class Place(NamedTuple):
     """A point of the chain: after decision `index`, or (no decision yet in it) a view's start."""
 
-    view: int
+    view: ViewNumber
     """The view it is in."""
-    position: int
+    position: Index
     """The index of the last decision before or at it."""
     leaf: bytes
     head: bytes
@@ -73,7 +74,7 @@ class Place(NamedTuple):
 class Chain:
     """The chain as one member knows it: its head, and the last KEPT_MAX places before."""
 
-    def __init__(self, view: int, index: int, head: bytes) -> None:
+    def __init__(self, view: ViewNumber, index: Index, head: bytes) -> None:
         self._places: deque[Place] = deque(maxlen=KEPT_MAX)
         self._pending: list[Decision] = []
         self._view = view
@@ -83,7 +84,7 @@ class Chain:
         """The head before the first place."""
 
     @property
-    def index(self) -> int:
+    def index(self) -> Index:
         """The index of the last decision, hashed or waiting to be."""
         return self._pending[-1].index if self._pending else self._index
 
@@ -118,13 +119,15 @@ class Chain:
         self._hash()
         return self._places[-1] if self._places else None
 
-    def at(self, view: int, index: int) -> Place | None:
+    def at(self, view: ViewNumber, index: Index) -> Place | None:
         """The place of that view and index, if it is remembered."""
         self._hash()
         number = self._number_of(view, index)
         return None if number is None else self._places[number]
 
-    def path(self, view: int, index: int, to: Place) -> tuple[bytes, tuple[bytes, ...]] | None:
+    def path(
+        self, view: ViewNumber, index: Index, to: Place
+    ) -> tuple[bytes, tuple[bytes, ...]] | None:
         """The head before decision `index`, and the leaves after it up to a later place. None if
         that is no longer, or was never, known here."""
         self._hash()
@@ -150,7 +153,7 @@ class Chain:
         chain._places.extend(Place(*place) for place in places)
         return chain
 
-    def _number_of(self, view: int, index: int) -> int | None:
+    def _number_of(self, view: ViewNumber, index: Index) -> int | None:
         """Where in the list, from the newest back: what is asked for is mostly new."""
         for number in range(len(self._places) - 1, -1, -1):
             place = self._places[number]

@@ -21,6 +21,7 @@ import msgpack
 from consensus.core.config import WINDOW_TOTAL_MAX
 from consensus.core.errors import ConsensusError
 from consensus.core.messages import FOUNDING_SIZE_MAX
+from consensus.core.numbers import ViewNumber
 from consensus.core.types import Member
 from consensus.core.view import View
 
@@ -60,7 +61,7 @@ class Founding(NamedTuple):
     @property
     def view(self) -> View:
         """View 1."""
-        return View(1, (self.founder,), self.casting_vote)
+        return View(ViewNumber(1), (self.founder,), self.casting_vote)
 
 
 def group_id(founding: bytes) -> bytes:

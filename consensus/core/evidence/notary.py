@@ -32,11 +32,22 @@ from consensus.core.evidence.certificate import (
 )
 from consensus.core.evidence.chain import Chain, Place, decision_record
 from consensus.core.evidence.founding import CertificateError, group_id
-from consensus.core.message_kinds import ACCEPT, ACCEPTED, CHAIN, INSTALL, LINK, SNAPSHOT, VOUCH
+from consensus.core.message_fields import ChainMessage, LinkMessage, VouchMessage
+from consensus.core.message_kinds import (
+    ACCEPT,
+    ACCEPTED,
+    CHAIN,
+    INSTALL,
+    LINK,
+    SNAPSHOT,
+    VOUCH,
+    Message,
+)
 from consensus.core.messages import LINKS_MAX
+from consensus.core.numbers import BallotNumber, Index, Mask, Rank, ViewNumber
 from consensus.core.outputs import Decided, Installed, Output, Send, SnapshotReceived, ValueAccepted
 from consensus.core.tables.trim import entry_decision
-from consensus.core.types import Decision, Member, Message, Outcome, Value
+from consensus.core.types import Decision, Member, Outcome, Value
 from consensus.core.view import VIEW_SIZE_MAX, View
 
 T = TypeVar("T")
@@ -49,6 +60,7 @@ Sign = Callable[[bytes, bytes], bytes]
 
 _OBSERVED = frozenset((Installed, ValueAccepted, SnapshotReceived))
 _ACCOMPANIED = frozenset((ACCEPT, ACCEPTED, INSTALL, SNAPSHOT))
+_NO_VOUCH = BallotNumber(0), b""
 
 
 class Draft(NamedTuple):
@@ -86,13 +98,13 @@ class Notary:
         self._links: list[Link] = []
         """From the founding to the view in force; void once a piece is missing."""
         self._lost = False
-        self._since = 0
+        self._since = ViewNumber(0)
         """The first view this member was in."""
-        self._vouches: dict[tuple[int, Member], tuple[int, bytes]] = {}
+        self._vouches: dict[tuple[ViewNumber, Member], tuple[BallotNumber, bytes]] = {}
         """By view and member: the ballot it accepted last, and its signature."""
-        self._offered: dict[tuple[int, Member], Link] = {}
+        self._offered: dict[tuple[ViewNumber, Member], Link] = {}
         """Links of others, by the view they end and who sent them."""
-        self._start: Message | None = None
+        self._start: ChainMessage | None = None
         """A joiner's: the last CHAIN."""
 
     # -- what the group puts out, in order ---------------------------------------------------
@@ -105,7 +117,7 @@ class Notary:
             if type(output) is Send:
                 if output.message is not message:
                     message = output.message
-                    if message[0] in _ACCOMPANIED:
+                    if message.kind in _ACCOMPANIED:
                         extra.append((at, self._sends_before(outputs, at)))
             elif type(output) is Decided:
                 if self._chain is not None and output[0][3] != Outcome.UNKNOWN:
@@ -145,45 +157,45 @@ class Notary:
 
     def before(self, message: Message) -> list[Message]:
         """What goes onto a lane before this message of the group."""
-        kind, number, clock, mark = message[:4]
-        if kind in (ACCEPT, ACCEPTED):
-            ballot, signature = self._vouches.get((number, self.me), (0, b""))
-            if ballot == message[4]:
-                return [(VOUCH, number, clock, mark, ballot, signature)]
-        elif kind == INSTALL:
-            self._close(number, message[4][0], message[4][1])
+        _, number, clock, mark = message[:4]
+        if message.kind == ACCEPT or message.kind == ACCEPTED:
+            ballot, signature = self._vouches.get((number, self.me), _NO_VOUCH)
+            if ballot == message.ballot:
+                return [VouchMessage(VOUCH, number, clock, mark, ballot, signature)]
+        elif message.kind == INSTALL:
+            self._close(number, message.value[0], message.value[1])
             if 0 < number <= len(self._links) and not self._lost:
-                return [(LINK, number, clock, mark, tuple(self._links[number - 1]))]
-        elif kind == SNAPSHOT and self._chain is not None and self._founding is not None:
-            place = self._chain.at(number, message[5])
+                return [LinkMessage(LINK, number, clock, mark, self._links[number - 1][:])]
+        elif message.kind == SNAPSHOT and self._chain is not None and self._founding is not None:
+            place = self._chain.at(number, message.position)
             if place is not None and not self._lost:
-                links = tuple([tuple(link) for link in self._links])
-                fields = (self._founding, links, message[5], place.head)
-                return [(CHAIN, number, clock, mark, *fields)]
+                links = tuple([link[:] for link in self._links])
+                fields = self._founding, links, message.position, place.head
+                return [ChainMessage(CHAIN, number, clock, mark, *fields)]
         return []
 
     # -- messages of other notaries ----------------------------------------------------------
 
     def receive(self, sender: Member, message: Message) -> None:
         """The next message of another member's notary."""
-        kind, number = message[:2]
+        number = message.view
         view = self._view
-        if kind == CHAIN:
+        if message.kind == CHAIN:
             if self._since == 0:
                 self._start = message
         elif view is None or number < view.number:
             return  # Too late to matter.
-        elif kind == VOUCH:
-            _keep(self._vouches, (number, sender), (message[4], message[5]), view)
-        elif kind == LINK:
-            _keep(self._offered, (number, sender), Link(*message[4]), view)
+        elif message.kind == VOUCH:
+            _keep(self._vouches, (number, sender), (message.ballot, message.signature), view)
+        elif message.kind == LINK:
+            _keep(self._offered, (number, sender), Link(*message.link), view)
 
     # -- what is asked of it -----------------------------------------------------------------
 
     @property
-    def index(self) -> int:
+    def index(self) -> Index:
         """The index of the last decision delivered."""
-        return 0 if self._chain is None else self._chain.index
+        return Index(0) if self._chain is None else self._chain.index
 
     @property
     def whole(self) -> bool:
@@ -194,7 +206,7 @@ class Notary:
         """The latest place of the chain; None if nothing was added to it here."""
         return None if self._chain is None else self._chain.latest()
 
-    def sign_head(self, view: int, index: int, head: bytes) -> bytes | None:
+    def sign_head(self, view: ViewNumber, index: Index, head: bytes) -> bytes | None:
         """This member's signature over a head it has delivered as a member of that view, or None
         if it is not known here (not yet, or no longer). Raises CertificateError when what was
         delivered here is something else."""
@@ -256,11 +268,13 @@ class Notary:
         chain, links, self._founding, self._view, self._lost, self._since, others = remembered
         self._chain = None if chain is None else Chain.recalled(chain)
         self._links = [Link(*link) for link in links]
-        self._vouches, self._offered, self._start = others
+        self._vouches, self._offered, start = others
+        # A message of a file is a plain tuple, and no other kind was ever kept here.
+        self._start = None if start is None else ChainMessage(*start)
 
     # -- the membership ----------------------------------------------------------------------
 
-    def _accepted(self, number: int, ballot: int, value: Value) -> None:
+    def _accepted(self, number: ViewNumber, ballot: BallotNumber, value: Value) -> None:
         """This member accepts a value: sign what that comes to."""
         chain, view = self._chain, self._view
         if chain is None or view is None or view.number != number:
@@ -278,7 +292,7 @@ class Notary:
         signature = self._sign(LINK_LABEL, link_statement(self.group, view, link))
         self._vouches[number, self.me] = ballot, signature
 
-    def _close(self, number: int, kept: int, joiner: Member | None) -> None:
+    def _close(self, number: ViewNumber, kept: Mask, joiner: Member | None) -> None:
         """The view has ended: find the proof of what follows."""
         chain, view = self._chain, self._view
         if view is None or view.number != number or self._lost or len(self._links) >= number:
@@ -286,7 +300,7 @@ class Notary:
         if chain is None or len(self._links) >= LINKS_MAX:
             self._lost = True
             return
-        bare = Link(0, kept, joiner, chain.index, chain.head, ())
+        bare = Link(BallotNumber(0), kept, joiner, chain.index, chain.head, ())
         found = self._vouched(view, bare) or self._proved(view, bare)
         if found is None:
             self._lost = True
@@ -295,9 +309,9 @@ class Notary:
 
     def _vouched(self, view: View, bare: Link) -> Link | None:
         """The link as a quorum has vouched for it in one ballot, if it has."""
-        ballots: dict[int, list[tuple[int, bytes]]] = {}
+        ballots: dict[BallotNumber, list[tuple[Rank, bytes]]] = {}
         for rank, member in enumerate(view.members):
-            ballot, signature = self._vouches.get((view.number, member), (0, b""))
+            ballot, signature = self._vouches.get((view.number, member), _NO_VOUCH)
             if ballot:
                 ballots.setdefault(ballot, []).append((rank, signature))
         for ballot in sorted(ballots, reverse=True):
@@ -315,7 +329,7 @@ class Notary:
     def _proved(self, view: View, bare: Link) -> Link | None:
         """The link as somebody else has proved it, if anybody has."""
         for (number, _), link in sorted(self._offered.items()):
-            same = link._replace(ballot=0, signatures=()) == bare
+            same = link._replace(ballot=bare.ballot, signatures=()) == bare
             if number != view.number or not same:
                 continue
             statement = link_statement(self.group, view, link)
@@ -330,7 +344,7 @@ class Notary:
         before = self._view
         if before is None:
             if self._founding is not None and view.number == 1:
-                self._chain = Chain(1, 0, self.group)
+                self._chain = Chain(ViewNumber(1), Index(0), self.group)
             else:
                 self._lost = True
         else:
@@ -344,28 +358,28 @@ class Notary:
             for key in [key for key in table if key[0] < view.number]:
                 del table[key]
 
-    def _begin(self, index: int) -> None:
+    def _begin(self, index: Index) -> None:
         """A joiner's group has its snapshot: go on from the CHAIN that came before it."""
         start = self._start
         self._chain = self._view = None
         self._links = []
         self._lost = True
-        if start is None or start[6] != index or group_id(start[4]) != self.group:
+        if start is None or start.position != index or group_id(start.founding) != self.group:
             return
-        links = [Link(*link) for link in start[5]]
+        links = [Link(*link) for link in start.links]
         try:
-            views, _ = follow(start[4], links, None)
+            views, _ = follow(start.founding, links, None)
         except CertificateError:
             return
-        if views[-1].number != start[1]:
+        if views[-1].number != start.view:
             return
         self._lost = False
-        self._founding, self._links, self._view = start[4], links, views[-1]
-        self._chain = Chain(start[1], index, start[7])
+        self._founding, self._links, self._view = start.founding, links, views[-1]
+        self._chain = Chain(start.view, index, start.head)
 
 
 def _keep(
-    table: dict[tuple[int, Member], T], key: tuple[int, Member], value: T, view: View
+    table: dict[tuple[ViewNumber, Member], T], key: tuple[ViewNumber, Member], value: T, view: View
 ) -> None:
     """Remember something of another member; beyond EVIDENCE_MAX what is of no member goes."""
     if len(table) >= EVIDENCE_MAX and key not in table:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from consensus.core.types import RANK_BITS, Content, Outcome, ProposalId, Timer
+from consensus.core.numbers import NO_INDEX, RANK_BITS, RANK_MASK, Clock, Key, Mask, Rank
+from consensus.core.types import Answers, Content, Outcome, ProposalId, Reasons, Ticket, Timer
 
 WAITS_REACH, WAITS_APPLICATION = 1, 2
 """What an own vote still waits for."""
@@ -34,7 +35,7 @@ class Ballot:
         "waits",
     )
 
-    def __init__(self, key: int, content: Content | None, accepted: int) -> None:
+    def __init__(self, key: Key, content: Content | None, accepted: Mask) -> None:
         self.key = key
         self.content = content
         self.id: ProposalId | None = None
@@ -45,38 +46,38 @@ class Ballot:
         """Mask of those who voted reject."""
         self.noted = 0
         """Mask of those who have stored a reject: those who voted it and those who noted it."""
-        self.answers: dict[int, bytes] | None = None
-        self.reasons: dict[int, str] | None = None
+        self.answers: dict[Rank, bytes] | None = None
+        self.reasons: dict[Rank, str] | None = None
         self.outcome: Outcome | None = None
         """None while open."""
-        self.index = 0
+        self.index = NO_INDEX
         """Its place once delivered here."""
         self.waits = 0
         self.armed: Timer | None = None
         """Its answer timer, while that runs."""
-        self.ticket: int | None = None
+        self.ticket: Ticket | None = None
         self.resubmit = False
 
     @property
-    def clock(self) -> int:
+    def clock(self) -> Clock:
         return self.key >> RANK_BITS
 
     @property
-    def proposer(self) -> int:
+    def proposer(self) -> Rank:
         """The proposer's rank."""
-        return self.key & (1 << RANK_BITS) - 1
+        return self.key & RANK_MASK
 
-    def give_reason(self, rank: int, reason: str) -> None:
+    def give_reason(self, rank: Rank, reason: str) -> None:
         if self.reasons is None:
             self.reasons = {}
         self.reasons.setdefault(rank, reason)
 
-    def give_answer(self, rank: int, answer: bytes) -> None:
+    def give_answer(self, rank: Rank, answer: bytes) -> None:
         if self.answers is None:
             self.answers = {}
         self.answers[rank] = answer
 
-    def said(self) -> tuple[Any, Any]:
+    def said(self) -> tuple[Answers, Reasons]:
         """Answers and reasons in rank order."""
         answers = tuple(sorted(self.answers.items())) if self.answers else ()
         reasons = tuple(sorted(self.reasons.items())) if self.reasons else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from consensus.core.numbers import Key, Mask, Rank, ViewNumber
 from consensus.core.types import Ticket
 
 
@@ -12,7 +13,7 @@ class Read:
 
     __slots__ = ("fence", "lease", "need", "ticket", "view")
 
-    def __init__(self, ticket: Ticket, view: int, fence: int, need: int, lease: int) -> None:
+    def __init__(self, ticket: Ticket, view: ViewNumber, fence: Key, need: int, lease: int) -> None:
         self.ticket = ticket
         self.view = view
         self.fence = fence
@@ -37,17 +38,17 @@ class Leases:
     def __init__(self, size: int, asked: int, serial: int) -> None:
         self.asked = asked
         """The last question; questions are counted over all views."""
-        self.granters = 0
+        self.granters: Mask = 0
         """Mask of those who answered it, oneself included; 0 when a quorum has."""
         self.granted_ms = 0
         """The shortest time among the answers."""
         self.held = 0
         """The last question a quorum answered in this view, or 0."""
-        self.grants: dict[int, int] = {}
+        self.grants: dict[Rank, int] = {}
         """By rank of the holder, the serial number of the grant that runs."""
         self.serial = serial
         """The last grant's, over all views: a timer that is late must not end a newer one."""
-        self.running = [0] * size
+        self.running: list[Mask] = [0] * size
         """By rank of the grantor, whose leases it has granted that still run, as it said."""
 
     def fork(self) -> Leases:
@@ -67,6 +68,6 @@ class Leases:
         )  # fmt: skip
 
     @property
-    def granted(self) -> int:
+    def granted(self) -> Mask:
         """Mask of the holders of leases that this member granted and that still run."""
         return sum(1 << rank for rank in self.grants)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from consensus.core.config import REASON_SIZE_MAX
 from consensus.core.errors import GroupError
-from consensus.core.types import JOIN, KICK, LEAVE, RANK_BITS, Content, Member, Ticket
+from consensus.core.numbers import RANK_MASK, Key, Mask, Rank
+from consensus.core.types import JOIN, KICK, LEAVE, Content, Member, Reasons, Ticket
 from consensus.core.view import View
 
 
@@ -36,9 +37,9 @@ class Sponsorship:
 class Change(NamedTuple):
     """What a change of membership comes to."""
 
-    kept: int
+    kept: Mask
     joiner: Member | None
-    reasons: tuple[tuple[int, str], ...]
+    reasons: Reasons
 
 
 REASON_LEFT = "left"
@@ -73,11 +74,11 @@ def is_sound(content: Content, proposer: Member, view: View) -> bool:
 
 def next_members(
     view: View,
-    promisers: int,
-    silent: int,
-    decided: Iterable[tuple[int, str, Member, str]],
-    kick_counts: Callable[[int, int, int], bool],
-    joiner_ready: Callable[[int, Member, int], bool],
+    promisers: Mask,
+    silent: Mask,
+    decided: Iterable[tuple[Key, str, Member, str]],
+    kick_counts: Callable[[Rank, Mask, Mask], bool],
+    joiner_ready: Callable[[Rank, Member, Mask], bool],
 ) -> Change:
     """Apply committed membership decisions, (key, kind, subject, reason) in order of keys (R11).
 
@@ -89,7 +90,7 @@ def next_members(
     removed = 0
     joins: list[tuple[int, Member]] = []
     for key, kind, subject, reason in decided:
-        proposer = key & (1 << RANK_BITS) - 1
+        proposer = key & RANK_MASK
         if kind == JOIN:
             joins.append((proposer, subject))
             continue

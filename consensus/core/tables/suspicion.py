@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from consensus.core.numbers import Mask
 from consensus.core.view import View, ranks
 
 
@@ -54,9 +55,9 @@ class Matrix:
     __slots__ = ("agreed", "down", "told")
 
     def __init__(self, size: int) -> None:
-        self.down = [0] * size
-        self.agreed = [0] * size
-        self.told: tuple[int, int] = (0, 0)
+        self.down: list[Mask] = [0] * size
+        self.agreed: list[Mask] = [0] * size
+        self.told: tuple[Mask, Mask] = (0, 0)
         """The row last sent."""
 
     def cuts(self) -> list[int]:
@@ -66,7 +67,7 @@ class Matrix:
             for r in range(size)
         ]
 
-    def removed(self, view: View) -> int:
+    def removed(self, view: View) -> Mask:
         """The mask of those a quorum of the view, the target left out, suspects or agrees to
         remove (R12, D15)."""
         if not any(self.down) and not any(self.agreed):

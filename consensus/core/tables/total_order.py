@@ -11,6 +11,8 @@ from collections import deque
 from heapq import heappush
 from typing import Any
 
+from consensus.core.numbers import Clock, Index, Key, Rank
+
 PASSED = 1 << 62
 """What one's own lane counts as: nothing of it is under way to oneself."""
 
@@ -20,29 +22,29 @@ class Order:
 
     __slots__ = ("heard", "index", "last_key", "log", "marks", "queue", "stable")
 
-    def __init__(self, size: int, rank: int, index: int) -> None:
-        self.heard = [0] * size
+    def __init__(self, size: int, rank: Rank, index: Index) -> None:
+        self.heard = [Clock(0)] * size
         """The highest clock each lane has shown in this view."""
         self.marks = [index] * size
         """The index up to which each member says it has delivered."""
-        self.queue: list[int] = []
+        self.queue: list[Key] = []
         """Heap of the keys not yet delivered."""
-        self.log: deque[int] = deque()
+        self.log: deque[Key] = deque()
         """Keys delivered in this view and not known to be delivered by everyone, in order."""
         self.index = index
         """The index of the last decision delivered here."""
-        self.last_key = -1
+        self.last_key = Key(-1)
         """The key of the last decision delivered here in this view."""
         self.stable = index
         """Everyone has delivered up to here."""
         if rank >= 0:
-            self.heard[rank] = PASSED
-            self.marks[rank] = PASSED
+            self.heard[rank] = Clock(PASSED)
+            self.marks[rank] = Index(PASSED)
 
-    def add(self, key: int) -> None:
+    def add(self, key: Key) -> None:
         heappush(self.queue, key)
 
-    def passed(self, clock: int) -> bool:
+    def passed(self, clock: Clock) -> bool:
         """Every lane has shown this clock: no proposal at or below it is still to come."""
         return min(self.heard) >= clock
 

@@ -1,27 +1,22 @@
 """The outcome of every proposal that is open when a view ends.
 
-A member's promise holds each proposal it has and has not forgotten as
-(key, index, own, content, answers, reasons): index is its place if it was delivered there, own is
-what the member itself did about it.
+A member's promise holds each proposal it has and has not forgotten: see `types.Held`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
-from consensus.core.tables.synod import Promise
-from consensus.core.types import RANK_BITS, Decision, Entry, Outcome, ProposalId
+from consensus.core.numbers import RANK_BITS, RANK_MASK, Index, Key, Rank
+from consensus.core.types import Content, Decision, Entry, Outcome, Promise, ProposalId
 from consensus.core.view import View
 
 OWN_NOTHING, OWN_ACCEPTED, OWN_NOTED = 0, 1, 2
 """What a promiser did about a proposal; who noted a reject after accepting is OWN_NOTED."""
 
-Held = tuple[Any, ...]
-
 
 def compute_trim(
-    promises: Mapping[int, Promise],
+    promises: Mapping[Rank, Promise],
     outcome_of: Callable[[Iterable[int]], Outcome],
 ) -> tuple[Entry, ...]:
     """The trim from the promises by rank.
@@ -32,10 +27,10 @@ def compute_trim(
     any promiser knows, so that those who go on have the same (D2).
     """
     stable = max(promise[0] for promise in promises.values())
-    contents: dict[int, Any] = {}
-    own: dict[int, dict[int, int]] = {}
-    answers: dict[int, dict[int, bytes]] = {}
-    reasons: dict[int, dict[int, str]] = {}
+    contents: dict[Key, Content] = {}
+    own: dict[Key, dict[Rank, int]] = {}
+    answers: dict[Key, dict[Rank, bytes]] = {}
+    reasons: dict[Key, dict[Rank, str]] = {}
     for rank, promise in sorted(promises.items()):
         for key, index, mine, content, said, why in promise[3]:
             if index and index <= stable:
@@ -54,12 +49,12 @@ def compute_trim(
     return tuple(trim)
 
 
-def entry_decision(view: View, index: int, entry: Entry) -> Decision:
+def entry_decision(view: View, index: Index, entry: Entry) -> Decision:
     """An entry as the decision it is in its view, at this index."""
     key, outcome, content, answers, reasons = entry
     members = view.members
     return Decision(
-        ProposalId(view.number, key >> RANK_BITS, members[key & (1 << RANK_BITS) - 1]),
+        ProposalId(view.number, key >> RANK_BITS, members[key & RANK_MASK]),
         index,
         content,
         Outcome(outcome),

@@ -35,6 +35,7 @@ from consensus.core.messages import (
     pack,
 )
 from consensus.core.types import JOIN, Content, Member
+from tests.support.messages import message as said
 
 A, B = Member(b"a" * 32, 1), Member(b"b" * 32, (1 << 64) - 1)
 PLAIN = Content("kind", b"body", ((b"r" * 32, 5),), 1000)
@@ -45,35 +46,35 @@ VALUE = (0b101, B, ((1, "silent"),), (ENTRY, REJECTED), 9)
 HEAD = (3, 70, 8)
 
 MESSAGES = [
-    (kinds.PROPOSE, *HEAD, PLAIN),
-    (kinds.PROPOSE, *HEAD, JOINS),
-    (kinds.VOTE, *HEAD, (17, 33)),
-    (kinds.ANSWER, *HEAD, 17, b"answer"),
-    (kinds.REJECT, *HEAD, 17, "why"),
-    (kinds.NOTED, *HEAD, 17, 2, "why"),
-    (kinds.MARK, *HEAD),
-    (kinds.SUSPECT, *HEAD, 0b10, 0b100),
-    (kinds.PREPARE, *HEAD, 17),
-    (kinds.PROMISE, *HEAD, 17, 3, 0, None, ()),
-    (kinds.PROMISE, *HEAD, 33, 3, 16, VALUE, ((17, 0, 1, PLAIN, (), ()),)),
-    (kinds.ACCEPT, *HEAD, 17, VALUE),
-    (kinds.ACCEPTED, *HEAD, 17),
-    (kinds.INSTALL, *HEAD, VALUE),
-    (kinds.ASK, *HEAD),
-    (kinds.EXPELLED, *HEAD, "too old"),
-    (kinds.HERE, *HEAD),
-    (kinds.SNAPSHOT, *HEAD, (A, B), 4, 17, b"state"),
-    (kinds.DECISION, *HEAD, 5, ENTRY),
-    (kinds.READY, *HEAD, (A,)),
-    (kinds.VOUCH, *HEAD, 17, bytes(64)),
-    (kinds.LINK, *HEAD, (17, 3, A, 5, bytes(32), ((0, bytes(64)), (1, bytes(64))))),
-    (kinds.CHAIN, *HEAD, b"founding", ((17, 1, None, 5, bytes(32), ()),), 5, bytes(32)),
-    (kinds.RESUME, *HEAD, 7, 1),
-    (kinds.SEEN, *HEAD, 7),
-    (kinds.GONE, *HEAD),
-    (kinds.LEASE_ASK, *HEAD, 3, 250),
-    (kinds.LEASE, *HEAD, 3, 0),
-    (kinds.LEASES, *HEAD, 0b10),
+    said(kinds.PROPOSE, *HEAD, PLAIN),
+    said(kinds.PROPOSE, *HEAD, JOINS),
+    said(kinds.VOTE, *HEAD, (17, 33)),
+    said(kinds.ANSWER, *HEAD, 17, b"answer"),
+    said(kinds.REJECT, *HEAD, 17, "why"),
+    said(kinds.NOTED, *HEAD, 17, 2, "why"),
+    said(kinds.MARK, *HEAD),
+    said(kinds.SUSPECT, *HEAD, 0b10, 0b100),
+    said(kinds.PREPARE, *HEAD, 17),
+    said(kinds.PROMISE, *HEAD, 17, 3, 0, None, ()),
+    said(kinds.PROMISE, *HEAD, 33, 3, 16, VALUE, ((17, 0, 1, PLAIN, (), ()),)),
+    said(kinds.ACCEPT, *HEAD, 17, VALUE),
+    said(kinds.ACCEPTED, *HEAD, 17),
+    said(kinds.INSTALL, *HEAD, VALUE),
+    said(kinds.ASK, *HEAD),
+    said(kinds.EXPELLED, *HEAD, "too old"),
+    said(kinds.HERE, *HEAD),
+    said(kinds.SNAPSHOT, *HEAD, (A, B), 4, 17, b"state"),
+    said(kinds.DECISION, *HEAD, 5, ENTRY),
+    said(kinds.READY, *HEAD, (A,)),
+    said(kinds.VOUCH, *HEAD, 17, bytes(64)),
+    said(kinds.LINK, *HEAD, (17, 3, A, 5, bytes(32), ((0, bytes(64)), (1, bytes(64))))),
+    said(kinds.CHAIN, *HEAD, b"founding", ((17, 1, None, 5, bytes(32), ()),), 5, bytes(32)),
+    said(kinds.RESUME, *HEAD, 7, 1),
+    said(kinds.SEEN, *HEAD, 7),
+    said(kinds.GONE, *HEAD),
+    said(kinds.LEASE_ASK, *HEAD, 3, 250),
+    said(kinds.LEASE, *HEAD, 3, 0),
+    said(kinds.LEASES, *HEAD, 0b10),
 ]
 
 
@@ -86,20 +87,20 @@ def through(message):
 
 
 def test_every_kind_is_here():
-    assert {message[0] for message in MESSAGES} == set(kinds.NAMES)
+    assert {message.kind for message in MESSAGES} == set(kinds.NAMES)
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: kinds.NAMES[m[0]])
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: kinds.NAMES[m.kind])
 def test_round_trip(message):
     arrived = through(message)
     assert arrived == message
-    assert type(arrived) is tuple
-    if message[0] == kinds.PROPOSE:
-        assert type(arrived[4]) is Content
-        assert arrived[4].subject is None or type(arrived[4].subject) is Member
+    assert type(arrived) is kinds.CLASSES[message.kind]
+    if message.kind == kinds.PROPOSE:
+        assert type(arrived.content) is Content
+        assert arrived.content.subject is None or type(arrived.content.subject) is Member
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: kinds.NAMES[m[0]])
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: kinds.NAMES[m.kind])
 def test_flipped_bytes_raise_nothing_else(message):
     (data,) = encode(message)
     for at in range(len(data)):
@@ -110,7 +111,7 @@ def test_flipped_bytes_raise_nothing_else(message):
                 decode_untrusted(bytes(broken))
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: kinds.NAMES[m[0]])
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: kinds.NAMES[m.kind])
 def test_cut_short_or_too_long(message):
     (data,) = encode(message)
     for size in range(len(data)):

@@ -57,7 +57,7 @@ class CertifiedSchedule(Schedule):
     def deliver(self, pair: tuple[Member, Member]) -> None:
         sender, receiver = pair
         lane = self.lanes[pair]
-        if lane[0][0] < VOUCH:
+        if lane[0].kind < VOUCH:
             super().deliver(pair)
             return
         message = lane.popleft()

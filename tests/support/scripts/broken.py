@@ -11,20 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from consensus.core.engine.group import Group
+from consensus.core.message_kinds import Message
+from consensus.core.numbers import Clock, Index, Rank
 from consensus.core.outputs import Arm, Output
 from consensus.core.tables.ballot import Ballot
-from consensus.core.tables.synod import Promise
 from consensus.core.tables.total_order import Order
 from consensus.core.tables.trim import OWN_ACCEPTED, OWN_NOTED, OWN_NOTHING
-from consensus.core.types import (
-    KICK,
-    Member,
-    Message,
-    Outcome,
-    Timer,
-    Value,
-    Vote,
-)
+from consensus.core.types import KICK, Member, Outcome, Promise, Timer, Value, Vote
 
 __all__ = ["BROKEN"]
 
@@ -233,14 +226,14 @@ class InstallOnOneAccepted(Group):
 class ClocksReset(Group):
     """Clocks start anew with a view while the marks of lanes are kept."""
 
-    def _fresh_order(self, size: int, rank: int, index: int) -> Order:
+    def _fresh_order(self, size: int, rank: Rank, index: Index) -> Order:
         order = super()._fresh_order(size, rank, index)
         before = getattr(self, "_order", None)
         if before is not None and rank >= 0:
             heard = [clock for clock in before.heard if clock < 1 << 60]
-            highest = max(heard, default=0)
+            highest = max(heard, default=Clock(0))
             order.heard = [max(clock, highest) for clock in order.heard]
-            self._clock = 0
+            self._clock = Clock(0)
         return order
 
     def _accuse(self, sender: Member, what: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from consensus.core.message_kinds import NAMES
+from typing import Any
+
+from consensus.core.message_kinds import NAMES, Message
+from consensus.core.numbers import RANK_BITS
 from consensus.core.outputs import (
     Abandoned,
     Accused,
@@ -18,7 +21,7 @@ from consensus.core.outputs import (
     SnapshotReceived,
     Suspended,
 )
-from consensus.core.types import RANK_BITS, Member, Message
+from consensus.core.types import Member
 from consensus.core.view import ranks
 
 
@@ -68,7 +71,8 @@ def show_value(value: tuple | None) -> str:  # type: ignore[type-arg]
 
 
 def show_message(message: Message) -> str:
-    kind, view, clock, mark, *rest = message
+    kind, view, clock, mark = message[:4]
+    rest: list[Any] = [*message[4:]]
     name = NAMES[kind]
     if name == "PROPOSE":
         text = show_content(rest[0])

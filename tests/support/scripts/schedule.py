@@ -15,7 +15,9 @@ from consensus.core.config import GroupConfig
 from consensus.core.engine.group import Group
 from consensus.core.engine.state import Phase
 from consensus.core.errors import GroupError
+from consensus.core.message_kinds import Message
 from consensus.core.messages import ENTRY_SIZE_MAX, Assembler, encode
+from consensus.core.numbers import ViewNumber
 from consensus.core.outputs import (
     Abandoned,
     Accused,
@@ -33,7 +35,7 @@ from consensus.core.outputs import (
     SnapshotWanted,
     VoteWanted,
 )
-from consensus.core.types import Content, Decision, Member, Message, ProposalId, Timer, Vote
+from consensus.core.types import Content, Decision, Member, ProposalId, Timer, Vote
 from consensus.core.view import View
 from scenarios.check.bounds import sizes
 from scenarios.check.liveness import left_open
@@ -92,7 +94,7 @@ class Schedule:
         self.reported = Reported()
         members = tuple(self.name() for _ in range(size))
         self.founders = members
-        view = View(1, members, self.config.casting_vote)
+        view = View(ViewNumber(1), members, self.config.casting_vote)
         for member in members:
             self.add(member, group.within(member, view, self.config))
 

@@ -44,6 +44,8 @@ from consensus.core.config import GroupConfig
 from consensus.core.engine.group import Group
 from consensus.core.engine.state import Phase
 from consensus.core.errors import GroupError
+from consensus.core.message_kinds import Message
+from consensus.core.numbers import Clock, ViewNumber
 from consensus.core.outputs import (
     Arm,
     Disarm,
@@ -55,14 +57,7 @@ from consensus.core.outputs import (
     ValueAccepted,
     VoteWanted,
 )
-from consensus.core.types import (
-    Content,
-    Message,
-    Proposal,
-    ProposalId,
-    Timer,
-    Vote,
-)
+from consensus.core.types import Content, Proposal, ProposalId, Timer, Vote
 from consensus.core.view import View
 from tests.support.scripts.printed import letter, member, show_content, show_message, show_output
 
@@ -149,7 +144,7 @@ class World:
             self.drain(name)
 
     def do_group(self, *names: str) -> None:
-        view = View(1, tuple(member(n) for n in names), self.config.casting_vote)
+        view = View(ViewNumber(1), tuple(member(n) for n in names), self.config.casting_vote)
         for name in names:
             self.add(name, self.kind.within(member(name), view, self.config))
 
@@ -191,7 +186,7 @@ class World:
 
     def do_answer(self, name: str, proposal: str, vote: str) -> None:
         view, clock, proposer = proposal.split(".")
-        id = ProposalId(int(view), int(clock), member(proposer))
+        id = ProposalId(ViewNumber(int(view)), Clock(int(clock)), member(proposer))
         self.groups[name].answer(id, VOTES[vote])
 
     def do_always(self, name: str, body: str, vote: str) -> None:

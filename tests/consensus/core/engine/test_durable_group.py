@@ -10,10 +10,11 @@ from consensus.core.config import GroupConfig
 from consensus.core.engine import durable_group, state_codec
 from consensus.core.engine.durable_group import DurableGroup, LogDamaged
 from consensus.core.engine.group import Group
-from consensus.core.message_kinds import NOTED, RESUME, SEEN
+from consensus.core.message_kinds import CLASSES, MARK, NOTED, PROPOSE, REJECT, RESUME, SEEN
 from consensus.core.outputs import Accused, Ended, Lost, Persist, Send
 from consensus.core.types import Content, Member, Timer, Vote
 from consensus.core.view import View
+from tests.support.messages import message as said
 from tests.support.scripts.durably import DurableSchedule
 from tests.support.scripts.reported import Violation
 
@@ -105,7 +106,7 @@ def test_forgetting_what_is_received_but_not_on_disk_a_schedule_fails(monkeypatc
         line = self._lines[sender]
         if line.open and line.received - line.seen >= 2:
             line.seen = line.received
-            self._control.append(Send(sender, (SEEN, *self._head(), line.received)))
+            self._control.append(Send(sender, said(SEEN, *self._head(), line.received)))
 
     monkeypatch.setattr(DurableGroup, "receive", receive)
     broken(monkeypatch, (3, True, False, 2048, 2, 60))
@@ -143,11 +144,11 @@ def busy():
     group = fresh()
     _, records, _ = stored(group)
     group.propose(Content("app", b"mine", ((bytes(32), 5),)))
-    group.receive(B, (1, 1, 5, 0, Content("app", b"theirs")))
-    group.receive(C, (4, 1, 6, 0, 5 << 4 | 1, "no"))
+    group.receive(B, said(PROPOSE, 1, 5, 0, Content("app", b"theirs")))
+    group.receive(C, said(REJECT, 1, 6, 0, 5 << 4 | 1, "no"))
     group.link(C, False)
     records += stored(group)[1]
-    group.receive(B, (1, 1, 7, 0, Content("app", b"another")))
+    group.receive(B, said(PROPOSE, 1, 7, 0, Content("app", b"another")))
     group.answer(group.unanswered()[0].proposal.id, Vote(False, b"", "why"))
     group.kick(B, "late")
     group.fire(Timer("settle"))
@@ -174,6 +175,16 @@ def test_a_checkpoint_gives_the_very_same_group():
     assert again(records, group._checkpoint()).state() == group.state()  # older records skipped
 
 
+def test_messages_out_of_a_file_have_their_classes_again():
+    group, _ = busy()
+    group.receive(B, said(MARK, 2, 9, 0))  # of a view to come: the lane stops
+    twin = again([], group._checkpoint())
+    lanes = [*twin.group._stopped.values(), *(line.kept for line in twin._lines.values())]
+    kept = [message for lane in lanes for message in lane]
+    assert len(twin.group._stopped) == 1 < len(kept)
+    assert all(type(message) is CLASSES[message[0]] for message in kept)
+
+
 def test_nothing_leaves_before_it_is_on_disk():
     group = fresh()
     stored(group)
@@ -189,7 +200,7 @@ def test_nothing_leaves_before_it_is_on_disk():
 def test_who_answers_questions_asks_them_again():
     group = fresh()
     stored(group)
-    group.receive(B, (1, 1, 5, 0, Content("app", b"theirs")))
+    group.receive(B, said(PROPOSE, 1, 5, 0, Content("app", b"theirs")))
     _, records, _ = stored(group)
     twin = again([*stored(fresh())[1], *records])
     asked = [o for o in twin.poll() if type(o).__name__ == "VoteWanted"]
@@ -225,7 +236,7 @@ def test_a_member_started_from_an_old_copy_stops():
     sent = group._lines[B].released
     assert sent >= 2
     old = again(records[:1])
-    old.receive(B, (RESUME, 1, 0, 0, sent, 0))
+    old.receive(B, said(RESUME, 1, 0, 0, sent, 0))
     ends = old.poll()
     assert any(isinstance(o, Lost) and "older" in o.reason for o in ends)
     assert any(isinstance(o, Ended) for o in ends)
@@ -234,7 +245,7 @@ def test_a_member_started_from_an_old_copy_stops():
 def test_a_stranger_cannot_stop_a_group_that_way():
     group = fresh()
     stored(group)
-    group.receive(Member(b"s" * 32, 9), (RESUME, 1, 0, 0, 1 << 40, 0))
+    group.receive(Member(b"s" * 32, 9), said(RESUME, 1, 0, 0, 1 << 40, 0))
     assert not any(isinstance(o, Lost | Ended) for o in stored(group)[0])
 
 
@@ -245,9 +256,9 @@ def test_who_was_started_from_an_old_copy_is_lost_to_the_others():
     for number in range(3):
         group.propose(Content("app", bytes([number])))
     stored(group)
-    group.receive(B, (SEEN, 1, 0, 0, 3))
+    group.receive(B, said(SEEN, 1, 0, 0, 3))
     group.lane_began(B)
-    group.receive(B, (RESUME, 1, 0, 0, 1, 1))
+    group.receive(B, said(RESUME, 1, 0, 0, 1, 1))
     stored(group)
     assert B in group._gone
 
@@ -263,7 +274,7 @@ def test_each_message_goes_once_and_in_order_over_all_lanes():
             group.lane_began(B)
             group.poll()
         if number == 4:
-            group.receive(B, (RESUME, 1, 0, 0, 2, 1))  # it has two of the first three
+            group.receive(B, said(RESUME, 1, 0, 0, 2, 1))  # it has two of the first three
             bodies = bodies[:2] + sent_to(B, stored(group)[0])
     assert bodies == [bytes([number]) for number in range(6)]
 
@@ -275,15 +286,15 @@ def test_an_answer_for_a_lane_that_is_over_is_not_given_on_the_next():
     stored(group)
     group.propose(Content("app", b"x"))
     stored(group)
-    group.receive(B, (RESUME, 1, 0, 0, 0, 0))
+    group.receive(B, said(RESUME, 1, 0, 0, 0, 0))
     group.lane_began(B)
-    said = [o.message for o in stored(group)[0] if isinstance(o, Send) and o.to == B]
-    assert [(message[0], message[5]) for message in said] == [(RESUME, 0)]
+    told = [o.message for o in stored(group)[0] if isinstance(o, Send) and o.to == B]
+    assert [(message.kind, message.is_answer) for message in told] == [(RESUME, 0)]
 
 
 def sent_to(member, outputs):
-    return [o.message[4].body for o in outputs
-            if isinstance(o, Send) and o.to == member and o.message[0] == 1]  # fmt: skip
+    return [o.message.content.body for o in outputs
+            if isinstance(o, Send) and o.to == member and o.message.kind == PROPOSE]  # fmt: skip
 
 
 def test_what_strangers_send_is_bounded(monkeypatch):
@@ -291,7 +302,7 @@ def test_what_strangers_send_is_bounded(monkeypatch):
     group = fresh()
     stored(group)
     for number in range(20):
-        group.receive(Member(bytes([number]) * 32, 99), (NOTED, 1, 1, 0, 16, 0, ""))
+        group.receive(Member(bytes([number]) * 32, 99), said(NOTED, 1, 1, 0, 16, 0, ""))
     assert len(group._lines) <= 4
 
 

@@ -25,10 +25,12 @@ from consensus.core.errors import (
     MessageError,
 )
 from consensus.core.messages import decode_untrusted, encode
+from consensus.core.numbers import RANK_BITS
 from consensus.core.outputs import Accused, Decided, Installed, Send, VoteWanted
-from consensus.core.types import KICK, RANK_BITS, Content, Member, Outcome, ProposalId, Vote
+from consensus.core.types import KICK, Content, Member, Outcome, ProposalId, Vote
 from consensus.core.view import View
 from tests.consensus.core.test_messages import MESSAGES
+from tests.support.messages import message as said
 from tests.support.scripts.schedule import Schedule
 
 A, B, C = (Member(bytes([i]) * 32, i) for i in (1, 2, 3))
@@ -47,7 +49,7 @@ def accusations(group):
 
 
 def sends(group, kind):
-    return [o for o in group.poll() if isinstance(o, Send) and o.message[0] == kind]
+    return [o for o in group.poll() if isinstance(o, Send) and o.message.kind == kind]
 
 
 def key(clock, rank):
@@ -55,30 +57,34 @@ def key(clock, rank):
 
 
 def propose(clock, content=APP):
-    return (kinds.PROPOSE, 1, clock, 0, content)
+    return said(kinds.PROPOSE, 1, clock, 0, content)
+
+
+def vote(*keys):
+    return said(kinds.VOTE, 1, 5, 0, keys)
 
 
 REFUSED = [
     ("clock went back", [propose(3), propose(3)]),
-    ("clock went back", [propose(3), (kinds.MARK, 1, 2, 0)]),
+    ("clock went back", [propose(3), said(kinds.MARK, 1, 2, 0)]),
     ("clock leapt", [propose(CLOCK_STEP_MAX + 1)]),
-    ("mark went back", [(kinds.MARK, 1, 1, 5), (kinds.MARK, 1, 1, 4)]),
-    ("second vote", [propose(1), (kinds.VOTE, 1, 1, 0, (key(1, 1),))]),
-    ("second vote", [(kinds.VOTE, 1, 5, 0, (key(2, 2),)), (kinds.ANSWER, 1, 5, 0, key(2, 2), b"")]),
-    ("second vote", [(kinds.VOTE, 1, 5, 0, (key(2, 2), key(2, 2)))]),
-    ("second vote", [(kinds.REJECT, 1, 5, 0, key(2, 2), ""), (kinds.VOTE, 1, 5, 0, (key(2, 2),))]),
-    ("vote on no proposal", [(kinds.VOTE, 1, 5, 0, (key(2, 0),))]),
-    ("vote on no proposal", [(kinds.VOTE, 1, 5, 0, (key(2, 7),))]),
-    ("vote before its proposal", [(kinds.VOTE, 1, 1, 0, (key(2, 2),))]),
-    ("false note", [(kinds.NOTED, 1, 5, 0, key(2, 2), 1, "")]),
-    ("false note", [(kinds.NOTED, 1, 5, 0, key(2, 2), 0, "")]),
-    ("false note", [(kinds.NOTED, 1, 5, 0, key(2, 2), 9, "")]),
-    ("suspects nobody there", [(kinds.SUSPECT, 1, 0, 0, 0b1000, 0)]),
-    ("suspects nobody there", [(kinds.SUSPECT, 1, 0, 0, 0b010, 0)]),
-    ("somebody else's ballot", [(kinds.PREPARE, 1, 0, 0, 1 << RANK_BITS | 2)]),
-    ("somebody else's ballot", [(kinds.ACCEPT, 1, 0, 0, 1 << RANK_BITS, (7, None, (), (), 0))]),
-    ("impossible value", [(kinds.ACCEPT, 1, 0, 0, 17, (7, None, (), (), 5))]),
-    ("impossible value", [(kinds.INSTALL, 1, 0, 0, (15, None, (), (), 0))]),
+    ("mark went back", [said(kinds.MARK, 1, 1, 5), said(kinds.MARK, 1, 1, 4)]),
+    ("second vote", [propose(1), said(kinds.VOTE, 1, 1, 0, (key(1, 1),))]),
+    ("second vote", [vote(key(2, 2)), said(kinds.ANSWER, 1, 5, 0, key(2, 2), b"")]),
+    ("second vote", [vote(key(2, 2), key(2, 2))]),
+    ("second vote", [said(kinds.REJECT, 1, 5, 0, key(2, 2), ""), vote(key(2, 2))]),
+    ("vote on no proposal", [vote(key(2, 0))]),
+    ("vote on no proposal", [vote(key(2, 7))]),
+    ("vote before its proposal", [said(kinds.VOTE, 1, 1, 0, (key(2, 2),))]),
+    ("false note", [said(kinds.NOTED, 1, 5, 0, key(2, 2), 1, "")]),
+    ("false note", [said(kinds.NOTED, 1, 5, 0, key(2, 2), 0, "")]),
+    ("false note", [said(kinds.NOTED, 1, 5, 0, key(2, 2), 9, "")]),
+    ("suspects nobody there", [said(kinds.SUSPECT, 1, 0, 0, 0b1000, 0)]),
+    ("suspects nobody there", [said(kinds.SUSPECT, 1, 0, 0, 0b010, 0)]),
+    ("somebody else's ballot", [said(kinds.PREPARE, 1, 0, 0, 1 << RANK_BITS | 2)]),
+    ("somebody else's ballot", [said(kinds.ACCEPT, 1, 0, 0, 1 << RANK_BITS, (7, None, (), (), 0))]),
+    ("impossible value", [said(kinds.ACCEPT, 1, 0, 0, 17, (7, None, (), (), 5))]),
+    ("impossible value", [said(kinds.INSTALL, 1, 0, 0, (15, None, (), (), 0))]),
     ("impossible membership proposal", [propose(1, Content(KICK, subject=B))]),
     ("impossible membership proposal", [propose(1, Content("@leave", subject=A))]),
 ]
@@ -104,18 +110,18 @@ def test_a_liar_is_answered_with_a_kick():
     config = GroupConfig()
     group = Group.within(A, View(1, (A, B, C)), config)
     for _ in range(3):
-        group.receive(B, (kinds.VOTE, 1, 5, 0, (key(2, 0),)))
+        group.receive(B, vote(key(2, 0)))
     proposals = sends(group, kinds.PROPOSE)
     assert {send.to for send in proposals} == {B, C}
-    assert {send.message[4].kind for send in proposals} == {KICK}
-    assert {send.message[4].subject for send in proposals} == {B}
+    assert {send.message.content.kind for send in proposals} == {KICK}
+    assert {send.message.content.subject for send in proposals} == {B}
     assert len(proposals) == 2  # once, however often it lies
 
 
 def test_rejecting_ones_own_kick_does_not_count():
     group = group_of()
     group.kick(B)
-    group.receive(B, (kinds.REJECT, 1, 1, 0, key(1, 0), "no"))
+    group.receive(B, said(kinds.REJECT, 1, 1, 0, key(1, 0), "no"))
     assert accusations(group) == [(B, "rejected its own kick")]
 
 
@@ -156,14 +162,14 @@ def test_strangers_are_ignored_or_told_off():
     stranger = Member(b"s" * 32, 9)
     for message in MESSAGES:
         for view in (1, 9):
-            group.receive(stranger, (message[0], view, *message[2:]))
+            group.receive(stranger, message._replace(view=view))
     assert group.poll() == []
     usurped = (0b001, stranger, (), (), 0)
-    group.receive(stranger, (kinds.INSTALL, 1, 0, 0, usurped))
+    group.receive(stranger, said(kinds.INSTALL, 1, 0, 0, usurped))
     assert group.poll() == []
-    group.receive(stranger, (kinds.PREPARE, 0, 1, 0, 17))
+    group.receive(stranger, said(kinds.PREPARE, 0, 1, 0, 17))
     (told,) = group.poll()
-    assert told.message[0] == kinds.EXPELLED
+    assert told.message.kind == kinds.EXPELLED
 
 
 # -- bounds ------------------------------------------------------------------------------------
@@ -205,19 +211,19 @@ def test_votes_that_come_before_proposals():
     group = group_of()
     count = 2 * (group.config.window_total + 3 * DEPARTURES_MAX)
     keys = tuple(key(clock, 2) for clock in range(1, count + 1))
-    group.receive(B, (kinds.VOTE, 1, count + 5, 0, keys))
+    group.receive(B, said(kinds.VOTE, 1, count + 5, 0, keys))
     assert accusations(group) == []
-    group.receive(B, (kinds.VOTE, 1, count + 5, 0, (key(count + 1, 2),)))
+    group.receive(B, said(kinds.VOTE, 1, count + 5, 0, (key(count + 1, 2),)))
     assert accusations(group) == [(B, "vote on no proposal")]
 
 
 def test_stopped_lanes():
     group = group_of()
     for clock in range(STOPPED_MAX):
-        group.receive(B, (kinds.MARK, 2, clock, 0))
+        group.receive(B, said(kinds.MARK, 2, clock, 0))
     out = group.poll()
-    assert [o.message[0] for o in out] == [kinds.ASK]
-    group.receive(B, (kinds.MARK, 2, STOPPED_MAX, 0))
+    assert [o.message.kind for o in out] == [kinds.ASK]
+    group.receive(B, said(kinds.MARK, 2, STOPPED_MAX, 0))
     assert accusations(group) == [(B, "too much of a newer view")]
 
 

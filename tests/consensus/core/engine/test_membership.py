@@ -10,6 +10,7 @@ from consensus.core.errors import GroupBusy, GroupError
 from consensus.core.outputs import ReachWanted, Send
 from consensus.core.types import JOIN, Content, Member
 from consensus.core.view import VIEW_SIZE_MAX, View
+from tests.support.messages import message as said
 from tests.support.scripts.printed import member
 from tests.support.scripts.script import World
 
@@ -26,7 +27,7 @@ def member_of(me, members):
 def ready(group, joiner):
     """The joiner has the snapshot and reaches everybody."""
     view = group.view
-    group.receive(joiner, (kinds.READY, view.number, 0, group.index, view.members))
+    group.receive(joiner, said(kinds.READY, view.number, 0, group.index, view.members))
 
 
 def world_of(*commands):
@@ -92,14 +93,14 @@ def test_one_answer_about_reach_is_for_all_who_sponsor_the_joiner(ok):
     group = member_of(C, (A, B, C))
     content = Content(JOIN, b"", (), 30_000, D, b"")
     for sponsor in (A, B):
-        group.receive(sponsor, (kinds.PROPOSE, 1, 1, 0, content))
+        group.receive(sponsor, said(kinds.PROPOSE, 1, 1, 0, content))
     assert sum(isinstance(o, ReachWanted) for o in group.poll()) == 2
     group.reached(D, ok)
     votes = [o.message for o in group.poll() if isinstance(o, Send) and o.to == A]
     if ok:
         (vote,) = votes
-        assert vote[0] == kinds.VOTE
+        assert vote.kind == kinds.VOTE
         assert len(vote[4]) == 2
     else:
-        assert [message[0] for message in votes] == [kinds.REJECT] * 2
+        assert [message.kind for message in votes] == [kinds.REJECT] * 2
     assert not group.unanswered()

@@ -9,8 +9,9 @@ import pytest
 from consensus.core.config import GroupConfig
 from consensus.core.engine.group import Group
 from consensus.core.errors import GroupError
+from consensus.core.message_kinds import Message
 from consensus.core.outputs import Output, Readable
-from consensus.core.types import Decision, Member, Message, Outcome
+from consensus.core.types import Decision, Member, Outcome
 from tests.support.scripts.reported import Violation
 from tests.support.scripts.schedule import Life, Schedule
 from tests.support.scripts.script import World

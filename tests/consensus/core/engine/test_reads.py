@@ -1,5 +1,7 @@
 """Reads and leases: what is asked, granted, refused and bounded."""
 
+from typing import Any
+
 import pytest
 
 from consensus.core import message_kinds as kinds
@@ -7,6 +9,7 @@ from consensus.core.config import LEASE_MS_MAX, GroupConfig
 from consensus.core.engine.group import Group
 from consensus.core.engine.reads import READS_MAX
 from consensus.core.errors import GroupBusy, GroupClosed, GroupError, GroupSuspended
+from consensus.core.message_kinds import Message
 from consensus.core.outputs import (
     Accused,
     Arm,
@@ -19,6 +22,7 @@ from consensus.core.outputs import (
 from consensus.core.types import Content, Member, Vote
 from consensus.core.view import View
 from consensus.machine.lease_clock import CLOCK_RATE_BOUND, LeaseClock, ReadReady
+from tests.support.messages import message as said
 
 A, B, C = (Member(bytes([i]) * 32, i) for i in (1, 2, 3))
 
@@ -34,16 +38,17 @@ def of(group: Group, kind: type) -> list[tuple]:  # type: ignore[type-arg]
     return [output for output in group.poll() if isinstance(output, kind)]
 
 
-def sent(group: Group, kind: int) -> list[tuple[Member, tuple]]:  # type: ignore[type-arg]
-    return [(o.to, o.message) for o in group.poll() if isinstance(o, Send) and o.message[0] == kind]
+def sent(group: Group, kind: int) -> list[tuple[Member, Any]]:
+    sends = [output for output in group.poll() if isinstance(output, Send)]
+    return [(send.to, send.message) for send in sends if send.message.kind == kind]
 
 
-def lease(number: int, ms: int = 250) -> tuple[int, ...]:
-    return (kinds.LEASE, 1, 0, 0, number, ms)
+def lease(number: int, ms: int = 250) -> Message:
+    return said(kinds.LEASE, 1, 0, 0, number, ms)
 
 
-def ask(number: int, ms: int = 250) -> tuple[int, ...]:
-    return (kinds.LEASE_ASK, 1, 0, 0, number, ms)
+def ask(number: int, ms: int = 250) -> Message:
+    return said(kinds.LEASE_ASK, 1, 0, 0, number, ms)
 
 
 def test_reads_of_one_turn_share_one_question() -> None:
@@ -88,13 +93,13 @@ def test_a_grantor_grants_no_longer_than_its_own_configuration_says() -> None:
     group.receive(B, ask(5, LEASE_MS_MAX))
     told = group.poll()
     (answer,) = [o for o in told if isinstance(o, Send)]
-    assert answer == Send(B, (kinds.LEASE, 1, 0, 0, 5, 100))
+    assert answer == Send(B, said(kinds.LEASE, 1, 0, 0, 5, 100))
     assert [o.delay_s for o in told if isinstance(o, Arm)] == [0.1]
 
 
 def test_who_has_promised_grants_nothing() -> None:
     group = member()
-    group.receive(B, (kinds.PREPARE, 1, 0, 0, 17))
+    group.receive(B, said(kinds.PREPARE, 1, 0, 0, 17))
     assert group.wedged
     group.poll()
     group.receive(C, ask(1))
@@ -108,7 +113,7 @@ def test_who_has_promised_reads_by_no_lease() -> None:
     group.receive(A, lease(1))
     assert group.lease == 1
     group.poll()
-    group.receive(A, (kinds.PREPARE, 1, 0, 0, 16))
+    group.receive(A, said(kinds.PREPARE, 1, 0, 0, 16))
     assert group.lease == 0
     group.poll()
     group.read(True)
@@ -125,10 +130,10 @@ def test_a_late_timer_ends_no_newer_grant() -> None:
     (second,) = of(group, Arm)
     assert first.timer != second.timer
     group.fire(first.timer)
-    group.receive(C, (kinds.PREPARE, 1, 0, 0, 18))
-    assert [m[4] for _, m in sent(group, kinds.LEASES)] == [0b10], "the second still runs"
+    group.receive(C, said(kinds.PREPARE, 1, 0, 0, 18))
+    assert [m.holders for _, m in sent(group, kinds.LEASES)] == [0b10], "the second still runs"
     group.fire(second.timer)
-    assert [m[4] for _, m in sent(group, kinds.LEASES)] == [0, 0]
+    assert [m.holders for _, m in sent(group, kinds.LEASES)] == [0, 0]
 
 
 def test_a_member_that_is_a_quorum_needs_no_lease() -> None:
@@ -217,7 +222,7 @@ def test_a_read_that_began_by_a_lease_is_judged_by_that_one() -> None:
     group.receive(B, lease(1))
     clock.granted(1, 0.25)
     until = clock.until
-    group.receive(B, (kinds.PROPOSE, 1, 1, 0, Content("work")))
+    group.receive(B, said(kinds.PROPOSE, 1, 1, 0, Content("work")))
     (wanted,) = [o for o in group.poll() if isinstance(o, VoteWanted)]
     group.answer(wanted.proposal.id, Vote(True))
     ticket = clock.begin(group, 0.1)

@@ -8,8 +8,9 @@ import pytest
 
 from consensus.core.config import BODY_SIZE_MAX, DEPARTURES_MAX, GroupConfig
 from consensus.core.engine.group import Group
+from consensus.core.message_kinds import Message
 from consensus.core.outputs import Arm, Decided, Disarm, Send, VoteWanted
-from consensus.core.types import Content, Member, Message, Outcome, Timer, Vote
+from consensus.core.types import Content, Member, Outcome, Timer, Vote
 from consensus.core.view import View
 
 
@@ -127,6 +128,6 @@ def test_departures_beyond_the_window_are_few():
     group.poll()
     for number in range(3 * DEPARTURES_MAX):
         group.kick(others[number % 2], "again")
-    proposed = {o.message[2] for o in group.poll() if isinstance(o, Send)}
+    proposed = {o.message.clock for o in group.poll() if isinstance(o, Send)}
     assert len(proposed) == DEPARTURES_MAX
     assert len(group._backlog) == 2 * DEPARTURES_MAX

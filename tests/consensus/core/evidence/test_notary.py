@@ -13,6 +13,7 @@ from consensus.core.outputs import Decided, Installed
 from consensus.core.types import Content, Decision, Member, Outcome, ProposalId
 from consensus.core.view import View
 from tests.support.certificates.certified import IDENTITIES, CertifiedSchedule
+from tests.support.messages import message as said
 from tests.support.scripts.reported import Violation
 from transport.core.crypto.keys import verify
 
@@ -127,8 +128,8 @@ def test_what_others_send_is_bounded():
     link = (16, 1, None, 1, bytes(32), ())
     for number in range(2 * EVIDENCE_MAX):
         stranger = Member(bytes([number]) * 32, number)
-        found.receive(stranger, (VOUCH, 1, 0, 0, 16, bytes(64)))
-        found.receive(stranger, (LINK, 1, 0, 0, link))
+        found.receive(stranger, said(VOUCH, 1, 0, 0, 16, bytes(64)))
+        found.receive(stranger, said(LINK, 1, 0, 0, link))
     assert len(found._vouches) <= EVIDENCE_MAX
     assert len(found._offered) <= EVIDENCE_MAX
 
@@ -138,7 +139,7 @@ def test_garbage_in_vouches_does_not_hide_a_quorum_of_good_ones():
     schedule.grow(3)
     first, second, third = schedule.active()
     view = schedule.lives[first].group.view
-    schedule.notaries[first].receive(third, (VOUCH, view.number, 0, 0, 1 << 20, bytes(64)))
+    schedule.notaries[first].receive(third, said(VOUCH, view.number, 0, 0, 1 << 20, bytes(64)))
     schedule.lives[second].group.leave()
     schedule.drain(second)
     schedule.heal()
@@ -157,7 +158,7 @@ def test_a_false_chain_is_no_evidence():
     real = schedule.notaries[joiner].receive
 
     def altered(sender, message):
-        real(sender, (*message[:4], other, *message[5:]) if message[0] == CHAIN else message)
+        real(sender, message._replace(founding=other) if message.kind == CHAIN else message)
 
     schedule.notaries[joiner].receive = altered
     schedule.lives[sponsor].group.sponsor(joiner, b"")
