@@ -1,5 +1,6 @@
-"""The kinds of group messages: number, name and class. `message_fields` says what each one is, and
-`docs/protocol/groups.md` lists them.
+"""The kinds of group messages: number, name and class of each.
+
+`message_fields` says what each of them says, and `docs/protocol/groups.md` lists them.
 """
 
 from __future__ import annotations
