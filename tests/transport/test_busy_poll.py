@@ -323,8 +323,8 @@ async def test_an_exchange_without_sleep(
             for _ in range(count):
                 await exchange(one, other)
             for end in ends:
-                assert end.endpoint._attention.moment_s > 0.0
-                end.endpoint._attention.moment_s = PATIENCE_S
+                assert end.endpoint._busy_poll.moment_s > 0.0
+                end.endpoint._busy_poll.moment_s = PATIENCE_S
             await exchange(one, other)
             sleeps = Sleeps(monkeypatch)
             for _ in range(count):

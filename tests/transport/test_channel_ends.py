@@ -185,15 +185,15 @@ async def test_new_keys_in_mid_transfer(haste: Haste) -> None:
         epochs = seen(one), seen(other)
         mine, theirs = await one.channel(other)
 
-        def renewed() -> bool:
+        def answered_key_update() -> bool:
             return all(len(planes_of(events)) >= 2 for events in epochs)
 
-        transfer = Transfer(renewed)
+        transfer = Transfer(answered_key_update)
         with anyio.fail_after(PATIENCE_S):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(transfer.write, mine)
                 tasks.start_soon(transfer.read, theirs)
-                await haste.pass_until(renewed)
+                await haste.pass_until(answered_key_update)
         for events in epochs:
             planes = planes_of(events)
             assert len({plane.plane.send_key for plane in planes}) == len(planes)

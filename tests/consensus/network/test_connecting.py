@@ -61,7 +61,7 @@ async def test_a_clock_that_was_set_is_followed(monkeypatch: pytest.MonkeyPatch)
         Node.open(config=circle(b"s" * 32)) as two,
     ):
         one.know(two.key, [two.address])
-        circles = [node._context.machine.peers._responder._circle for node in (one, two)]
+        circles = [node._context.machine.peers._responder._circles for node in (one, two)]
         before = [circle._unix_offset_s for circle in circles if circle is not None]
         assert len(before) == 2
         # Both machines slept for a day, which the monotonic clock has not noticed.
