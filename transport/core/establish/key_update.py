@@ -104,7 +104,7 @@ def _begin(context: Context, presence: Presence) -> None:
 
 
 def _begin_full(context: Context, peer: Peer, presence: Presence, now: float) -> None:
-    """A handshake with static keys and a cookie, beside the renewal: if it fails, the next renewal
+    """A handshake with static keys and a cookie, beside the key update: if it fails, the next one
     tries again. Not without a name, which would be another one."""
     if presence.initiator and peer.attempt is None and peer.key not in context.masks:
         with suppress(LocalError):  # too many attempts at once
