@@ -86,7 +86,7 @@ def recording() -> Iterator[list[Trip]]:
 
 VOTE, PROPOSAL, P1, P3 = "a committing vote", "a proposal outward", "a P1", "an admitted P3"
 _IS: dict[str, Callable[[Trip], bool]] = {
-    VOTE: lambda t: t.enters("consensus/groups/waiters.py", "Pending.settle"),
+    VOTE: lambda t: t.enters("consensus/groups/waiters.py", "Waiters.settle"),
     PROPOSAL: lambda t: t.enters("consensus/groups/handle.py", "Group.propose"),
     P1: lambda t: t.enters("transport/core/responder/challenge.py"),
     P3: lambda t: t.enters("transport/core/responder/incoming.py"),

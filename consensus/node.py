@@ -31,13 +31,13 @@ from consensus.groups.asking import Asking
 from consensus.groups.certificates import SIGN, Certificates
 from consensus.groups.handle import Group
 from consensus.groups.invitations import ENQUIRE, JOIN, JOIN_TIMEOUT_S, Invitations
-from consensus.groups.lifecycle import Entering
+from consensus.groups.lifecycle import Lifecycle
 from consensus.groups.replica import Replica, Replicas
-from consensus.groups.vote_handlers import Voting
+from consensus.groups.vote_handlers import VoteHandlers
 from consensus.machine.addresses import checked
 from consensus.machine.hosted_group import GroupEvent, PairEvent
 from consensus.machine.machine import Machine, group_number
-from consensus.network.connecting import Reaching
+from consensus.network.connecting import Connecting
 from consensus.network.introductions import Introducing
 from consensus.network.letters import Letters
 from consensus.network.services import Service, Services
@@ -70,18 +70,18 @@ class Node:
         self._files = files
         self._groups: dict[int, Group] = {}
         self._services = Services(context.endpoint.open_channel)
-        self._reaching = Reaching(context)
+        self._reaching = Connecting(context)
         self.people = People(context, files)
         self.introductions = Introducing(context, self._shares_group)
         self.letters = Letters(context, files, self._reaching)
         self.blobs = BlobService(
             files.blobs, config.blob_limit_bytes, self._services, self._shares_group
         )
-        self._voting = Voting(context, self._asking, self.blobs)
+        self._voting = VoteHandlers(context, self._asking, self.blobs)
         self._durables = durables = DurableGroups(context, files)
         self._invitations = invitations = Invitations(context, files)
         self._certificates = certificates = Certificates(context, self._groups)
-        self._entering = Entering(
+        self._entering = Lifecycle(
             context, self._groups, files, durables, self.blobs, invitations, certificates
         )
         context.handlers |= {ENQUIRE: invitations.enquire, JOIN: invitations.join}

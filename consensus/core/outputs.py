@@ -9,10 +9,10 @@ from consensus.core.numbers import BallotNumber, Index, ViewNumber
 from consensus.core.types import (
     Candidate,
     Decision,
+    Handle,
     Member,
     Proposal,
     ProposalId,
-    Ticket,
     Timer,
     Value,
 )
@@ -48,17 +48,17 @@ class VoteWanted(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """An outcome, in order. `ticket` is set for the caller's own proposals and then final; an
-    own proposal that was abandoned has no ticket here and is followed by `Abandoned`."""
+    """An outcome, in order. `handle` is set for the caller's own proposals and then final; an
+    own proposal that was abandoned has no handle here and is followed by `Abandoned`."""
 
     decision: Decision
-    ticket: Ticket | None
+    handle: Handle | None
 
 
 class Abandoned(NamedTuple):
     """An own proposal fell to a view change. It goes on under another id, or (None) is over."""
 
-    ticket: Ticket
+    handle: Handle
     resubmitted_as: ProposalId | None
 
 
@@ -147,7 +147,7 @@ class Readable(NamedTuple):
     """A read is done: what this member has delivered holds everything that was committed when it
     began. If `lease` is not 0, that is so only if the lease of that question still runs."""
 
-    ticket: Ticket
+    handle: Handle
     lease: int
 
 

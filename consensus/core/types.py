@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 from consensus.core.numbers import BallotNumber, Clock, Index, Key, Mask, Rank, ViewNumber
 
-Ticket: TypeAlias = int
+Handle: TypeAlias = int
 """The local handle of a proposal; it survives resubmission under another id."""
 
 JOIN, LEAVE, KICK = "@join", "@leave", "@kick"

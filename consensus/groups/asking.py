@@ -7,9 +7,9 @@ from typing import Any
 
 from consensus.core import outputs
 from consensus.core.errors import ConsensusError
-from consensus.core.types import Content, Outcome, ProposalId, Ticket, Vote
+from consensus.core.types import Content, Handle, Outcome, ProposalId, Vote
 from consensus.decision import OutcomeUnknown, Rejected, Unreachable, value
-from consensus.groups.waiters import Pending
+from consensus.groups.waiters import Waiters
 from consensus.machine.hosted_group import UNREACHABLE, TimedOut
 from consensus.machine.lease_clock import ReadReady
 from consensus.machine.machine import Machine
@@ -29,7 +29,7 @@ class Asking:
     def __init__(self, machine: Machine, endpoint: Endpoint) -> None:
         self._machine = machine
         self._endpoint = endpoint
-        self._pending = Pending[tuple[bytes, Ticket], Any](endpoint.waiter)
+        self._pending = Waiters[tuple[bytes, Handle], Any](endpoint.waiter)
 
     def ask(self, peer: bytes, content: Content, timeout_s: float) -> Coroutine[Any, Any, Any]:
         """Ask at once; await the result, for the peer's answer. Raises GroupError; the result
@@ -58,25 +58,25 @@ class Asking:
             self._decided(peer, output)
             return
         match output:
-            case TimedOut(ticket):
+            case TimedOut(handle):
                 error = TimeoutError(f"no answer from {peer.hex()[:16]} in time; it may still come")
-                self._pending.fail((peer, ticket), error)
+                self._pending.fail((peer, handle), error)
             case outputs.Lost(reason):
                 kind = Unreachable if reason == UNREACHABLE else OutcomeUnknown
                 self._pending.fail_all(lambda: kind(reason), lambda key: key[0] == peer)
 
     def _decided(self, peer: bytes, decided: outputs.Decided) -> None:
-        decision, ticket = decided
-        if ticket is None:
+        decision, handle = decided
+        if handle is None:
             return
         outcome = decision.outcome
         # The other side of two alone is asked, so what was said is what it said.
         if outcome is Outcome.COMMITTED:
             answer = value(decision.answers[0][1]) if decision.answers else None
-            self._pending.settle((peer, ticket), answer)
+            self._pending.settle((peer, handle), answer)
         elif outcome is not Outcome.UNKNOWN:  # That is followed by Lost, which says why.
             reason = decision.reasons[0][1] if decision.reasons else outcome.name.lower()
-            self._pending.fail((peer, ticket), Rejected(reason))
+            self._pending.fail((peer, handle), Rejected(reason))
 
     def close(self) -> None:
         """The node closes."""

@@ -10,7 +10,7 @@ import anyio
 from consensus.core import outputs
 from consensus.core import types as core
 from consensus.core.errors import GroupError
-from consensus.core.types import Ticket
+from consensus.core.types import Handle
 from consensus.core.view import View
 from consensus.decision import (
     Certify,
@@ -24,7 +24,7 @@ from consensus.decision import (
     describe_view,
 )
 from consensus.groups.history import History
-from consensus.groups.waiters import Pending
+from consensus.groups.waiters import Waiters
 from consensus.machine.hosted_group import TimedOut
 from consensus.machine.lease_clock import ReadReady
 from transport.event_loop import Waiter
@@ -33,8 +33,8 @@ from transport.event_loop import Waiter
 class Observer(Protocol):
     """What keeps a state that the group's decisions make; see `consensus.groups.replica`."""
 
-    def decided(self, decision: Decision, ticket: Ticket | None) -> None:
-        """The next decision; with a ticket if this node proposed it."""
+    def decided(self, decision: Decision, handle: Handle | None) -> None:
+        """The next decision; with a handle if this node proposed it."""
 
     def restored(self, index: int, data: bytes) -> None:
         """This node joins: what another member's `wanted` gave, after the decision `index`."""
@@ -56,8 +56,8 @@ class GroupState:
         self.installed = anyio.Event()
         """There is a view, or never will be."""
         self.history = History(lambda decision, view: describe(decision, view, certify))
-        self.proposals = Pending[Ticket, Decision](new_waiter)
-        self.reads = Pending[Ticket, float | None](new_waiter)
+        self.proposals = Waiters[Handle, Decision](new_waiter)
+        self.reads = Waiters[Handle, float | None](new_waiter)
         self.observer: Observer | None = None
         self._certify = certify
 
@@ -72,34 +72,34 @@ class GroupState:
 
     def decided(self, output: outputs.Decided) -> None:
         """The next decision."""
-        decision, ticket = output
+        decision, handle = output
         self.history.add((decision, self.info))
-        if ticket is None and self.observer is None:
+        if handle is None and self.observer is None:
             return
         described = describe(decision, self.info, self._certify)
         if self.observer is not None:
-            self.observer.decided(described, ticket)
-        if ticket is not None:
+            self.observer.decided(described, handle)
+        if handle is not None:
             if described.outcome is core.Outcome.UNKNOWN:
                 unknown = OutcomeUnknown("cut off before the outcome was known")
-                self.proposals.fail(ticket, unknown)
+                self.proposals.fail(handle, unknown)
             else:
-                self.proposals.settle(ticket, described)
+                self.proposals.settle(handle, described)
 
     def take(self, output: outputs.Output | TimedOut | ReadReady) -> None:
         """Something else that the engine has to say."""
         match output:
-            case ReadReady(ticket, until):
-                self.reads.settle(ticket, until)
+            case ReadReady(handle, until):
+                self.reads.settle(handle, until)
             case outputs.SnapshotReceived(index, data) if self.observer is not None:
                 self.observer.restored(index, data)
             case outputs.SnapshotWanted(joiner, index) if self.observer is not None:
                 self.observer.wanted(joiner, index)
-            case TimedOut(ticket):
+            case TimedOut(handle):
                 error = TimeoutError("no outcome in time; it may still come")
-                self.proposals.fail(ticket, error)
-            case outputs.Abandoned(ticket, None):
-                self.proposals.fail(ticket, GroupError("abandoned by a change of the group"))
+                self.proposals.fail(handle, error)
+            case outputs.Abandoned(handle, None):
+                self.proposals.fail(handle, GroupError("abandoned by a change of the group"))
             case outputs.Installed(view):
                 self._install(view)
             case outputs.Suspended(flag):

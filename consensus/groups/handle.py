@@ -18,7 +18,7 @@ from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
 from consensus.core.evidence.founding import CertificateError
 from consensus.core.evidence.notary import Notary
-from consensus.core.types import Ticket
+from consensus.core.types import Handle
 from consensus.decision import (
     Decision,
     GroupEnded,
@@ -202,26 +202,26 @@ class Group:
                     return
                 begun = self._begin_read()
 
-    def _begin_read(self) -> Ticket | None:
+    def _begin_read(self) -> Handle | None:
         """None: the read is done."""
         self.state.check()
         context = self._context
         while True:
             begun = context.look(lambda m, now: m.read(self._number, now))
             if type(begun) is not ReadReady:
-                self.state.reads.expect(ticket := cast(Ticket, begun))
+                self.state.reads.expect(handle := cast(Handle, begun))
                 context.endpoint.touch()
-                return ticket
+                return handle
             if begun.asks:
                 context.endpoint.touch()
             if self._good(begun.until):
                 return None
 
-    async def _wait_read(self, ticket: Ticket) -> float | None:
+    async def _wait_read(self, handle: Handle) -> float | None:
         try:
-            return await self.state.reads.wait(ticket)
+            return await self.state.reads.wait(handle)
         except BaseException:
-            self._context.do(lambda m, now: m.cancel_read(self._number, ticket))
+            self._context.do(lambda m, now: m.cancel_read(self._number, handle))
             raise
 
     def _good(self, until: float | None) -> bool:
@@ -300,13 +300,13 @@ class Group:
         """The keys of the other members."""
         return tuple(m.key for m in self.state.members() if m.key != self._context.key)
 
-    async def outcome(self, propose: Callable[[Machine, float], Ticket]) -> Decision:
+    async def outcome(self, propose: Callable[[Machine, float], Handle]) -> Decision:
         """Have the machine propose something in this group, and wait for the decision."""
         # Those made while others are under way travel together: in a turn of the event loop there
         # are often many of them.
         pending = self.state.proposals
-        ticket = self._context.do(propose, pending.expect, together=len(pending) > 0)
-        return await pending.wait(ticket)
+        handle = self._context.do(propose, pending.expect, together=len(pending) > 0)
+        return await pending.wait(handle)
 
     def give_snapshot(self, joiner: core.Member, index: int, data: bytes | None) -> None:
         """The state for a joiner, as it is after the decision `index`; None if there is none."""

@@ -31,7 +31,7 @@ BUSY_RETRY_S = 0.25
 """After so long a joiner asks a busy sponsor again: about what it takes to let somebody in."""
 
 
-class Entering:
+class Lifecycle:
     """Keeps `groups`, by number on the lanes, in step with the machine's."""
 
     def __init__(

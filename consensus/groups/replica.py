@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 from consensus.arguments import make_content
 from consensus.core.config import SNAPSHOT_SIZE_MAX, GroupConfig
 from consensus.core.errors import GroupError
-from consensus.core.types import Member, Outcome, Ticket
+from consensus.core.types import Handle, Member, Outcome
 from consensus.decision import Accept, Decision, Proposal, Reject, Rejected, accept, reject
 from consensus.groups.handle import Group
 from consensus.machine.machine import Machine, group_number
@@ -97,7 +97,7 @@ class Replica:
         self._restore = restore
         self._check = check
         self._group: Group | None = None
-        self._results: dict[Ticket, Any] = {}
+        self._results: dict[Handle, Any] = {}
         self._keep: Keep | None = None
         self._kept_index = 0
         self._failed: Exception | None = None
@@ -139,20 +139,20 @@ class Replica:
             raise GroupError(f"no longer a member of {group.name}: {group.ended.reason}")
         content = make_content(COMMAND, command, (), DEADLINE_S)
         number = group_number(group.id)
-        mine: list[Ticket] = []
+        mine: list[Handle] = []
 
-        def propose(machine: Machine, now: float) -> Ticket:
-            ticket = machine.propose(number, content, now, timeout_s)
-            mine.append(ticket)
-            self._results[ticket] = None
-            return ticket
+        def propose(machine: Machine, now: float) -> Handle:
+            handle = machine.propose(number, content, now, timeout_s)
+            mine.append(handle)
+            self._results[handle] = None
+            return handle
 
         try:
             decision = await group.outcome(propose)
             result = self._results[mine[0]]
         finally:
-            for ticket in mine:
-                self._results.pop(ticket, None)
+            for handle in mine:
+                self._results.pop(handle, None)
         if decision.outcome is not Outcome.COMMITTED:
             raise Rejected("; ".join(filter(None, decision.reasons.values())) or "rejected")
         if isinstance(result, _Failure):
@@ -192,13 +192,13 @@ class Replica:
         for decision in decisions:
             self._advance(decision)
 
-    def decided(self, decision: Decision, ticket: Ticket | None) -> None:
+    def decided(self, decision: Decision, handle: Handle | None) -> None:
         """The next decision of the group."""
         if not decision.index or self._failed is not None:
             return  # An outcome that stayed unknown here, or a state that is none.
         result = self._advance(decision)
-        if ticket is not None and ticket in self._results:
-            self._results[ticket] = result
+        if handle is not None and handle in self._results:
+            self._results[handle] = result
         if self._keep is not None and self.index - self._kept_index >= SAVE_EVERY:
             self._save(self._keep)
 

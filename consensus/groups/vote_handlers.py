@@ -46,7 +46,7 @@ Answer = Callable[[ProposalId, Vote], None]
 _YES = Vote(True)
 
 
-class Voting:
+class VoteHandlers:
     """Finds and calls the handlers of one node."""
 
     def __init__(self, context: NodeContext, asking: Asking, blobs: BlobService) -> None:

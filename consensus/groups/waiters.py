@@ -22,8 +22,8 @@ class _Waiting(Generic[R]):
         self.error: Exception | None = None
 
 
-class Pending(Generic[K, R]):
-    """By ticket, or whatever else tells them apart."""
+class Waiters(Generic[K, R]):
+    """By handle, or whatever else tells them apart."""
 
     def __init__(self, new_waiter: Callable[[], Waiter]) -> None:
         self._new_waiter = new_waiter

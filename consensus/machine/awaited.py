@@ -1,18 +1,18 @@
 """From whom a node's groups await something: those peers are watched more closely meanwhile."""
 
 from consensus.core.types import Member
-from consensus.machine.demand import Interest
-from consensus.machine.hosted_group import Slot
+from consensus.machine.demand import Demand
+from consensus.machine.hosted_group import HostedGroup
 
 
 class Awaited:
     """All groups of one node; says to `interest` what changes."""
 
-    def __init__(self, interest: Interest) -> None:
-        self._interest = interest
-        self.stirred: dict[Slot, None] = {}
+    def __init__(self, interest: Demand) -> None:
+        self._demand = interest
+        self.stirred: dict[HostedGroup, None] = {}
         """Groups that may await something from others than before."""
-        self.relaxed: dict[Slot, None] = {}
+        self.relaxed: dict[HostedGroup, None] = {}
         """Groups that seem to await less than their peers are watched for."""
 
     def look(self, now: float) -> None:
@@ -20,35 +20,35 @@ class Awaited:
         answered by then. That less is awaited can wait until a probe would be due: mostly the same
         is awaited again before."""
         stirred, self.stirred = self.stirred, {}
-        for slot in stirred:
-            awaited = slot.group.awaited
-            if awaited == slot.awaited:
+        for hosted in stirred:
+            awaited = hosted.group.awaited
+            if awaited == hosted.awaited:
                 continue
-            if awaited < slot.awaited:
-                self.relaxed[slot] = None
+            if awaited < hosted.awaited:
+                self.relaxed[hosted] = None
             else:
-                self.replace(slot, awaited, now)
+                self.replace(hosted, awaited, now)
 
     def relax(self, now: float) -> None:
         """What was awaited has come, and nothing since."""
         relaxed, self.relaxed = self.relaxed, {}
-        for slot in relaxed:
-            awaited = slot.group.awaited
-            if awaited != slot.awaited:
-                self.replace(slot, awaited, now)
+        for hosted in relaxed:
+            awaited = hosted.group.awaited
+            if awaited != hosted.awaited:
+                self.replace(hosted, awaited, now)
 
-    def replace(self, slot: Slot, awaited: frozenset[Member], now: float) -> None:
+    def replace(self, hosted: HostedGroup, awaited: frozenset[Member], now: float) -> None:
         """The group awaits something from these now, and from nobody else."""
-        if slot.peer is None:
-            self._interest.await_instead(slot.awaited, awaited, now)
-        elif awaited and not slot.awaited:
-            self._interest.await_peer(slot.peer, now)
-        elif slot.awaited and not awaited:
-            self._interest.await_no_longer(slot.peer, now)
-        slot.awaited = awaited
+        if hosted.peer is None:
+            self._demand.await_instead(hosted.awaited, awaited, now)
+        elif awaited and not hosted.awaited:
+            self._demand.await_peer(hosted.peer, now)
+        elif hosted.awaited and not awaited:
+            self._demand.await_no_longer(hosted.peer, now)
+        hosted.awaited = awaited
 
-    def forget(self, slot: Slot, now: float) -> None:
+    def forget(self, hosted: HostedGroup, now: float) -> None:
         """The group is over."""
-        self.stirred.pop(slot, None)
-        self.relaxed.pop(slot, None)
-        self.replace(slot, frozenset(), now)
+        self.stirred.pop(hosted, None)
+        self.relaxed.pop(hosted, None)
+        self.replace(hosted, frozenset(), now)

@@ -6,7 +6,7 @@ from consensus.core.types import Member
 from transport.core.peers import Peers
 
 
-class Interest:
+class Demand:
     """Counts over all groups; tells the table of peers when a count leaves or reaches zero."""
 
     def __init__(self, peers: Peers) -> None:

@@ -10,7 +10,7 @@ from consensus.core.evidence.notary import Notary
 from consensus.core.message_kinds import VOUCH
 from consensus.core.messages import Assembler, decode_entry_untrusted
 from consensus.core.outputs import Output
-from consensus.core.types import Candidate, Member, Ticket
+from consensus.core.types import Candidate, Handle, Member
 from consensus.machine.lease_clock import LeaseClock, ReadReady
 
 _PART = b"\xc1"
@@ -23,7 +23,7 @@ UNREACHABLE = "the peer could not be reached: gone, cut off, or it is not at tha
 class TimedOut(NamedTuple):
     """The caller's patience with its proposal is over. The outcome may still come."""
 
-    ticket: Ticket
+    handle: Handle
 
 
 class GroupEvent(NamedTuple):
@@ -41,7 +41,7 @@ class PairEvent(NamedTuple):
     output: Output | TimedOut | ReadReady
 
 
-class Slot:
+class HostedGroup:
     """One group of a node. `peer` is set for the view of two of `ask`."""
 
     __slots__ = (

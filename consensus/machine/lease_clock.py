@@ -11,7 +11,7 @@ from math import inf
 from typing import NamedTuple
 
 from consensus.core.engine.group import Group
-from consensus.core.types import Ticket
+from consensus.core.types import Handle
 
 CLOCK_RATE_BOUND = 0.01
 """How much faster one clock may run than another. Quartz and the slewing of NTP stay below 0.1 %;
@@ -21,7 +21,7 @@ what is beyond this bound could make a read old by as much as the excess."""
 class ReadReady(NamedTuple):
     """A read is done if the clock, looked at now, is before `until` (None: it is done)."""
 
-    ticket: Ticket
+    handle: Handle
     until: float | None
     asks: bool = False
     """The lease is being asked for again: that is to be carried out."""
@@ -37,7 +37,7 @@ class LeaseClock:
         self._asked_at = 0.0
         self._number = 0
         self._renew_at = inf
-        self._begun: dict[Ticket, float] = {}
+        self._begun: dict[Handle, float] = {}
         self.until = -inf
         """When the lease of the last answered question ends, in seconds of the caller's clock."""
 
@@ -57,8 +57,8 @@ class LeaseClock:
         """When the lease of this question ends, or ended."""
         return self.until if number == self._number else -inf
 
-    def begin(self, group: Group, now: float) -> ReadReady | Ticket:
-        """Begin a read: what is done at once, or the ticket of what takes a while.
+    def begin(self, group: Group, now: float) -> ReadReady | Handle:
+        """Begin a read: what is done at once, or the handle of what takes a while.
 
         Raises `GroupClosed`, `GroupSuspended`, `GroupBusy`.
         """
@@ -71,18 +71,18 @@ class LeaseClock:
             self._renew_at = until  # Once is enough: the lane loses nothing.
         if (leased or group.always_leased) and group.caught_up:
             return ReadReady(0, until if leased else None, asks)
-        ticket = group.read(leased)
+        handle = group.read(leased)
         if leased:
-            self._begun[ticket] = until
-        return ticket
+            self._begun[handle] = until
+        return handle
 
-    def ready(self, ticket: Ticket, number: int) -> ReadReady:
+    def ready(self, handle: Handle, number: int) -> ReadReady:
         """The engine says that the read is done, if the lease of that question runs."""
-        until = self._begun.pop(ticket, None)
+        until = self._begun.pop(handle, None)
         if not number:
-            return ReadReady(ticket, None)
-        return ReadReady(ticket, self.until_of(number) if until is None else until)
+            return ReadReady(handle, None)
+        return ReadReady(handle, self.until_of(number) if until is None else until)
 
-    def cancel(self, ticket: Ticket) -> None:
+    def cancel(self, handle: Handle) -> None:
         """Nobody waits for the read any more."""
-        self._begun.pop(ticket, None)
+        self._begun.pop(handle, None)

@@ -13,16 +13,16 @@ from consensus.core.evidence.notary import Notary
 from consensus.core.numbers import Index
 from consensus.core.types import (
     Content,
+    Handle,
     Member,
     ProposalId,
-    Ticket,
     Timer,
     Vote,
 )
 from consensus.machine.addresses import encode_addresses
-from consensus.machine.hosted_group import Slot, TimedOut
+from consensus.machine.hosted_group import HostedGroup, TimedOut
 from consensus.machine.lease_clock import ReadReady
-from consensus.machine.router import PAIR_NUMBER, Junction, MachineConfig
+from consensus.machine.router import PAIR_NUMBER, MachineConfig, Router
 from transport.core.types import Address, Transmit
 
 __all__ = ["Machine", "MachineConfig", "group_number"]
@@ -39,7 +39,7 @@ def group_number(group_id: bytes) -> int:
     return int.from_bytes(group_id[:8], "big") >> 1 or 1
 
 
-class Machine(Junction):
+class Machine(Router):
     """One node's peers and groups. `me` is this life of the node."""
 
     # The four verbs.
@@ -58,13 +58,13 @@ class Machine(Junction):
             self._awaited.relax(now)
         self.peers.handle_timeout(now)
         while (due := self._timers.due(now)) is not None:
-            slot, what = due
-            if slot is not None and isinstance(what, Timer):
-                slot.group.fire(what)
-                self._dirty[slot] = None
-            elif slot is not None and isinstance(what, int):
-                self._tell(slot, TimedOut(what))
-            elif isinstance(what, bytes) and self._interest.needs(what):
+            hosted, what = due
+            if hosted is not None and isinstance(what, Timer):
+                hosted.group.fire(what)
+                self._dirty[hosted] = None
+            elif hosted is not None and isinstance(what, int):
+                self._tell(hosted, TimedOut(what))
+            elif isinstance(what, bytes) and self._demand.needs(what):
                 self.contacts.reconnect(what, now)
         self._work(now)
 
@@ -116,7 +116,7 @@ class Machine(Junction):
 
     def keep(self, peer: bytes, wanted: bool) -> None:
         """Channels to the peer are open, or no longer: its presence does not idle out."""
-        self._interest.need([peer], +1 if wanted else -1)
+        self._demand.need([peer], +1 if wanted else -1)
 
     def bulk_passed(self, peer: bytes, size: int, now: float) -> None:
         """Channels with the peer have moved so many bytes."""
@@ -134,7 +134,7 @@ class Machine(Junction):
         self, number: int, config: GroupConfig, now: float, notary: Notary | None = None
     ) -> None:
         """Found a group: its first view is this node alone."""
-        self._add(Slot(Group.found(self.me, config), number, notary=notary))
+        self._add(HostedGroup(Group.found(self.me, config), number, notary=notary))
         self._work(now)
 
     def join(
@@ -148,28 +148,28 @@ class Machine(Junction):
         """Stand ready to be taken into a group by a sponsor with whom a presence is up."""
         member = self.contacts.member(sponsor)
         group = Group.joining(self.me, member, config)
-        slot = Slot(group, number, sponsor=member, notary=notary)
+        hosted = HostedGroup(group, number, sponsor=member, notary=notary)
         for each in sorted(self.contacts.lives.items())[:LINKS_TOLD_MAX]:
             group.link(Member(*each), True)
-        self._add(slot)
-        self._interest.need([sponsor], +1)
+        self._add(hosted)
+        self._demand.need([sponsor], +1)
         self._work(now)
 
     def resume(self, number: int, durable: DurableGroup, now: float) -> None:
         """Go on with a group that was rebuilt from the disk."""
-        slot = Slot(durable, number, sponsor=durable.sponsor_awaited)
-        self._add(slot)
+        hosted = HostedGroup(durable, number, sponsor=durable.sponsor_awaited)
+        self._add(hosted)
         self.absent.discard(number)
         for each in self.contacts.lives.items():
-            slot.lane_began(Member(*each))
+            hosted.lane_began(Member(*each))
         self._work(now)
 
     def persisted(self, number: int, seq: int, now: float) -> None:
         """What `Persist` asked for is on disk, up to and with this one."""
-        slot = self._slots.get(number)
-        if slot is not None and slot.durable is not None:
-            slot.durable.persisted(seq)
-            self._acted(slot, 0, now)
+        hosted = self._hosted.get(number)
+        if hosted is not None and hosted.durable is not None:
+            hosted.durable.persisted(seq)
+            self._acted(hosted, 0, now)
 
     def sponsor(
         self,
@@ -178,124 +178,124 @@ class Machine(Junction):
         addresses: Sequence[Address],
         now: float,
         timeout_s: float | None = None,
-    ) -> Ticket:
+    ) -> Handle:
         """Propose to admit a peer with whom a presence is up, in its present life; `TimedOut` as
         for `propose`. Raises GroupError."""
         member = self.contacts.member(joiner)
-        slot = self._slot(number)
-        ticket = slot.group.sponsor(member, encode_addresses(addresses))
-        return self._acted(slot, ticket, now, timeout_s)
+        hosted = self._hosted_group(number)
+        handle = hosted.group.sponsor(member, encode_addresses(addresses))
+        return self._acted(hosted, handle, now, timeout_s)
 
     def sponsoring(self, number: int) -> tuple[int, frozenset[bytes]]:
         """The number of the view a group is in, and whose joins by this node may still succeed.
         Raises GroupError."""
-        group = self._slot(number).group
+        group = self._hosted_group(number).group
         return group.view.number, frozenset(member.key for member in group.sponsoring)
 
     def propose(
         self, number: int, content: Content, now: float, timeout_s: float | None = None
-    ) -> Ticket:
+    ) -> Handle:
         """Put a proposal to a group. `TimedOut` comes after `timeout_s` without an outcome, and
         changes nothing. Raises GroupError."""
-        slot = self._slot(number)
-        return self._acted(slot, slot.group.propose(content), now, timeout_s)
+        hosted = self._hosted_group(number)
+        return self._acted(hosted, hosted.group.propose(content), now, timeout_s)
 
-    def read(self, number: int, now: float) -> ReadReady | Ticket:
-        """Begin a read: what is done at once, or the ticket with which `ReadReady` comes. Look at
+    def read(self, number: int, now: float) -> ReadReady | Handle:
+        """Begin a read: what is done at once, or the handle with which `ReadReady` comes. Look at
         the clock before believing either. Raises GroupError."""
-        slot = self._slot(number)
-        begun = slot.lease.begin(slot.group, now)
-        self._acted(slot, 0, now)
+        hosted = self._hosted_group(number)
+        begun = hosted.lease.begin(hosted.group, now)
+        self._acted(hosted, 0, now)
         return begun
 
-    def cancel_read(self, number: int, ticket: Ticket) -> None:
+    def cancel_read(self, number: int, handle: Handle) -> None:
         """Nobody waits for a read any more."""
-        slot = self._slots.get(number)
-        if slot is not None:
-            slot.lease.cancel(ticket)
-            slot.group.cancel_read(ticket)
+        hosted = self._hosted.get(number)
+        if hosted is not None:
+            hosted.lease.cancel(handle)
+            hosted.group.cancel_read(handle)
 
     def answer(self, number: int, proposal: ProposalId, vote: Vote, now: float) -> None:
         """The application's vote. Too late or unknown is no error."""
-        slot = self._slots.get(number)
-        if slot is not None:
-            slot.group.answer(proposal, vote)
-            self._acted(slot, 0, now)
+        hosted = self._hosted.get(number)
+        if hosted is not None:
+            hosted.group.answer(proposal, vote)
+            self._acted(hosted, 0, now)
 
     def kick(
         self, number: int, member: Member, reason: str, now: float, timeout_s: float | None = None
-    ) -> Ticket:
+    ) -> Handle:
         """Propose to remove a member; `TimedOut` as for `propose`. Raises GroupError."""
-        slot = self._slot(number)
-        return self._acted(slot, slot.group.kick(member, reason), now, timeout_s)
+        hosted = self._hosted_group(number)
+        return self._acted(hosted, hosted.group.kick(member, reason), now, timeout_s)
 
-    def leave(self, number: int, now: float) -> Ticket:
+    def leave(self, number: int, now: float) -> Handle:
         """Propose to go. Raises GroupError."""
-        slot = self._slot(number)
-        return self._acted(slot, slot.group.leave(), now)
+        hosted = self._hosted_group(number)
+        return self._acted(hosted, hosted.group.leave(), now)
 
     def snapshot(
         self, number: int, joiner: Member, index: int, data: bytes | None, now: float
     ) -> None:
         """The application's state for a joiner, as `SnapshotWanted` asked for it."""
-        slot = self._slots.get(number)
-        if slot is not None:
-            slot.group.snapshot(joiner, Index(index), data)
-            self._acted(slot, 0, now)
+        hosted = self._hosted.get(number)
+        if hosted is not None:
+            hosted.group.snapshot(joiner, Index(index), data)
+            self._acted(hosted, 0, now)
 
     def drop(self, number: int, now: float) -> None:
         """Forget a group at once, whatever its state, and tell its members that this node is gone
         from it."""
-        slot = self._slots.pop(number, None)
-        if slot is not None:
+        hosted = self._hosted.pop(number, None)
+        if hosted is not None:
             self._now = now
-            if not slot.joining:
-                view = slot.group.view.number
-                for member in slot.members:
+            if not hosted.joining:
+                view = hosted.group.view.number
+                for member in hosted.members:
                     if self.contacts.is_up(member):
                         self._outbox.say_gone(member.key, number, view, now)
-            self._retire(slot, now)
+            self._retire(hosted, now)
 
-    def ask(self, peer: bytes, content: Content, now: float, timeout_s: float) -> Ticket:
+    def ask(self, peer: bytes, content: Content, now: float, timeout_s: float) -> Handle:
         """Propose in the view of two with `peer`; `TimedOut` as for `propose`. Connects if need
         be; raises GroupError when it is not known where the peer is."""
         if peer == self.me.key:
             raise GroupError("a node does not ask itself")
-        slot = self._pair(peer)
+        hosted = self._pair(peer)
         if peer not in self.contacts.lives:
             # It ends before the caller's patience does, so that the caller hears why.
             self.contacts.connect(peer, now, CONNECT_SHARE * timeout_s)
-        return self._acted(slot, slot.group.propose(content), now, timeout_s)
+        return self._acted(hosted, hosted.group.propose(content), now, timeout_s)
 
     def answer_peer(self, peer: bytes, proposal: ProposalId, vote: Vote, now: float) -> None:
         """The application's vote on what a peer asked. Too late is no error."""
-        slot = self._pairs.get(peer)
-        if slot is not None:
-            slot.group.answer(proposal, vote)
-            self._acted(slot, 0, now)
+        hosted = self._pairs.get(peer)
+        if hosted is not None:
+            hosted.group.answer(proposal, vote)
+            self._acted(hosted, 0, now)
 
     # The groups.
 
-    def _slot(self, number: int) -> Slot:
-        slot = self._slots.get(number)
-        if slot is None:
+    def _hosted_group(self, number: int) -> HostedGroup:
+        hosted = self._hosted.get(number)
+        if hosted is None:
             raise GroupError("this node is not in that group")
-        return slot
+        return hosted
 
-    def _add(self, slot: Slot) -> None:
-        if slot.number in self._slots or slot.number == PAIR_NUMBER:
+    def _add(self, hosted: HostedGroup) -> None:
+        if hosted.number in self._hosted or hosted.number == PAIR_NUMBER:
             raise GroupError("this node is in that group already")
-        if len(self._slots) >= GROUPS_MAX:
+        if len(self._hosted) >= GROUPS_MAX:
             raise GroupError(f"a node is in at most {GROUPS_MAX} groups")
-        self._slots[slot.number] = slot
-        self._dirty[slot] = None
-        self._outbox.entered(slot.number)
+        self._hosted[hosted.number] = hosted
+        self._dirty[hosted] = None
+        self._outbox.entered(hosted.number)
 
     def _acted(
-        self, slot: Slot, ticket: Ticket, now: float, timeout_s: float | None = None
-    ) -> Ticket:
+        self, hosted: HostedGroup, handle: Handle, now: float, timeout_s: float | None = None
+    ) -> Handle:
         self._now = now
-        self._dirty[slot] = None
+        self._dirty[hosted] = None
         if timeout_s is not None:
-            self._timers.arm((slot, ticket), now, timeout_s)
-        return ticket
+            self._timers.arm((hosted, handle), now, timeout_s)
+        return handle

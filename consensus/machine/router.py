@@ -30,15 +30,15 @@ from consensus.core.outputs import (
 )
 from consensus.core.types import (
     Candidate,
+    Handle,
     Member,
-    Ticket,
     Timer,
 )
 from consensus.machine.addresses import decode_addresses_untrusted
 from consensus.machine.awaited import Awaited
 from consensus.machine.contacts import Contacts
-from consensus.machine.demand import Interest
-from consensus.machine.hosted_group import UNREACHABLE, GroupEvent, PairEvent, Slot, TimedOut
+from consensus.machine.demand import Demand
+from consensus.machine.hosted_group import UNREACHABLE, GroupEvent, HostedGroup, PairEvent, TimedOut
 from consensus.machine.lease_clock import ReadReady
 from consensus.machine.outbox import Outbox
 from consensus.machine.timers import Timers
@@ -79,7 +79,7 @@ class MachineConfig:
     """For the views of two of `ask`."""
 
 
-class Junction:
+class Router:
     """Carries events up and outputs down. `me` is this life of the node."""
 
     def __init__(
@@ -93,36 +93,36 @@ class Junction:
         self._config = config
         self.me = Member(identity.key, incarnation)
         self.peers = Peers(identity, config.transport, random, now, incarnation)
-        self._slots: dict[int, Slot] = {}
-        self._pairs: dict[bytes, Slot] = {}
-        self._dirty: dict[Slot, None] = {}
+        self._hosted: dict[int, HostedGroup] = {}
+        self._pairs: dict[bytes, HostedGroup] = {}
+        self._dirty: dict[HostedGroup, None] = {}
         """Groups that were given something since their outputs were carried out. That is put off
         to the next poll, so that what was asked for together travels together."""
         self._now = now
         self._events: list[object] = []
-        self._timers = Timers[tuple[Slot | None, Timer | bytes | Ticket]]()
+        self._timers = Timers[tuple[HostedGroup | None, Timer | bytes | Handle]]()
         self.contacts = Contacts(self.peers)
         self._outbox = Outbox(self.peers)
         self.absent: set[int] = set()
         """Groups that are on the disk and not resumed yet: what comes for them will come again."""
-        self._interest = Interest(self.peers)
-        self._awaited = Awaited(self._interest)
+        self._demand = Demand(self.peers)
+        self._awaited = Awaited(self._demand)
 
-    def _pair(self, peer: bytes) -> Slot:
-        slot = self._pairs.get(peer)
-        if slot is None:
+    def _pair(self, peer: bytes) -> HostedGroup:
+        hosted = self._pairs.get(peer)
+        if hosted is None:
             # A lane serves one pair of lives, and this group lives as long as the lane does: it
             # needs no incarnations, and can exist before the peer's is known.
             own, other = (Member(key, 0) for key in self.peers.names(peer))
             group = Group.pair(own, other, self._config.pair)
-            slot = self._pairs[peer] = Slot(group, PAIR_NUMBER, peer=peer, other=other)
-        return slot
+            hosted = self._pairs[peer] = HostedGroup(group, PAIR_NUMBER, peer=peer, other=other)
+        return hosted
 
-    def _tell(self, slot: Slot, output: Output | TimedOut | ReadReady) -> None:
-        if slot.peer is not None:
-            self._events.append(_new(PairEvent, (slot.peer, output)))
+    def _tell(self, hosted: HostedGroup, output: Output | TimedOut | ReadReady) -> None:
+        if hosted.peer is not None:
+            self._events.append(_new(PairEvent, (hosted.peer, output)))
         else:
-            self._events.append(_new(GroupEvent, (slot.number, output)))
+            self._events.append(_new(GroupEvent, (hosted.number, output)))
 
     def _work(self, now: float) -> None:
         """Carry events up and outputs down until there are none."""
@@ -135,8 +135,8 @@ class Junction:
                     return
                 continue
             dirty, self._dirty = self._dirty, {}
-            for slot in dirty:
-                self._carry_out(slot, now)
+            for hosted in dirty:
+                self._carry_out(hosted, now)
 
     def _take(self, event: Event, now: float) -> None:
         if type(event) is EntriesReceived:
@@ -145,7 +145,7 @@ class Junction:
         match event:
             case Silent(peer, incarnation):
                 self._link(Member(peer, incarnation), up=False)
-                if peer in self._pairs and not self._interest.needs(peer):
+                if peer in self._pairs and not self._demand.needs(peer):
                     # Whoever lives another life does not answer in this one: ask for a presence
                     # with it, or every question until the silence is given up would be lost.
                     self.contacts.renew(peer, now)
@@ -173,26 +173,26 @@ class Junction:
     ) -> None:
         for number, entry in entries:
             if number == PAIR_NUMBER:
-                slot = self._pair(peer)
-                sender = slot.other or Member(peer, 0)
-            elif number in self._slots:
-                slot, sender = self._slots[number], Member(peer, life)
+                hosted = self._pair(peer)
+                sender = hosted.other or Member(peer, 0)
+            elif number in self._hosted:
+                hosted, sender = self._hosted[number], Member(peer, life)
             else:
                 if number not in self.absent:
                     self._outbox.tell_gone(peer, number, entry, now)
                 continue
-            slot.receive_untrusted(sender, entry)
-            self._dirty[slot] = None
+            hosted.receive_untrusted(sender, entry)
+            self._dirty[hosted] = None
 
     def _link(self, member: Member, *, up: bool) -> None:
         pair = self._pairs.get(member.key)
         if pair is not None:
             pair.group.link(pair.other or Member(member.key, 0), up)
             self._dirty[pair] = None
-        for slot in self._slots.values():
-            if member in slot.members or slot.joining:
-                slot.group.link(member, up)
-                self._dirty[slot] = None
+        for hosted in self._hosted.values():
+            if member in hosted.members or hosted.joining:
+                hosted.group.link(member, up)
+                self._dirty[hosted] = None
 
     def _presence_up(self, event: PresenceUp) -> None:
         peer, life = event.peer, event.incarnation
@@ -202,23 +202,23 @@ class Junction:
             self._outbox.drop(peer)
             self._lose_pair(peer, "the peer has started anew")
         # Also if it is met for the first time: by a process that goes on with a group of before.
-        for slot in self._slots.values():
-            for member in slot.members:
-                over = member.incarnation != life or (event.restarted and not slot.durable)
+        for hosted in self._hosted.values():
+            for member in hosted.members:
+                over = member.incarnation != life or (event.restarted and not hosted.durable)
                 if member.key == peer and over:
-                    slot.group.lost(member)
-                    self._dirty[slot] = None
+                    hosted.group.lost(member)
+                    self._dirty[hosted] = None
         self.contacts.met(peer, life, event.address)
         if event.restarted or before != life:
-            for slot in self._slots.values():
-                if slot.lane_began(Member(peer, life)):
-                    self._dirty[slot] = None
+            for hosted in self._hosted.values():
+                if hosted.lane_began(Member(peer, life)):
+                    self._dirty[hosted] = None
         self._link(Member(peer, life), up=True)
-        for slot in self._slots.values():
-            for candidate in [c for c in slot.candidates if c.key == peer]:
-                del slot.candidates[candidate]
-                slot.group.reached(candidate, candidate.incarnation == life)
-                self._dirty[slot] = None
+        for hosted in self._hosted.values():
+            for candidate in [c for c in hosted.candidates if c.key == peer]:
+                del hosted.candidates[candidate]
+                hosted.group.reached(candidate, candidate.incarnation == life)
+                self._dirty[hosted] = None
 
     def _presence_down(self, peer: bytes, life: int, reason: int, now: float) -> None:
         if self.contacts.lives.get(peer) != life:
@@ -227,7 +227,7 @@ class Junction:
         # What is lost to the others, the next `PresenceUp` tells.
         if reason != Reason.RESTARTED:
             self._link(Member(peer, life), up=False)
-        if self._interest.needs(peer):
+        if self._demand.needs(peer):
             self._retry(peer, now)
         else:
             self.contacts.parted(peer)
@@ -235,16 +235,16 @@ class Junction:
             self._lose_pair(peer, "the presence has ended")
 
     def _connect_failed(self, peer: bytes, now: float) -> None:
-        for slot in self._slots.values():
-            for candidate in [c for c in slot.candidates if c.key == peer]:
-                del slot.candidates[candidate]
-                slot.group.reached(candidate, False)
-                self._dirty[slot] = None
-            for member in slot.members:
+        for hosted in self._hosted.values():
+            for candidate in [c for c in hosted.candidates if c.key == peer]:
+                del hosted.candidates[candidate]
+                hosted.group.reached(candidate, False)
+                self._dirty[hosted] = None
+            for member in hosted.members:
                 if member.key == peer and not self.contacts.is_up(member):
-                    slot.group.link(member, False)  # It may come back; until then it is silent.
-                    self._dirty[slot] = None
-        if self._interest.needs(peer):
+                    hosted.group.link(member, False)  # It may come back; until then it is silent.
+                    self._dirty[hosted] = None
+        if self._demand.needs(peer):
             self._retry(peer, now)
         elif peer not in self.contacts.lives:
             self._outbox.drop(peer)
@@ -262,13 +262,14 @@ class Junction:
     def _retry(self, peer: bytes, now: float) -> None:
         self._timers.arm((None, peer), now, RECONNECT_S)
 
-    def _carry_out(self, slot: Slot, now: float) -> None:
+    def _carry_out(self, hosted: HostedGroup, now: float) -> None:
         message: Message | None = None
         packed = b""
         sends: dict[Member, list[bytes]] = {}
         timers, tell = self._timers, self._events.append
-        event, whose = (GroupEvent, slot.number) if slot.peer is None else (PairEvent, slot.peer)
-        for output in slot.poll():
+        peer = hosted.peer
+        event, whose = (GroupEvent, hosted.number) if peer is None else (PairEvent, peer)
+        for output in hosted.poll():
             if type(output) is Send:
                 to, each = output
                 if each is not message:
@@ -282,103 +283,103 @@ class Junction:
                 tell(_new(event, (whose, output)))
             elif type(output) is Arm:
                 timer, delay_s = output
-                timers.arm((slot, timer), now, delay_s)
+                timers.arm((hosted, timer), now, delay_s)
             elif type(output) is Disarm:
                 (timer,) = output
-                timers.disarm((slot, timer))
+                timers.disarm((hosted, timer))
             elif type(output) is Decided:
                 if output[1] is not None:
-                    timers.disarm((slot, output[1]))
-                elif slot.peer is not None:
+                    timers.disarm((hosted, output[1]))
+                elif hosted.peer is not None:
                     continue  # Only who asked is told.
                 tell(_new(event, (whose, output)))
             elif type(output) is LeaseAsked:
-                slot.lease.asked(output.number, now)
+                hosted.lease.asked(output.number, now)
             elif type(output) is LeaseGranted:
-                slot.lease.granted(output.number, output.lease_s)
+                hosted.lease.granted(output.number, output.lease_s)
             elif type(output) is Readable:
-                self._tell(slot, slot.lease.ready(output.ticket, output.lease))
+                self._tell(hosted, hosted.lease.ready(output.handle, output.lease))
             else:
-                self._send(slot, sends, now)
+                self._send(hosted, sends, now)
                 sends = {}
-                self._carry_out_rare(slot, output, now)
+                self._carry_out_rare(hosted, output, now)
         if sends:
-            self._send(slot, sends, now)
-        self._awaited.stirred[slot] = None
+            self._send(hosted, sends, now)
+        self._awaited.stirred[hosted] = None
 
-    def _carry_out_rare(self, slot: Slot, output: Output, now: float) -> None:
+    def _carry_out_rare(self, hosted: HostedGroup, output: Output, now: float) -> None:
         """What may change to whom messages go; those before it are on their way."""
         if type(output) is ReachWanted:
-            self._reach(slot, output.candidate, now)
+            self._reach(hosted, output.candidate, now)
             return
-        if type(output) is Installed and slot.peer is None:
-            self._install(slot, output.view.members)
-        elif type(output) is Lost and slot.lost_because:
-            output = Lost(slot.lost_because)
-        self._tell(slot, output)
-        if type(output) is Ended and slot.peer is None:
-            self._slots.pop(slot.number, None)
-            self._retire(slot, now)
+        if type(output) is Installed and hosted.peer is None:
+            self._install(hosted, output.view.members)
+        elif type(output) is Lost and hosted.lost_because:
+            output = Lost(hosted.lost_because)
+        self._tell(hosted, output)
+        if type(output) is Ended and hosted.peer is None:
+            self._hosted.pop(hosted.number, None)
+            self._retire(hosted, now)
 
-    def _send(self, slot: Slot, sends: dict[Member, list[bytes]], now: float) -> None:
+    def _send(self, hosted: HostedGroup, sends: dict[Member, list[bytes]], now: float) -> None:
         """Messages that leave together; those of a broadcast are made entries once."""
         before: list[bytes] = []
         found: list[bytes] = []
         for to, packed in sends.items():
             if packed != before:
                 before, found = packed, entries(packed)
-            peer = slot.peer or to.key
-            if slot.peer is None and self.contacts.lives.get(peer) != to.incarnation:
+            peer = hosted.peer or to.key
+            if hosted.peer is None and self.contacts.lives.get(peer) != to.incarnation:
                 continue  # The lane to that life of it is gone; the group learns of it by `link`.
             for entry in found:
-                if self._outbox.send(peer, slot.number, entry, now):
+                if self._outbox.send(peer, hosted.number, entry, now):
                     continue
-                if slot.peer is not None:
+                if hosted.peer is not None:
                     self._lose_pair(peer, "the presence has ended")
                 break
 
-    def _reach(self, slot: Slot, candidate: Candidate, now: float) -> None:
+    def _reach(self, hosted: HostedGroup, candidate: Candidate, now: float) -> None:
         member = candidate.member
         if self.contacts.is_up(member):
-            slot.group.reached(member, True)
+            hosted.group.reached(member, True)
         elif self.contacts.attempt(member, decode_addresses_untrusted(candidate.where), now):
-            slot.candidates[member] = candidate
+            hosted.candidates[member] = candidate
         else:
-            slot.group.reached(member, False)
-        self._dirty[slot] = None
+            hosted.group.reached(member, False)
+        self._dirty[hosted] = None
 
-    def _install(self, slot: Slot, members: Sequence[Member]) -> None:
-        before = slot.members
-        slot.renew(tuple(m for m in members if m != self.me))
-        self._interest.need([m.key for m in slot.members], +1)
-        self._interest.need([m.key for m in before], -1)
-        for key in dict.fromkeys(m.key for m in (*slot.members, *before)):
+    def _install(self, hosted: HostedGroup, members: Sequence[Member]) -> None:
+        before = hosted.members
+        hosted.renew(tuple(m for m in members if m != self.me))
+        self._demand.need([m.key for m in hosted.members], +1)
+        self._demand.need([m.key for m in before], -1)
+        for key in dict.fromkeys(m.key for m in (*hosted.members, *before)):
             self.peers.relays(key, self._common(key))
-        for member in slot.members:
+        for member in hosted.members:
             # Until now nobody kept the presence with a joiner: it may have gone meanwhile, and
             # what was said to it then has gone with it.
             if self.contacts.lives.get(member.key) != member.incarnation:
-                if slot.durable is None:
-                    slot.group.lost(member)
+                if hosted.durable is None:
+                    hosted.group.lost(member)
                 elif self.contacts.addresses(member.key):
                     self.contacts.reconnect(member.key, self._now)
                 else:
-                    slot.group.link(member, False)
+                    hosted.group.link(member, False)
             elif not self.contacts.is_up(member):
-                slot.group.link(member, False)
+                hosted.group.link(member, False)
 
     def _common(self, peer: bytes) -> list[bytes]:
         """Members of groups that this node and the peer share: they relay between the two, and
         for whom this node relays between them and the peer."""
         found: dict[bytes, None] = {}
-        for slot in self._slots.values():
-            keys = [member.key for member in slot.members]
+        for hosted in self._hosted.values():
+            keys = [member.key for member in hosted.members]
             if peer in keys:
                 found.update(dict.fromkeys(keys))
         found.pop(peer, None)
         return list(found)[:RELAYS_MAX]
 
-    def _retire(self, slot: Slot, now: float) -> None:
-        self._install(slot, ())
-        self._awaited.forget(slot, now)
-        self._timers.disarm_all(lambda timer: timer[0] is slot)
+    def _retire(self, hosted: HostedGroup, now: float) -> None:
+        self._install(hosted, ())
+        self._awaited.forget(hosted, now)
+        self._timers.disarm_all(lambda timer: timer[0] is hosted)

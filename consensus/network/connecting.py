@@ -17,14 +17,14 @@ from transport.core.errors import WireError
 from transport.core.events import ConnectFailed, PresenceUp
 from transport.core.handshake.transient import ticks
 
-__all__ = ["Reaching"]
+__all__ = ["Connecting"]
 
 UNIX_TIME_EVERY_S = 10.0
 """How often closed circles are told the time: neither of the two clocks is sure to run on while the
 machine sleeps."""
 
 
-class Reaching:
+class Connecting:
     """A node's, above its machine."""
 
     def __init__(self, context: NodeContext) -> None:

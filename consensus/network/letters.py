@@ -23,7 +23,7 @@ from anyio import to_thread
 from consensus.arguments import check_key, check_seconds
 from consensus.codec import ValueRefused, pack, unpack_untrusted
 from consensus.core.errors import GroupError
-from consensus.network.connecting import Reaching
+from consensus.network.connecting import Connecting
 from consensus.node_context import NodeContext
 from consensus.storage.database import StoreError
 from consensus.storage.files import NodeFiles
@@ -83,7 +83,7 @@ class _Waiting:
 class Letters:
     """A node's; `Node.letters`."""
 
-    def __init__(self, context: NodeContext, files: NodeFiles, reaching: Reaching) -> None:
+    def __init__(self, context: NodeContext, files: NodeFiles, reaching: Connecting) -> None:
         self._context = context
         self._files = files
         self._reaching = reaching

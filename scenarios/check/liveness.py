@@ -51,7 +51,7 @@ def left_open(group: Group) -> tuple[str, ...]:
         return ()
     left = [f"{content.kind} that waits" for _, content, _ in group._backlog]
     left += [f"sponsorship of {joiner}" for joiner in group._sponsored]
-    left += [f"read {read.ticket}" for read in group._reads]
+    left += [f"read {read.handle}" for read in group._reads]
     left += [f"open ballot {key}" for key, ballot in group._ballots.items() if not ballot.index]
     left += [f"lane of {sender} that stands still" for sender in group._stopped]
     left += [f"{kind} of {who} that was committed" for _, kind, who, _, _ in (

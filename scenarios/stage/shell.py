@@ -93,7 +93,7 @@ class Shell:
         self.silences: tuple[tuple[int, str], ...] = ()
         """Whom it may stop to hear: `(member, "for good" | "for a while" | "over")`."""
         self.reading: tuple[tuple[int, int], ...] = ()
-        """The tickets of reads that wait, with what was known to be committed when they began."""
+        """The handles of reads that wait, with what was known to be committed when they began."""
         self.lease = 0
         """The question whose lease it holds; leases do not run out while a case is explored."""
         self.may_crash = False
@@ -272,10 +272,10 @@ class Shell:
     def read(self, floor: int) -> None:
         """Its user begins a read, knowing that `floor` is committed."""
         try:
-            ticket = self.group.read(self.leased)
+            handle = self.group.read(self.leased)
         except GroupError:
             return
-        self.reading += ((ticket, floor),)
+        self.reading += ((handle, floor),)
 
     def hear(self, other: int, up: bool) -> list[tuple[int, Hashable]]:
         """Its transport hears somebody, or has stopped to; returns what is sent."""
@@ -320,7 +320,7 @@ class Shell:
                 elif type(output) is out.Disarm:
                     self.armed.pop(output.timer, None)
                 elif type(output) is out.Readable:
-                    self._readable(output.ticket)
+                    self._readable(output.handle)
                 else:
                     answer = self._ANSWERS.get(type(output))
                     if answer is not None:
@@ -339,9 +339,9 @@ class Shell:
             if type(output) is out.Decided and output.decision.outcome is Outcome.COMMITTED
         ]
 
-    def _readable(self, ticket: int) -> None:
-        floor = dict(self.reading)[ticket]
-        self.reading = tuple(pair for pair in self.reading if pair[0] != ticket)
+    def _readable(self, handle: int) -> None:
+        floor = dict(self.reading)[handle]
+        self.reading = tuple(pair for pair in self.reading if pair[0] != handle)
         self.events += self.recorder.read(floor)
 
     def _lease_granted(self, output: out.LeaseGranted) -> None:

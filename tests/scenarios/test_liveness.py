@@ -113,9 +113,9 @@ class DeliversNothing(Group):
 class WaitsToBeTakenIn(SponsorsForEver):
     """And the joiner waits as long as it is not told."""
 
-    def _join_overdue(self, ticket):
+    def _join_overdue(self, handle):
         if self._sponsor is None:
-            super()._join_overdue(ticket)
+            super()._join_overdue(handle)
 
 
 class Lingers(Group):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from consensus.core.engine.reads import Leasing
+from consensus.core.engine.reads import Reads
 from consensus.machine.lease_clock import CLOCK_RATE_BOUND, LeaseClock
 from scenarios.check.facts import Violation
 from scenarios.check.reads import ReadChecker
@@ -59,26 +59,26 @@ def test_without_the_second_look_at_the_clock_it_is_caught() -> None:
 def test_a_coordinator_that_does_not_wait_for_leases_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Leasing, "_leases_over", lambda self, promisers: True)
+    monkeypatch.setattr(Reads, "_leases_over", lambda self, promisers: True)
     assert caught()
 
 
 def test_a_lease_that_nobody_has_undertaken_to_honour_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Leasing, "_grant", lambda self, rank, granted_ms: None)
+    monkeypatch.setattr(Reads, "_grant", lambda self, rank, granted_ms: None)
     assert caught()
 
 
 def test_a_quorum_of_one_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Leasing, "_needs_no_lease", lambda self: True)
+    monkeypatch.setattr(Reads, "_needs_no_lease", lambda self: True)
     assert caught(asks=True)
 
 
 def test_a_read_that_does_not_wait_for_what_was_accepted_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Leasing, "_fence", lambda self: -1)
+    monkeypatch.setattr(Reads, "_fence", lambda self: -1)
     assert caught()
 
 

@@ -20,9 +20,9 @@ from consensus.core.types import (
     Content,
     Decision,
     Entry,
+    Handle,
     Member,
     Outcome,
-    Ticket,
 )
 
 DEPARTURES = (LEAVE, KICK)
@@ -50,9 +50,9 @@ class Delivery(GroupBase):
             and self._open_bytes[rank] + len(content.body) + CONTENT_OVERHEAD <= window_bytes
         )
 
-    def _wait(self, ticket: Ticket, content: Content, resubmit: bool) -> None:
+    def _wait(self, handle: Handle, content: Content, resubmit: bool) -> None:
         """Keep a proposal until there is room for it."""
-        waiting = ticket, content, resubmit
+        waiting = handle, content, resubmit
         if content.kind in DEPARTURES:
             self._backlog.appendleft(waiting)
         else:
@@ -130,7 +130,7 @@ class Delivery(GroupBase):
             decision = _new(Decision, (proposal, ballot.index, content, ballot.outcome, said, ()))
         else:
             decision = self._decision(ballot.index, self._entry(ballot))
-        out.append(_new(Decided, (decision, ballot.ticket)))
+        out.append(_new(Decided, (decision, ballot.handle)))
         if self._feeds:
             for joiner, upto in self._feeds.items():
                 self._feed(joiner, upto, ballot)
@@ -158,9 +158,9 @@ class Delivery(GroupBase):
                 self._disarm("answer", key)
             if ballot.content is not None and not ballot.index:
                 entry: Entry = (key, Outcome.UNKNOWN, ballot.content, *ballot.said())
-                self._out.append(Decided(self._decision(NO_INDEX, entry), ballot.ticket))
-        for ticket, _, _ in self._backlog:
-            self._out.append(Abandoned(ticket, None))
+                self._out.append(Decided(self._decision(NO_INDEX, entry), ballot.handle))
+        for handle, _, _ in self._backlog:
+            self._out.append(Abandoned(handle, None))
         self._backlog.clear()
 
     # -- polling -----------------------------------------------------------------------------
@@ -214,12 +214,12 @@ class Delivery(GroupBase):
     def _drain_backlog(self) -> None:
         backlog = self._backlog
         while backlog and self._phase == Phase.MEMBER and self._may_propose(backlog[0][1]):
-            ticket, content, resubmit = backlog.popleft()
+            handle, content, resubmit = backlog.popleft()
             if content.kind == KICK and content.subject not in self._view.members:
-                self._out.append(Abandoned(ticket, None))  # it is out already
+                self._out.append(Abandoned(handle, None))  # it is out already
             else:
-                self._propose_now(ticket, content, resubmit)
+                self._propose_now(handle, content, resubmit)
 
     @abstractmethod
-    def _propose_now(self, ticket: Ticket, content: Content, resubmit: bool) -> Key:
+    def _propose_now(self, handle: Handle, content: Content, resubmit: bool) -> Key:
         """Propose at once; returns the key."""

@@ -29,7 +29,7 @@ from consensus.core.engine.durable_line import (
 )
 from consensus.core.engine.group import Group
 from consensus.core.engine.state import Phase
-from consensus.core.engine.state_codec import FrozenError, freeze, thaw
+from consensus.core.engine.state_codec import FrozenError, freeze, read, thaw, written
 from consensus.core.errors import ConsensusError, GroupError
 from consensus.core.evidence.notary import Notary
 from consensus.core.message_fields import ResumeMessage, SeenMessage
@@ -304,7 +304,7 @@ class DurableGroup:
         return self._digest + payload
 
     def _checkpoint(self) -> bytes:
-        state = self.group.remembered()
+        state = written(self.group.remembered())
         lines = {m: (list(li.kept), li.base, li.received) for m, li in self._lines.items()}
         evidence = None if self.notary is None else self.notary.remembered()
         payload = freeze(
@@ -350,6 +350,7 @@ class DurableGroup:
         except (FrozenError, ValueError) as error:
             raise LogDamaged(f"the checkpoint is of another version: {error}") from error
         try:
+            state = read(state)
             stopped = state["_stopped"].items()
             state["_stopped"] = {member: [*map(message_of, lane)] for member, lane in stopped}
             self.group.recall(state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from consensus.core.engine.state import Phase
-from consensus.core.engine.voting import Ordinary
+from consensus.core.engine.voting import Voting
 from consensus.core.message_fields import SuspectMessage
 from consensus.core.message_kinds import SUSPECT
 from consensus.core.numbers import RANK_BITS, Mask, Rank
@@ -18,7 +18,7 @@ LINKS_MAX = 64
 """Members beyond the view whose link is remembered: joiners that may be members soon."""
 
 
-class Silence(Ordinary):
+class FailureDetection(Voting):
     """The layer of links and suspicions."""
 
     def link(self, member: Member, up: bool) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 from consensus.core.config import CLOCK_STEP_MAX, GroupConfig
-from consensus.core.engine.reads import Leasing
+from consensus.core.engine.reads import Reads
 from consensus.core.engine.state import Phase
 from consensus.core.message_fields import (
     AcceptedMessage,
@@ -49,28 +49,28 @@ def _to(kind: type[M], handler: Callable[[Any, Rank, M], None]) -> tuple[int, Ha
 
 _HANDLERS: dict[int, Handler] = dict(
     (
-        _to(ProposeMessage, Leasing._on_propose),
-        _to(VoteMessage, Leasing._on_vote),
-        _to(AnswerMessage, Leasing._on_answer),
-        _to(RejectMessage, Leasing._on_reject),
-        _to(NotedMessage, Leasing._on_noted),
-        _to(MarkMessage, Leasing._on_mark),
-        _to(SuspectMessage, Leasing._on_suspect),
-        _to(PrepareMessage, Leasing._on_prepare),
-        _to(PromiseMessage, Leasing._on_promise),
-        _to(AcceptMessage, Leasing._on_accept),
-        _to(AcceptedMessage, Leasing._on_accepted),
-        _to(AskMessage, Leasing._on_ask),
-        _to(LeaseAskMessage, Leasing._on_lease_ask),
-        _to(LeaseMessage, Leasing._on_lease),
-        _to(LeasesMessage, Leasing._on_leases),
+        _to(ProposeMessage, Reads._on_propose),
+        _to(VoteMessage, Reads._on_vote),
+        _to(AnswerMessage, Reads._on_answer),
+        _to(RejectMessage, Reads._on_reject),
+        _to(NotedMessage, Reads._on_noted),
+        _to(MarkMessage, Reads._on_mark),
+        _to(SuspectMessage, Reads._on_suspect),
+        _to(PrepareMessage, Reads._on_prepare),
+        _to(PromiseMessage, Reads._on_promise),
+        _to(AcceptMessage, Reads._on_accept),
+        _to(AcceptedMessage, Reads._on_accepted),
+        _to(AskMessage, Reads._on_ask),
+        _to(LeaseAskMessage, Reads._on_lease_ask),
+        _to(LeaseMessage, Reads._on_lease),
+        _to(LeasesMessage, Reads._on_leases),
     )
 )
 """What members of a view say to each other in it."""
 _NOT_REMEMBERED = {"config", "_out"}
 
 
-class Group(Leasing):
+class Group(Reads):
     """See the module. Constructors: `found`, `pair` and `joining`."""
 
     _handlers: ClassVar[dict[int, Handler]] = _HANDLERS

@@ -36,7 +36,7 @@ from consensus.core.message_kinds import (
 )
 from consensus.core.numbers import RANK_BITS, Clock, Index, Key, Rank
 from consensus.core.outputs import Abandoned, Decided, Expelled, Installed
-from consensus.core.types import Content, Member, Outcome, Reasons, Ticket, Value
+from consensus.core.types import Content, Handle, Member, Outcome, Reasons, Value
 from consensus.core.view import View
 
 PROBING = frozenset((PREPARE, ACCEPT, ASK))
@@ -55,7 +55,7 @@ def gone(message: Message) -> GoneMessage:
     return GoneMessage(GONE, message.view, Clock(0), Index(0))
 
 
-class Installing(ViewChange):
+class Installation(ViewChange):
     """The layer that goes from view to view, and deals with messages of other views."""
 
     # -- installing --------------------------------------------------------------------------
@@ -84,7 +84,7 @@ class Installing(ViewChange):
         else:
             self._go_out(dict(reasons).get(self._rank, "left out"), again)
 
-    def _deliver_trim(self, value: Value) -> list[tuple[Ticket, Content]]:
+    def _deliver_trim(self, value: Value) -> list[tuple[Handle, Content]]:
         """Deliver what of the trim was not delivered yet. Returns what to submit again."""
         again = []
         order = self._order
@@ -95,25 +95,25 @@ class Installing(ViewChange):
             order.index += 1
             order.last_key = key
             ballot = self._ballots.pop(key, None)
-            ticket = None
+            handle = None
             if ballot is not None:
                 if ballot.armed is not None:
                     self._disarm("answer", key)
-                ticket = ballot.ticket
+                handle = ballot.handle
             abandoned = outcome == Outcome.ABANDONED
             decision = self._decision(order.index, entry)
-            self._out.append(Decided(decision, None if abandoned else ticket))
-            if abandoned and ticket is not None and ballot is not None:
+            self._out.append(Decided(decision, None if abandoned else handle))
+            if abandoned and handle is not None and ballot is not None:
                 if ballot.resubmit:
-                    again.append((ticket, content))
-                elif content.kind[0] != "@" or ticket not in self._sponsored_tickets():
-                    self._out.append(Abandoned(ticket, None))
+                    again.append((handle, content))
+                elif content.kind[0] != "@" or handle not in self._sponsored_handles():
+                    self._out.append(Abandoned(handle, None))
             if content.subject is not None:
                 self._join_settled(key, content, Outcome(outcome), entry[4])
         return again
 
-    def _sponsored_tickets(self) -> frozenset[Ticket]:
-        return frozenset(s.ticket for s in self._sponsored.values())
+    def _sponsored_handles(self) -> frozenset[Handle]:
+        return frozenset(s.handle for s in self._sponsored.values())
 
     @abstractmethod
     def _join_settled(self, key: Key, content: Content, outcome: Outcome, why: Reasons) -> None:
@@ -127,7 +127,7 @@ class Installing(ViewChange):
     def _sponsor_stops(self) -> None:
         """This member sponsors nobody any more."""
 
-    def _go_on(self, view: View, again: list[tuple[Ticket, Content]]) -> None:
+    def _go_on(self, view: View, again: list[tuple[Handle, Content]]) -> None:
         index = self._order.index
         out_of_it = [m for m in self._others if m not in view.members]
         newcomer = [m for m in view.members if m not in self._view.members and m != self.me]
@@ -141,22 +141,22 @@ class Installing(ViewChange):
         self._out.append(Installed(view))
         for member in out_of_it + newcomer:
             self._tell(member, HereMessage(HERE, self._number, *self._head()))
-        for ticket, content in again:
-            self._submit_again(ticket, content)
+        for handle, content in again:
+            self._submit_again(handle, content)
         self._sponsor_again()
         self._drain_backlog()
         self._links_changed()
         self._restart_lanes()
 
-    def _submit_again(self, ticket: Ticket, content: Content) -> None:
+    def _submit_again(self, handle: Handle, content: Content) -> None:
         """Only what was delivered as abandoned, in the view then installed, under a new id
         (R6). The window of the next view is never smaller than what fell out of this one, unless
         a joiner took its share: then the rest waits."""
         if self._may_propose(content):
-            key = self._propose_now(ticket, content, True)
-            self._out.append(Abandoned(ticket, self._proposal_id(key)))
+            key = self._propose_now(handle, content, True)
+            self._out.append(Abandoned(handle, self._proposal_id(key)))
         else:
-            self._wait(ticket, content, True)
+            self._wait(handle, content, True)
 
     def _restart_lanes(self) -> None:
         """Lanes that stopped at a message of the view now installed go on."""
@@ -293,10 +293,10 @@ class Installing(ViewChange):
 
     # -- out ---------------------------------------------------------------------------------
 
-    def _go_out(self, reason: str, again: list[tuple[Ticket, Content]]) -> None:
+    def _go_out(self, reason: str, again: list[tuple[Handle, Content]]) -> None:
         """Report what is still open as unknown, and stay for stragglers (R5, R13)."""
-        for ticket, _ in again:
-            self._out.append(Abandoned(ticket, None))
+        for handle, _ in again:
+            self._out.append(Abandoned(handle, None))
         self._outcomes_unknown()
         self._sponsor_stops()
         self._out.append(Expelled(reason))

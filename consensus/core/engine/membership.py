@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.core.config import JOIN_ATTEMPTS_MAX, SNAPSHOT_SIZE_MAX, WHERE_SIZE_MAX
-from consensus.core.engine.installation import Installing
+from consensus.core.engine.installation import Installation
 from consensus.core.engine.state import Phase
 from consensus.core.engine.voting import ACCEPT, UNREACHABLE, check_content
 from consensus.core.errors import GroupBusy, GroupClosed, GroupError, GroupSuspended
@@ -32,11 +32,11 @@ from consensus.core.types import (
     LEAVE,
     Candidate,
     Content,
+    Handle,
     Member,
     Outcome,
     Proposal,
     Reasons,
-    Ticket,
     Vote,
 )
 from consensus.core.view import VIEW_SIZE_MAX, View
@@ -47,7 +47,7 @@ NO_SNAPSHOT = "the sponsor has no snapshot of the state to give"
 LAPSED, FULL = "the join lapsed", "the group is full"
 
 
-class Joining(Installing):
+class Membership(Installation):
     """The layer of joins, leaves and kicks, and the joiner's own side."""
 
     # -- inputs ------------------------------------------------------------------------------
@@ -60,9 +60,9 @@ class Joining(Installing):
 
     def sponsor(
         self, joiner: Member, where: bytes, note: bytes = b"", deadline_ms: int = 30_000
-    ) -> Ticket:
+    ) -> Handle:
         """Propose that `joiner` be let in. `where` (its addresses) is for the other members'
-        shells, `note` for their applications. The outcome of the join comes with the ticket, the
+        shells, `note` for their applications. The outcome of the join comes with the handle, the
         joiner itself with `Installed`. Raises what `propose` raises, and `GroupBusy` while
         JOINERS_MAX others are joining by this member."""
         self._check_member()
@@ -76,8 +76,8 @@ class Joining(Installing):
             raise GroupError(f"addresses have at most {WHERE_SIZE_MAX} bytes")
         content = Content(JOIN, note, (), deadline_ms, joiner, where)
         check_content(content)
-        ticket = self._next_ticket
-        self._sponsored[joiner] = Sponsorship(content, ticket, 1)
+        handle = self._next_handle
+        self._sponsored[joiner] = Sponsorship(content, handle, 1)
         return self._propose_soon(content, resubmit=False)
 
     @property
@@ -85,7 +85,7 @@ class Joining(Installing):
         """Those whose joins by this member may still succeed."""
         return tuple(sorted(self._sponsored))
 
-    def kick(self, member: Member, reason: str = "") -> Ticket:
+    def kick(self, member: Member, reason: str = "") -> Handle:
         """Propose that `member` be removed. It has no veto; the others have."""
         self._check_member()
         if member == self.me or member not in self._view.members:
@@ -93,13 +93,13 @@ class Joining(Installing):
         self._check_backlog()
         return self._propose_soon(removal(KICK, reason, member), resubmit=False)
 
-    def leave(self) -> Ticket:
+    def leave(self) -> Handle:
         """Propose to leave. The group is left when `Expelled` comes, not before."""
         self._check_member()
         self._check_backlog()
         return self._leave_because("")
 
-    def _leave_because(self, reason: str) -> Ticket:
+    def _leave_because(self, reason: str) -> Handle:
         return self._propose_soon(removal(LEAVE, reason, self.me))
 
     def reached(self, member: Member, ok: bool) -> None:
@@ -246,7 +246,7 @@ class Joining(Installing):
         sponsorship = self._sponsored.get(joiner)
         if sponsorship is None:
             return
-        self._arm("join", self.config.join_s, sponsorship.ticket)
+        self._arm("join", self.config.join_s, sponsorship.handle)
         if self.config.asks_for_snapshots:
             self._out.append(SnapshotWanted(joiner, index))
         else:
@@ -270,12 +270,12 @@ class Joining(Installing):
         lapse is no attempt. It cannot go on for ever, as each time somebody else is in."""
         passed_over = self._record is not None and self._record[1][1] is not None
         full = len(self._view.members) >= VIEW_SIZE_MAX
-        waiting = {ticket for ticket, _, _ in self._backlog}
+        waiting = {handle for handle, _, _ in self._backlog}
         for joiner in sorted(self._sponsored):
             sponsorship = self._sponsored[joiner]
-            if sponsorship.ticket in waiting:
+            if sponsorship.handle in waiting:
                 continue
-            self._disarm("join", sponsorship.ticket)
+            self._disarm("join", sponsorship.handle)
             if joiner in self._view.members:
                 del self._sponsored[joiner]
             elif (
@@ -285,17 +285,17 @@ class Joining(Installing):
                 or full
             ):
                 if not sponsorship.settled:
-                    self._out.append(Abandoned(sponsorship.ticket, None))
+                    self._out.append(Abandoned(sponsorship.handle, None))
                 self._give_up(joiner, FULL if full else LAPSED)
             else:
                 sponsorship.attempts += not passed_over
-                # Under the ticket that somebody still waits with, or else under a new one.
+                # Under the handle that somebody still waits with, or else under a new one.
                 # It is noted first: alone in a view, what is proposed is committed at once.
                 if sponsorship.settled:
-                    sponsorship.ticket = self._next_ticket
-                    self._next_ticket += 1
-                content, ticket = sponsorship.content, sponsorship.ticket
-                self._propose_soon(content, resubmit=False, ticket=ticket)
+                    sponsorship.handle = self._next_handle
+                    self._next_handle += 1
+                content, handle = sponsorship.content, sponsorship.handle
+                self._propose_soon(content, resubmit=False, handle=handle)
 
     def _give_up(self, joiner: Member, reason: str) -> None:
         del self._sponsored[joiner]
@@ -305,12 +305,12 @@ class Joining(Installing):
         for joiner in sorted(self._sponsored):
             self._give_up(joiner, "the sponsor is out")
 
-    def _join_overdue(self, ticket: int) -> None:
+    def _join_overdue(self, handle: int) -> None:
         """A joiner was not ready in time: have a change without it, which lapses its join. For a
-        joiner's own timer (no ticket): it was not admitted in time."""
+        joiner's own timer (no handle): it was not admitted in time."""
         if self._phase == Phase.JOINING:
             self._lose("not admitted in time")
-        elif any(s.ticket == ticket for s in self._sponsored.values()):
+        elif any(s.handle == handle for s in self._sponsored.values()):
             self._lapse = True
             self._reconsider()
 

@@ -20,7 +20,7 @@ read is done (`Readable`).
 
 from __future__ import annotations
 
-from consensus.core.engine.membership import Joining
+from consensus.core.engine.membership import Membership
 from consensus.core.engine.state import Phase
 from consensus.core.errors import GroupBusy, GroupClosed, GroupSuspended
 from consensus.core.message_fields import LeaseAskMessage, LeaseMessage, LeasesMessage
@@ -28,7 +28,7 @@ from consensus.core.message_kinds import LEASE, LEASE_ASK, LEASES
 from consensus.core.numbers import RANK_BITS, RANK_MASK, Key, Mask, Rank
 from consensus.core.outputs import Arm, Disarm, LeaseAsked, LeaseGranted, Output, Readable
 from consensus.core.tables.leases import Read
-from consensus.core.types import Member, Ticket, Timer
+from consensus.core.types import Handle, Member, Timer
 
 READS_MAX = 4096
 """Reads of one member that wait, at most."""
@@ -39,13 +39,13 @@ _NOTHING = Key(-1)
 """Below every key: nothing that was accepted waits to be delivered."""
 
 
-class Leasing(Joining):
+class Reads(Membership):
     """The layer of reads."""
 
     # -- the holder --------------------------------------------------------------------------
 
-    def read(self, leased: bool) -> Ticket:
-        """Begin a read; `Readable` comes with its ticket. `leased`: by the shell's clock the
+    def read(self, leased: bool) -> Handle:
+        """Begin a read; `Readable` comes with its handle. `leased`: by the shell's clock the
         lease of question `lease` runs. Raises `GroupClosed`, `GroupSuspended`, `GroupBusy`."""
         if self._phase != Phase.MEMBER or not self.config.changes:
             raise GroupClosed("not a member of a group that can be read")
@@ -54,15 +54,15 @@ class Leasing(Joining):
         held = self.lease if leased else 0
         if self._suspended and not held:
             raise GroupSuspended("no quorum is heard")
-        ticket = self._next_ticket
-        self._next_ticket = ticket + 1
+        handle = self._next_handle
+        self._next_handle = handle + 1
         need = 0 if held or self._needs_no_lease() else _UNASKED
-        self._reads.append(Read(ticket, self._number, self._fence(), need, held))
-        return ticket
+        self._reads.append(Read(handle, self._number, self._fence(), need, held))
+        return handle
 
-    def cancel_read(self, ticket: Ticket) -> None:
+    def cancel_read(self, handle: Handle) -> None:
         """Nobody waits for this read any more."""
-        self._reads = [read for read in self._reads if read.ticket != ticket]
+        self._reads = [read for read in self._reads if read.handle != handle]
 
     def renew_lease(self) -> None:
         """Ask for the lease again while it runs, so that reads go on without a wait."""
@@ -143,7 +143,7 @@ class Leasing(Joining):
             if read.need and self._needs_no_lease():
                 read.need = 0
             if not read.need and read.fence <= self._order.last_key:
-                self._out.append(Readable(read.ticket, read.lease))
+                self._out.append(Readable(read.handle, read.lease))
                 continue
             waiting.append(read)
             ask = ask or read.need == _UNASKED

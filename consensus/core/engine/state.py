@@ -10,11 +10,11 @@ arms, and which attributes of the state below are its own.
     Delivery
         attributes: _order, _ballots, _open, _open_bytes, _accepts, _backlog, _window,
             _window_bytes, _mark_every, _sent_mark, _unmarked_bytes, _marks_moved
-    Ordinary
+    Voting
         messages: PROPOSE, VOTE, ANSWER, REJECT, NOTED, MARK
         timers: answer
-        attributes: _next_ticket, _early, _early_max, _held_max, _held_bytes_max
-    Silence
+        attributes: _next_handle, _early, _early_max, _held_max, _held_bytes_max
+    FailureDetection
         messages: SUSPECT
         timers: lost, settle
         attributes: _down, _gone, _suspended, _settling, _matrix
@@ -22,16 +22,16 @@ arms, and which attributes of the state below are its own.
         messages: PREPARE, PROMISE, ACCEPT, ACCEPTED
         timers: takeover
         attributes: _synod, _takeover, _lapse, _departure
-    Installing
+    Installation
         messages: INSTALL, ASK, EXPELLED, HERE, GONE
         timers: linger
         attributes: _record, _record_before, _informed, _confirmed, _stopped
-    Joining
+    Membership
         messages: SNAPSHOT, DECISION, READY
         timers: join, kick, ready
         attributes: _sponsor, _sponsored, _committed_changes, _ready, _feeds, _overdue,
             _distrusted, _reached, _told_ready
-    Leasing
+    Reads
         messages: LEASE_ASK, LEASE, LEASES
         timers: lease
         attributes: _reads, _leases
@@ -69,10 +69,10 @@ from consensus.core.types import (
     KICK,
     Content,
     Entry,
+    Handle,
     Member,
     Outcome,
     ProposalId,
-    Ticket,
     Timer,
     Value,
 )
@@ -130,8 +130,8 @@ class GroupBase(ABC):
         self._out: list[Output] = []
         self._accepts: list[Key] = []
         """Keys accepted since the last poll, to go out as one VOTE."""
-        self._next_ticket = 1
-        self._backlog: deque[tuple[Ticket, Content, bool]] = deque()
+        self._next_handle = 1
+        self._backlog: deque[tuple[Handle, Content, bool]] = deque()
         """Own proposals that wait for room in the window, or for the next view."""
         self._suspended = False
         self._takeover = False
@@ -227,8 +227,8 @@ class GroupBase(ABC):
 
     @abstractmethod
     def _propose_soon(
-        self, content: Content, *, resubmit: bool = True, ticket: Ticket | None = None
-    ) -> Ticket:
+        self, content: Content, *, resubmit: bool = True, handle: Handle | None = None
+    ) -> Handle:
         """Propose, or wait for room in the window."""
 
     @abstractmethod

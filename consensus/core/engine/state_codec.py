@@ -1,8 +1,8 @@
 """A group's values as bytes and back, for the file of the member itself.
 
 What a group is made of (`types`, its parts, the notary's) goes in and comes back as it was, types
-included. Only a message comes back as a plain tuple, for `kinds.message_of`: its first field says
-what it is, so its class is not written down. The bytes come from this member's own file, whose
+included. Only a message comes back as a plain tuple, for `message_of`: its first field says what it
+is, so its class is not written down. The bytes come from this member's own file, whose
 records carry checksums; still, only the classes listed here can come out, so an altered file can at
 worst make a wrong group, never run anything.
 """
@@ -10,7 +10,7 @@ worst make a wrong group, never run anything.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -64,10 +64,25 @@ class FrozenError(ConsensusError):
     """Bytes that are no values of a group."""
 
 
+WRITTEN_AS = {"handle": "ticket", "_next_handle": "_next_ticket"}
+"""What the file calls attributes whose names have changed since: its format has not."""
+_READ_AS = {written: name for name, written in WRITTEN_AS.items()}
+
+
+def written(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """An object's attributes under the names that the file has for them."""
+    return {WRITTEN_AS.get(name, name): value for name, value in attributes.items()}
+
+
+def read(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What `written` made, as it was."""
+    return {_READ_AS.get(name, name): value for name, value in fields.items()}
+
+
 def attributes(value: object) -> tuple[str, ...]:
     """The names of what an object consists of, in the order in which it is stored."""
     slots: tuple[str, ...] = type(value).__slots__  # type: ignore[attr-defined]
-    return tuple(sorted(slots))
+    return tuple(sorted(slots, key=lambda name: WRITTEN_AS.get(name, name)))
 
 
 def _default(value: Any) -> msgpack.ExtType:
@@ -80,7 +95,7 @@ def _default(value: Any) -> msgpack.ExtType:
     elif code < _NAMED_FIRST:
         fields = int(value)
     else:
-        fields = {name: getattr(value, name) for name in attributes(value)}
+        fields = written({name: getattr(value, name) for name in attributes(value)})
     return msgpack.ExtType(code, freeze(fields))
 
 
@@ -104,9 +119,10 @@ def _thawed(code: int, data: bytes) -> Any:
 
 def _object(kind: type, fields: dict[str, Any]) -> Any:
     made: Any = object.__new__(kind)
-    for name, value in fields.items():
+    found = read(fields)
+    for name, value in found.items():
         setattr(made, name, value)
-    if attributes(made) != tuple(sorted(fields)):
+    if set(attributes(made)) != set(found):
         raise FrozenError(f"a {kind.__name__} of another version")
     return made
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from consensus.core.config import BACKOFF_ROUNDS, ROUND_STEP_MAX
-from consensus.core.engine.failure_detection import Silence
+from consensus.core.engine.failure_detection import FailureDetection
 from consensus.core.engine.state import Phase
 from consensus.core.message_fields import (
     AcceptedMessage,
@@ -24,7 +24,7 @@ from consensus.core.types import JOIN, Entry, Held, Member, Outcome, Promise, Va
 from consensus.core.view import VIEW_SIZE_MAX, ranks
 
 
-class ViewChange(Silence):
+class ViewChange(FailureDetection):
     """The layer that decides when a change is wanted and leads or follows its synod."""
 
     # -- the safety rules of the synod, one method each --------------------------------------

@@ -30,7 +30,7 @@ from consensus.core.message_kinds import ANSWER, NOTED, PROPOSE, REJECT
 from consensus.core.numbers import RANK_BITS, RANK_MASK, Clock, Key, Rank
 from consensus.core.outputs import Arm, Disarm, VoteWanted
 from consensus.core.tables.ballot import WAITS_APPLICATION, Ballot
-from consensus.core.types import Content, Outcome, Proposal, ProposalId, Ticket, Timer, Vote
+from consensus.core.types import Content, Handle, Outcome, Proposal, ProposalId, Timer, Vote
 
 ACCEPT = Vote(True)
 COMMITTED, REJECTED = Outcome.COMMITTED, Outcome.REJECTED
@@ -54,13 +54,13 @@ def check_content(content: Content) -> None:
         raise GroupError(f"a deadline is 1 to {DEADLINE_MS_MAX} ms")
 
 
-class Ordinary(Delivery):
+class Voting(Delivery):
     """The layer of proposals and votes."""
 
     # -- inputs ------------------------------------------------------------------------------
 
-    def propose(self, content: Content, *, resubmit: bool = True) -> Ticket:
-        """Propose to everybody; proposing is accepting (OP1). The outcome comes with this ticket.
+    def propose(self, content: Content, *, resubmit: bool = True) -> Handle:
+        """Propose to everybody; proposing is accepting (OP1). The outcome comes with this handle.
 
         An abandoned proposal is submitted again in the next view unless `resubmit` is False.
         Raises `GroupClosed`, `GroupSuspended`, `GroupBusy`, or `GroupError` for bad content.
@@ -96,23 +96,23 @@ class Ordinary(Delivery):
     # -- proposing ---------------------------------------------------------------------------
 
     def _propose_soon(
-        self, content: Content, *, resubmit: bool = True, ticket: Ticket | None = None
-    ) -> Ticket:
-        if ticket is None:
-            ticket = self._next_ticket
-            self._next_ticket = ticket + 1
+        self, content: Content, *, resubmit: bool = True, handle: Handle | None = None
+    ) -> Handle:
+        if handle is None:
+            handle = self._next_handle
+            self._next_handle = handle + 1
         behind = self._backlog and content.kind not in DEPARTURES
         if behind or not self._may_propose(content):
-            self._wait(ticket, content, resubmit)
+            self._wait(handle, content, resubmit)
         else:
-            self._propose_now(ticket, content, resubmit)
-        return ticket
+            self._propose_now(handle, content, resubmit)
+        return handle
 
-    def _propose_now(self, ticket: Ticket, content: Content, resubmit: bool) -> Key:
+    def _propose_now(self, handle: Handle, content: Content, resubmit: bool) -> Key:
         clock = self._clock = self._next_clock()
         key = clock << RANK_BITS | self._rank
         ballot = Ballot(key, content, self._bit)
-        ballot.ticket = ticket
+        ballot.handle = handle
         ballot.resubmit = resubmit
         self._hold(ballot, self._rank)
         fields = (PROPOSE, self._number, clock, self._order.index, content)
@@ -204,8 +204,8 @@ class Ordinary(Delivery):
         self._deliver()
 
     @abstractmethod
-    def _leave_because(self, reason: str) -> Ticket:
-        """Propose to leave; returns the ticket."""
+    def _leave_because(self, reason: str) -> Handle:
+        """Propose to leave; returns the handle."""
 
     @abstractmethod
     def _consider(self, ballot: Ballot) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from consensus.core.numbers import NO_INDEX, RANK_BITS, RANK_MASK, Clock, Key, Mask, Rank
-from consensus.core.types import Answers, Content, Outcome, ProposalId, Reasons, Ticket, Timer
+from consensus.core.types import Answers, Content, Handle, Outcome, ProposalId, Reasons, Timer
 
 WAITS_REACH, WAITS_APPLICATION = 1, 2
 """What an own vote still waits for."""
@@ -23,6 +23,7 @@ class Ballot:
         "answers",
         "armed",
         "content",
+        "handle",
         "id",
         "index",
         "key",
@@ -31,7 +32,6 @@ class Ballot:
         "reasons",
         "rejected",
         "resubmit",
-        "ticket",
         "waits",
     )
 
@@ -55,7 +55,7 @@ class Ballot:
         self.waits = 0
         self.armed: Timer | None = None
         """Its answer timer, while that runs."""
-        self.ticket: Ticket | None = None
+        self.handle: Handle | None = None
         self.resubmit = False
 
     @property
@@ -94,7 +94,7 @@ class Ballot:
         twin.index = self.index
         twin.waits = self.waits
         twin.armed = self.armed
-        twin.ticket = self.ticket
+        twin.handle = self.handle
         twin.resubmit = self.resubmit
         return twin
 
@@ -110,6 +110,6 @@ class Ballot:
             self.index,
             self.waits,
             self.armed,
-            self.ticket,
+            self.handle,
             self.resubmit,
         )

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from consensus.core.numbers import Key, Mask, Rank, ViewNumber
-from consensus.core.types import Ticket
+from consensus.core.types import Handle
 
 
 class Read:
     """One read that waits."""
 
-    __slots__ = ("fence", "lease", "need", "ticket", "view")
+    __slots__ = ("fence", "handle", "lease", "need", "view")
 
-    def __init__(self, ticket: Ticket, view: ViewNumber, fence: Key, need: int, lease: int) -> None:
-        self.ticket = ticket
+    def __init__(self, handle: Handle, view: ViewNumber, fence: Key, need: int, lease: int) -> None:
+        self.handle = handle
         self.view = view
         self.fence = fence
         """Key of the last proposal accepted in that view when the read began, or -1."""
@@ -24,10 +24,10 @@ class Read:
         """The question whose lease shows it, as far as the shell's clock agrees, or 0."""
 
     def fork(self) -> Read:
-        return Read(self.ticket, self.view, self.fence, self.need, self.lease)
+        return Read(self.handle, self.view, self.fence, self.need, self.lease)
 
     def state(self) -> tuple[Any, ...]:
-        return self.ticket, self.view, self.fence, self.need, self.lease
+        return self.handle, self.view, self.fence, self.need, self.lease
 
 
 class Leases:

@@ -8,30 +8,30 @@ from typing import Any, NamedTuple
 from consensus.core.config import REASON_SIZE_MAX
 from consensus.core.errors import GroupError
 from consensus.core.numbers import RANK_MASK, Key, Mask, Rank
-from consensus.core.types import JOIN, KICK, LEAVE, Content, Member, Reasons, Ticket
+from consensus.core.types import JOIN, KICK, LEAVE, Content, Handle, Member, Reasons
 from consensus.core.view import View
 
 
 class Sponsorship:
     """A joiner this member proposed: what to propose again if the join lapses."""
 
-    __slots__ = ("attempts", "content", "settled", "ticket")
+    __slots__ = ("attempts", "content", "handle", "settled")
 
     def __init__(
-        self, content: Content, ticket: Ticket, attempts: int, settled: bool = False
+        self, content: Content, handle: Handle, attempts: int, settled: bool = False
     ) -> None:
         self.content = content
-        self.ticket = ticket
+        self.handle = handle
         self.attempts = attempts
         """How often it was proposed, but for the times another joiner was let in instead."""
         self.settled = settled
         """Whoever asked for it has been told an outcome."""
 
     def fork(self) -> Sponsorship:
-        return Sponsorship(self.content, self.ticket, self.attempts, self.settled)
+        return Sponsorship(self.content, self.handle, self.attempts, self.settled)
 
     def state(self) -> tuple[Any, ...]:
-        return self.content, self.ticket, self.attempts, self.settled
+        return self.content, self.handle, self.attempts, self.settled
 
 
 class Change(NamedTuple):

@@ -210,7 +210,7 @@ async def test_a_use_is_given_back_when_the_join_lapses_after_its_commit() -> No
         await bob.join(group.invite(bob.key))
         token = group.invite()
         (issued,) = alice._invitations._issued.values()
-        core = alice._context.machine._slots[group_number(group.id)].group
+        core = alice._context.machine._hosted[group_number(group.id)].group
         snapshot = core.snapshot
 
         def refuse(joiner: Member, index: int, _: bytes | None) -> None:
@@ -249,10 +249,10 @@ async def test_a_use_is_settled_when_nobody_waits_for_it_any_more() -> None:
             # Bob has no group to be let into: his node says so, and the join lapses in time.
             assert (issued.uses, issued.taken_by) == (1, {bob.key})
             assert alice._invitations._under_way == {(group.id, bob.key)}
-            core = alice._context.machine._slots[group_number(group.id)].group
+            core = alice._context.machine._hosted[group_number(group.id)].group
             ((joiner, at),) = core._sponsored.items()
             alice._context.do(lambda m, now: core.lost(joiner))
-            alice._context.do(lambda m, now: core.fire(Timer("join", at.ticket)))
+            alice._context.do(lambda m, now: core.fire(Timer("join", at.handle)))
             await until(lambda: not issued.taken_by)
         assert (issued.uses, alice._invitations._under_way) == (2, set())
 

@@ -28,8 +28,8 @@ def three(suspicion_s: float) -> LastingCast:
 def decides(cast: LastingCast) -> None:
     """All who stand decide what any of them proposes."""
     names = cast.standing()
-    tickets = [(name, cast.propose(name, b"after")) for name in names]
-    cast.until(lambda: all(cast.outcome(name, ticket) for name, ticket in tickets), 20.0)
+    handles = [(name, cast.propose(name, b"after")) for name in names]
+    cast.until(lambda: all(cast.outcome(name, handle) for name, handle in handles), 20.0)
 
 
 @pytest.mark.parametrize("victim", ["A", "B"])

@@ -20,9 +20,9 @@ def test_decisions_go_on_by_relay(names: str, one_way: bool) -> None:
     cast.world.cut(["a"], ["b"], one_way=one_way)
     for number in range(DECISIONS):
         name = "ab"[number % 2]
-        ticket = cast.propose(name, b"%d" % number)
-        cast.until(lambda name=name, ticket=ticket: cast.outcome(name, ticket) is not None)  # type: ignore[misc]
-        decision = cast.outcome(name, ticket)
+        handle = cast.propose(name, b"%d" % number)
+        cast.until(lambda name=name, handle=handle: cast.outcome(name, handle) is not None)  # type: ignore[misc]
+        decision = cast.outcome(name, handle)
         assert decision is not None
         assert decision.outcome is Outcome.COMMITTED
         assert len(decision.answers) == len(names) - 1
@@ -47,5 +47,5 @@ def test_without_a_relay_who_is_cut_off_from_both_sides_is_removed() -> None:
     cast.world.cut(["a"], ["b"])
     cast.world.cut(["c"], ["b"])
     cast.until(lambda: cast.in_view("ac"))
-    ticket = cast.propose("a", b"on")
-    cast.until(lambda: cast.outcome("a", ticket, NUMBER) is not None)
+    handle = cast.propose("a", b"on")
+    cast.until(lambda: cast.outcome("a", handle, NUMBER) is not None)

@@ -5,7 +5,7 @@ import pytest
 from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
 from consensus.core.outputs import Decided, Expelled, Lost, Suspended
-from consensus.core.types import Content, Decision, Member, Outcome, Ticket
+from consensus.core.types import Content, Decision, Handle, Member, Outcome
 from consensus.machine import outbox
 from consensus.machine.hosted_group import PairEvent
 from consensus.machine.machine import GROUPS_MAX, Machine, MachineConfig
@@ -25,7 +25,7 @@ def answers(cast: Cast, name: str) -> list[Decision]:
         event.output.decision
         for _, event in cast.hosts[name].events
         if isinstance(event, PairEvent) and isinstance(event.output, Decided)
-        if event.output.ticket is not None
+        if event.output.handle is not None
     ]
 
 
@@ -72,7 +72,7 @@ def test_who_was_only_called_calls_back() -> None:
 @pytest.mark.parametrize("sponsor", "ab")
 def test_a_restart_under_the_same_key_is_another_member(sponsor: str) -> None:
     """The old life is lost and removed, the new one is admitted, and the sponsor is told under
-    the ticket it was given, although a change of view abandoned the join on the way."""
+    the handle it was given, although a change of view abandoned the join on the way."""
     cast = Cast("abc")
     cast.gather("abc")
     old = cast.member("c")
@@ -80,9 +80,9 @@ def test_a_restart_under_the_same_key_is_another_member(sponsor: str) -> None:
     cast.introduce("c")
     assert cast.member("c").key == old.key
     assert cast.member("c") != old
-    ticket = cast.admit(sponsor, "c")
+    handle = cast.admit(sponsor, "c")
     cast.until(lambda: cast.in_view("abc"), 10.0)
-    decision = cast.outcome(sponsor, ticket)
+    decision = cast.outcome(sponsor, handle)
     assert decision is not None
     assert decision.outcome is Outcome.COMMITTED
     assert decision.content.subject == cast.member("c")
@@ -110,8 +110,8 @@ def test_two_groups_on_one_node_do_not_know_of_each_other() -> None:
     cast = Cast("abc")
     cast.gather("abc", 7)
     cast.gather("cab", 8)
-    tickets = [(name, n, cast.propose(name, b"x", n)) for name in "abc" for n in (7, 8)]
-    cast.until(lambda: all(cast.outcome(name, t, n) for name, n, t in tickets))
+    handles = [(name, n, cast.propose(name, b"x", n)) for name in "abc" for n in (7, 8)]
+    cast.until(lambda: all(cast.outcome(name, t, n) for name, n, t in handles))
     cast.do("b", lambda m, now: m.leave(7, now))
     cast.until(lambda: cast.in_view("ac", 7))
     assert cast.in_view("abc", 8)
@@ -152,9 +152,9 @@ def test_a_node_that_forgot_the_group_is_no_longer_waited_for() -> None:
     cast = Cast("abc")
     cast.gather("abc")
     cast.do("c", lambda m, now: m.drop(NUMBER, now))
-    ticket = cast.propose("a", b"x")
+    handle = cast.propose("a", b"x")
     cast.until(lambda: cast.in_view("ab"), 5.0)
-    cast.until(lambda: cast.outcome("a", ticket) is not None, 5.0)
+    cast.until(lambda: cast.outcome("a", handle) is not None, 5.0)
 
 
 def test_what_is_told_of_groups_one_is_not_in_is_bounded(
@@ -218,16 +218,16 @@ def test_a_joiner_nobody_can_reach_is_rejected(where: bytes, key: bytes) -> None
     """A member may name any key and any bytes as addresses; nothing breaks at the others."""
     cast = Cast("abc")
     cast.gather("abc")
-    slot = cast.machine("a")._slots[NUMBER]
+    hosted = cast.machine("a")._hosted[NUMBER]
 
     def sponsor(machine: object, now: float) -> int:
-        ticket = slot.group.sponsor(Member(key, 5), where, deadline_ms=2000)
-        cast.machine("a")._acted(slot, ticket, now)
-        return ticket
+        handle = hosted.group.sponsor(Member(key, 5), where, deadline_ms=2000)
+        cast.machine("a")._acted(hosted, handle, now)
+        return handle
 
-    ticket = cast.do("a", sponsor)
-    cast.until(lambda: cast.outcome("a", ticket) is not None)
-    decision = cast.outcome("a", ticket)
+    handle = cast.do("a", sponsor)
+    cast.until(lambda: cast.outcome("a", handle) is not None)
+    decision = cast.outcome("a", handle)
     assert decision is not None
     assert decision.outcome is Outcome.REJECTED
     after = cast.propose("c", b"still")
@@ -243,8 +243,8 @@ def test_a_minority_is_suspended_and_then_learns_what_became_of_it() -> None:
     with pytest.raises(GroupError):
         cast.propose("c", b"alone")
     cast.until(lambda: cast.in_view("ab"), 10.0)
-    ticket = cast.propose("a", b"without c")
-    cast.until(lambda: cast.outcome("a", ticket) is not None)
+    handle = cast.propose("a", b"without c")
+    cast.until(lambda: cast.outcome("a", handle) is not None)
     cast.world.run(for_s=45.0)  # Long enough for the presences to be given up.
     heal()
     cast.until(lambda: any(isinstance(o, Expelled | Lost) for o in cast.outputs("c")))
@@ -258,8 +258,8 @@ def test_the_number_of_groups_is_bounded() -> None:
         cast.do("a", lambda m, now: m.found(GROUPS_MAX + 1, GroupConfig(), now))
     cast.do("a", lambda m, now: m.drop(5, now))
     cast.do("a", lambda m, now: m.found(GROUPS_MAX + 1, GroupConfig(), now))
-    ticket = cast.propose("a", b"x", GROUPS_MAX + 1)
-    assert cast.outcome("a", ticket, GROUPS_MAX + 1) is not None
+    handle = cast.propose("a", b"x", GROUPS_MAX + 1)
+    assert cast.outcome("a", handle, GROUPS_MAX + 1) is not None
 
 
 def test_a_node_does_not_ask_itself_nor_somebody_it_cannot_find() -> None:
@@ -278,17 +278,17 @@ def test_proposals_made_together_share_datagrams_and_are_all_decided() -> None:
     cast.gather("abc")
     sent: list[bytes] = []
 
-    def propose(machine: Machine, now: float) -> list[Ticket]:
-        tickets = [
+    def propose(machine: Machine, now: float) -> list[Handle]:
+        handles = [
             machine.propose(NUMBER, Content("work", bytes([n]) * 64), now) for n in range(40)
         ]
         transmits = machine.poll_transmits()
         sent.extend(transmit.data for transmit in transmits)
-        return tickets
+        return handles
 
-    tickets = cast.do("a", propose)
+    handles = cast.do("a", propose)
     assert len(sent) == 2 * 4
     # They never went out: the lane sends them again, and every one of them is decided.
-    cast.until(lambda: all(cast.outcome("a", ticket) is not None for ticket in tickets))
+    cast.until(lambda: all(cast.outcome("a", handle) is not None for handle in handles))
     bodies = [d.body[0] for d in cast.decisions("c") if d.kind == "work"]
     assert bodies == list(range(40))

@@ -151,14 +151,14 @@ class Cast:
         raise AssertionError(f"no presence of {one} and {other} in {ATTEMPTS} attempts")
 
     def admit(self, sponsor: str, joiner: str, number: int = NUMBER) -> int:
-        """Begin an admission; returns the sponsor's ticket."""
+        """Begin an admission; returns the sponsor's handle."""
         self.connect(joiner, sponsor)
         self.do(joiner, lambda m, now: m.join(number, self.key(sponsor), GroupConfig(), now))
         where = [self.hosts[joiner].address]
-        ticket: int = self.do(
+        handle: int = self.do(
             sponsor, lambda m, now: m.sponsor(number, self.key(joiner), where, now)
         )
-        return ticket
+        return handle
 
     def gather(self, names: str, number: int = NUMBER) -> None:
         """The first founds a group, the others are admitted one by one."""
@@ -167,10 +167,10 @@ class Cast:
         for count in range(2, len(names) + 1):
             here = names[:count]
             for attempt in range(ATTEMPTS):
-                ticket = self.admit(first, here[-1], number)
+                handle = self.admit(first, here[-1], number)
                 self.until(
-                    lambda here=here, ticket=ticket: (  # type: ignore[misc]
-                        self.in_view(here, number) or self.refused(first, ticket, number)
+                    lambda here=here, handle=handle: (  # type: ignore[misc]
+                        self.in_view(here, number) or self.refused(first, handle, number)
                     )
                 )
                 if self.in_view(here, number):
@@ -184,20 +184,20 @@ class Cast:
             else:
                 raise AssertionError(f"{here[-1]} was refused {ATTEMPTS} times")
 
-    def refused(self, sponsor: str, ticket: int, number: int = NUMBER) -> bool:
+    def refused(self, sponsor: str, handle: int, number: int = NUMBER) -> bool:
         """A member could not reach the joiner in time: over a bad link that is an answer."""
-        decision = self.outcome(sponsor, ticket, number)
+        decision = self.outcome(sponsor, handle, number)
         return decision is not None and decision.outcome is not Outcome.COMMITTED
 
     def propose(self, name: str, body: bytes, number: int = NUMBER) -> int:
-        """Returns the ticket."""
+        """Returns the handle."""
         content = Content("work", body)
-        ticket: int = self.do(name, lambda m, now: m.propose(number, content, now))
-        return ticket
+        handle: int = self.do(name, lambda m, now: m.propose(number, content, now))
+        return handle
 
-    def outcome(self, name: str, ticket: int, number: int = NUMBER) -> Decision | None:
+    def outcome(self, name: str, handle: int, number: int = NUMBER) -> Decision | None:
         """What became of an own proposal, if that is known."""
         for output in self.outputs(name, number):
-            if isinstance(output, Decided) and output.ticket == ticket:
+            if isinstance(output, Decided) and output.handle == handle:
                 return output.decision
         return None

@@ -114,16 +114,16 @@ class LastingCast(Cast):
         self.do(name, lambda m, now: m.found(NUMBER, DURABLE, now))
 
     def admit(self, sponsor: str, joiner: str, number: int = NUMBER) -> int:
-        """Begin an admission; returns the sponsor's ticket."""
+        """Begin an admission; returns the sponsor's handle."""
         self.connect(joiner, sponsor)
         disk = self.disks[joiner]
         disk.in_group, disk.sponsor = True, self.member(sponsor)
         self.do(joiner, lambda m, now: m.join(number, self.key(sponsor), DURABLE, now))
         where = [self.hosts[joiner].address]
-        ticket: int = self.do(
+        handle: int = self.do(
             sponsor, lambda m, now: m.sponsor(number, self.key(joiner), where, now)
         )
-        return ticket
+        return handle
 
     def forget(self, name: str) -> None:
         """The next life of a dead one knows nothing."""

@@ -124,11 +124,11 @@ def show_output(output: Output) -> str:
             f"decided {d.index} {show_content(d.content)} by {letter(d.proposer)} "
             f"{OUTCOMES[d.outcome]}"
             + (f" ({', '.join(said)})" if said else "")
-            + (f" ticket {output.ticket}" if output.ticket is not None else "")
+            + (f" ticket {output.handle}" if output.handle is not None else "")
         )
     if isinstance(output, Abandoned):
         again = output.resubmitted_as
-        return f"abandoned ticket {output.ticket}" + (
+        return f"abandoned ticket {output.handle}" + (
             f" resubmitted as {again.view}/{again.clock}" if again else ""
         )
     if isinstance(output, Installed):
@@ -144,7 +144,7 @@ def show_output(output: Output) -> str:
         return f"lease {output.number} granted"
     if isinstance(output, Readable):
         by = f" by lease {output.lease}" if output.lease else ""
-        return f"readable ticket {output.ticket}{by}"
+        return f"readable ticket {output.handle}{by}"
     if isinstance(output, Expelled):
         return f"expelled ({output.reason})"
     if isinstance(output, Lost):

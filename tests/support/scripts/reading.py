@@ -111,8 +111,8 @@ class Readers:
                 self.sizes[host.name] = len(view.members)
             case Expelled():
                 self.out.add(host.name)
-            case ReadReady(ticket, until):
-                floor = self.open.pop((host.name, ticket))
+            case ReadReady(handle, until):
+                floor = self.open.pop((host.name, handle))
                 self._end(host, floor, until)
 
     def _end(self, host: Host, floor: int, until: float | None) -> None:

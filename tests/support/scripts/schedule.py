@@ -53,7 +53,7 @@ class Life:
         self.timers: dict[Timer, float] = {}
         self.index: int | None = None
         self.out = False
-        self.tickets: set[int] = set()
+        self.handles: set[int] = set()
 
 
 def through_the_wire(message: Message) -> Message:
@@ -137,15 +137,15 @@ class Schedule:
             life.index = output.index
         elif isinstance(output, Decided):
             self.decided(member, output.decision)
-            if output.ticket is not None:
-                if output.ticket in life.tickets:
-                    raise Violation("a ticket with two ends")
-                life.tickets.add(output.ticket)
+            if output.handle is not None:
+                if output.handle in life.handles:
+                    raise Violation("a handle with two ends")
+                life.handles.add(output.handle)
         elif isinstance(output, Abandoned):
             if output.resubmitted_as is None:
-                if output.ticket in life.tickets:
-                    raise Violation("a ticket with two ends")
-                life.tickets.add(output.ticket)
+                if output.handle in life.handles:
+                    raise Violation("a handle with two ends")
+                life.handles.add(output.handle)
         elif isinstance(output, Installed):
             self.reported.installed(output.view, life.index)
         elif isinstance(output, Expelled | Lost):

@@ -224,8 +224,8 @@ class World:
         self.do_up(b, a)
 
     def do_read(self, name: str, leased: str = "") -> None:
-        ticket = self.groups[name].read(bool(leased))
-        self.say(f"{name}: reads with ticket {ticket}")
+        handle = self.groups[name].read(bool(leased))
+        self.say(f"{name}: reads with ticket {handle}")
 
     def do_quiet(self) -> None:
         self.quiet = True

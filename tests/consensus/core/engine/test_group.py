@@ -317,10 +317,10 @@ def test_config(options):
 
 def test_one_alone_decides_at_once():
     group = Group.found(A, GroupConfig())
-    ticket = group.propose(APP)
+    handle = group.propose(APP)
     outputs = group.poll()
     assert [type(o) for o in outputs] == [Installed, Decided]
-    assert outputs[1].ticket == ticket
+    assert outputs[1].handle == handle
     assert outputs[1].decision.outcome == Outcome.COMMITTED
     assert outputs[1].decision.index == 1
 

@@ -44,14 +44,14 @@ class Reading(Schedule):
         if self.random.random() < 0.1 and (live := self.live()):
             member = self.random.choice(live)
             with suppress(GroupError):
-                ticket = self.lives[member].group.read(False)
-                self.reads[member, ticket] = self.committed
+                handle = self.lives[member].group.read(False)
+                self.reads[member, handle] = self.committed
             self.drain(member)
         super().step()
 
     def do(self, member: Member, life: Life, output: Output) -> None:
         if isinstance(output, Readable):
-            floor = self.reads.pop((member, output.ticket))
+            floor = self.reads.pop((member, output.handle))
             # By a lease it may be old: here no clock says until when that runs.
             if not output.lease:
                 self.read += 1
@@ -102,10 +102,10 @@ class TakesOldAnswers(Group):
     """A read takes the answer to a question that was asked before it began."""
 
     def read(self, leased: bool) -> int:
-        ticket = super().read(leased)
+        handle = super().read(leased)
         if self._reads[-1].need and self._leases.granters:
             self._reads[-1].need = self._leases.asked
-        return ticket
+        return handle
 
 
 class WaitsForNothing(Group):

@@ -53,7 +53,7 @@ def ask(number: int, ms: int = 250) -> Message:
 
 def test_reads_of_one_turn_share_one_question() -> None:
     group = member()
-    tickets = [group.read(False) for _ in range(10)]
+    handles = [group.read(False) for _ in range(10)]
     assert len(sent(group, kinds.LEASE_ASK)) == 2
     later = group.read(False)
     assert not sent(group, kinds.LEASE_ASK), "one question at a time"
@@ -61,7 +61,7 @@ def test_reads_of_one_turn_share_one_question() -> None:
     told = group.poll()
     assert [o for o in told if isinstance(o, LeaseGranted)] == [LeaseGranted(1, 0.25)]
     done = [o for o in told if isinstance(o, Readable)]
-    assert done == [Readable(t, 0) for t in tickets] + [Readable(later, 1)]
+    assert done == [Readable(t, 0) for t in handles] + [Readable(later, 1)]
 
 
 def test_without_leases_every_read_asks_after_it_began() -> None:
@@ -139,8 +139,8 @@ def test_a_late_timer_ends_no_newer_grant() -> None:
 def test_a_member_that_is_a_quorum_needs_no_lease() -> None:
     for group in (member(members=(A,)), member(members=(A, B))):
         assert group.always_leased
-        ticket = group.read(False)
-        assert of(group, Readable) == [Readable(ticket, 0)]
+        handle = group.read(False)
+        assert of(group, Readable) == [Readable(handle, 0)]
     group = member(members=(A, B), casting_vote=False)
     group.read(False)
     assert len(sent(group, kinds.LEASE_ASK)) == 1
@@ -166,14 +166,14 @@ def test_what_is_refused() -> None:
 
 def test_waiting_reads_are_bounded_and_can_be_given_up() -> None:
     group = member()
-    tickets = [group.read(False) for _ in range(READS_MAX)]
+    handles = [group.read(False) for _ in range(READS_MAX)]
     with pytest.raises(GroupBusy):
         group.read(False)
-    for ticket in tickets[1:]:
-        group.cancel_read(ticket)
+    for handle in handles[1:]:
+        group.cancel_read(handle)
     group.poll()
     group.receive(C, lease(1))
-    assert of(group, Readable) == [Readable(tickets[0], 0)]
+    assert of(group, Readable) == [Readable(handles[0], 0)]
 
 
 def test_copies_of_waiting_reads_and_grants_are_copies() -> None:
@@ -225,9 +225,9 @@ def test_a_read_that_began_by_a_lease_is_judged_by_that_one() -> None:
     group.receive(B, said(kinds.PROPOSE, 1, 1, 0, Content("work")))
     (wanted,) = [o for o in group.poll() if isinstance(o, VoteWanted)]
     group.answer(wanted.proposal.id, Vote(True))
-    ticket = clock.begin(group, 0.1)
-    assert not isinstance(ticket, ReadReady), "what it accepted is open"
+    handle = clock.begin(group, 0.1)
+    assert not isinstance(handle, ReadReady), "what it accepted is open"
     clock.asked(2, 0.2)
     clock.granted(2, 0.25)
-    assert clock.ready(ticket, 1) == ReadReady(ticket, until)
+    assert clock.ready(handle, 1) == ReadReady(handle, until)
     assert clock.ready(99, 1).until < 0, "of a lease that is no more"
