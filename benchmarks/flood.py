@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import anyio
 
@@ -119,6 +120,15 @@ def _initiator(key: bytes) -> Initiator:
     )
 
 
+class Cost(NamedTuple):
+    """Of one flood, to the responder."""
+
+    datagram_us: float
+    """Processor time for each hostile datagram."""
+    arrived_per_s: float
+    grown_kib: float
+
+
 async def _strangers(sides: Sequence[Transport], there: Child, seconds: float) -> list[float]:
     """How long each served honest handshake took."""
     key = bytes.fromhex(there.ready["key"])
@@ -137,47 +147,49 @@ async def _strangers(sides: Sequence[Transport], there: Child, seconds: float) -
     return taken
 
 
+async def _hostile_alone(there: Child, flood: Child, kind: str, seconds: float) -> Cost:
+    """What a flood that nobody else comes beside costs the responder."""
+    before = there.do("tell")
+    flood.do(kind, seconds=seconds)
+    came = 0
+    while not came:  # The responder may not have been run meanwhile.
+        await anyio.sleep(_SETTLE_S)
+        after = there.do("tell")
+        came = after["received"] - before["received"]
+    spent_s = after["spent_s"] - before["spent_s"]
+    return Cost(1e6 * spent_s / came, came / seconds, (after["memory"] - before["memory"]) / 1024)
+
+
 async def run(rounds: int, seconds: float) -> None:
     """Every kind in every round, beside a round without a flood."""
     _bind_to(1)
     served: dict[str, list[float]] = {kind: [] for kind in ("none", *KINDS)}
     medians: dict[str, list[float]] = {kind: [] for kind in ("none", *KINDS)}
-    costs: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    arrived: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    grown: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    costs: dict[str, list[Cost]] = {kind: [] for kind in KINDS}
     sides = [Transport(answers=False) for _ in range(STRANGERS)]
     with child("benchmarks.flood", "responder") as there:
         where = {name: there.ready[name] for name in ("key", "address")}
         with child("benchmarks.flood", "flooder", **where) as flood:
             async with serving(*sides):
                 await _strangers(sides, there, seconds)
-                for _ in range(rounds):
-                    for kind in ("none", *KINDS):
-                        if kind != "none":
-                            before = there.do("tell")
-                            flood.do(kind, seconds=seconds)
-                            came = 0
-                            while not came:  # The responder may not have been run meanwhile.
-                                await anyio.sleep(_SETTLE_S)
-                                after = there.do("tell")
-                                came = after["received"] - before["received"]
-                            costs[kind].append(1e6 * (after["spent_s"] - before["spent_s"]) / came)
-                            arrived[kind].append(came / seconds)
-                            grown[kind].append((after["memory"] - before["memory"]) / 1024)
-                            flood.tell({"do": kind, "seconds": seconds})
-                        taken = await _strangers(sides, there, seconds)
-                        served[kind].append(len(taken) / seconds)
-                        medians[kind].append(1e3 * percentile(taken or [_PATIENCE_S], 0.5))
-                        if kind != "none":
-                            flood.hear()
+                for kind in ("none", *KINDS) * rounds:
+                    if kind != "none":
+                        costs[kind].append(await _hostile_alone(there, flood, kind, seconds))
+                        flood.tell({"do": kind, "seconds": seconds})
+                    taken = await _strangers(sides, there, seconds)
+                    served[kind].append(len(taken) / seconds)
+                    medians[kind].append(1e3 * percentile(taken or [_PATIENCE_S], 0.5))
+                    if kind != "none":
+                        flood.hear()
     for kind in ("none", *KINDS):
         row("flood", "quorate", "honest handshakes served", served[kind], "1/s", flood=kind)
         row("flood", "quorate", "their median time", medians[kind], "ms", flood=kind)
-    for kind in KINDS:
-        row("flood", "quorate", "hostile datagrams taken", arrived[kind], "1/s", flood=kind)
-        row("flood", "quorate", "hostile datagram", costs[kind], "us", flood=kind)
-        row("flood", "quorate", "memory", grown[kind], "KiB", flood=kind)
-        assert max(grown[kind]) < 1_024, f"a flood of {kind} makes the responder grow"
+    for kind, found in costs.items():
+        datagram_us, arrived, grown = zip(*found, strict=True)
+        row("flood", "quorate", "hostile datagrams taken", arrived, "1/s", flood=kind)
+        row("flood", "quorate", "hostile datagram", datagram_us, "us", flood=kind)
+        row("flood", "quorate", "memory", grown, "KiB", flood=kind)
+        assert max(grown) < 1_024, f"a flood of {kind} makes the responder grow"
 
 
 def main() -> None:

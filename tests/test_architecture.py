@@ -7,6 +7,7 @@ import ast
 import re
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from tests.support.house.lengths import FILE_LINES_MAX, LONG, lines_of, long_fun
 from tests.support.house.names import TWICE, repeated
 from tests.support.house.purity import breaches, impure, simulated
 from tests.support.house.rooms import crowded, running_up
+from tests.support.house.words import GLOSSARY, entries, excludes, identifiers
+from tests.support.house.words import PACKAGES as WORDS_OF
 
 SUFFIXES = (".py", ".c", ".cpp", ".h", ".inc")
 FOLDERS = (*PACKAGES, "tests", "benchmarks", "fuzz", "docs")
@@ -98,6 +101,27 @@ def test_rooms_modules_and_public_classes_say_what_they_are() -> None:
 def test_a_module_name_stands_once_or_for_a_reason() -> None:
     named = [module for module, path in modules(*PACKAGES) if path.name != "__init__.py"]
     assert set(repeated(named)) == set(TWICE)
+
+
+# HS5: a word has one meaning.
+
+
+@cache
+def names(section: str) -> list[tuple[str, str]]:
+    return list(identifiers(*WORDS_OF[section]))
+
+
+@pytest.mark.parametrize(
+    ("section", "pattern"),
+    [
+        pytest.param(entry.section, pattern, id=f"{entry.word}, not {pattern}")
+        for entry in entries(GLOSSARY.read_text())
+        for pattern in entry.excluded
+    ],
+)
+def test_what_is_not_the_word_is_no_identifier(section: str, pattern: str) -> None:
+    found = [f"{where}: {name}" for name, where in names(section) if excludes(pattern, name)]
+    assert not found
 
 
 # HS6: lengths.

@@ -11,9 +11,9 @@ import anyio
 from anyio import to_thread
 
 from consensus.core.config import GroupConfig
-from consensus.core.engine.durable_group import DurableGroup, LogDamaged
+from consensus.core.engine.durable_group import DurableGroup
 from consensus.core.engine.group import Group as CoreGroup
-from consensus.core.engine.state_codec import FrozenError, freeze, thaw
+from consensus.core.engine.state_codec import FrozenError, LogDamaged, freeze, thaw
 from consensus.core.errors import GroupError
 from consensus.core.evidence.notary import Notary
 from consensus.core.outputs import Persist

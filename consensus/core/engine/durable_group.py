@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from hashlib import blake2b
 from typing import Any, NamedTuple, cast
 
 from consensus.core.config import GroupConfig
@@ -29,8 +28,15 @@ from consensus.core.engine.durable_line import (
 )
 from consensus.core.engine.group import Group
 from consensus.core.engine.state import Phase
-from consensus.core.engine.state_codec import FrozenError, freeze, read, thaw, written
-from consensus.core.errors import ConsensusError, GroupError
+from consensus.core.engine.state_codec import (
+    DIGEST_SIZE,
+    FrozenError,
+    LogDamaged,
+    chained,
+    freeze,
+    thaw,
+)
+from consensus.core.errors import GroupError
 from consensus.core.evidence.notary import Notary
 from consensus.core.message_fields import ResumeMessage, SeenMessage
 from consensus.core.message_kinds import RESUME, SEEN, VOUCH, Message, message_of
@@ -53,8 +59,6 @@ from consensus.core.types import Member, Timer
 
 CHECKPOINT_EVERY = 2048
 """Turns after which the whole state is written down, and the records before it are void."""
-DIGEST_SIZE = 16
-_PERSON = b"quorate log 1"
 
 INPUTS = (
     "propose", "answer", "receive", "accuse", "fire", "sponsor", "kick", "leave", "reached",
@@ -63,10 +67,6 @@ INPUTS = (
 """The inputs of a group and its notary; the position stands in the records: add at the end."""
 _CODES = {name: code for code, name in enumerate(INPUTS)}
 _RECEIVE = _CODES["receive"]
-
-
-class LogDamaged(ConsensusError):
-    """The log of a group cannot be replayed: it was altered, torn, or written by something else."""
 
 
 class _Turn(NamedTuple):
@@ -84,7 +84,7 @@ class DurableGroup:
         self.notary = notary
         self.seq = 0
         """The last turn's number."""
-        self._origin = _digest(b"", 0, freeze([group.me, notary.group if notary else b""]))
+        self._origin = chained(b"", 0, freeze([group.me, notary.group if notary else b""]))
         """Whose log of which group it is: a record of another's does not fit."""
         self._digest = self._origin
         self._inputs: list[tuple[int, tuple[Any, ...]]] = []
@@ -300,17 +300,17 @@ class DurableGroup:
 
     def _sealed(self, payload: bytes) -> bytes:
         """A record: its digest, over the one before as well, and the payload."""
-        self._digest = _digest(self._digest, self.seq, payload)
+        self._digest = chained(self._digest, self.seq, payload)
         return self._digest + payload
 
     def _checkpoint(self) -> bytes:
-        state = written(self.group.remembered())
+        state = self.group.remembered()
         lines = {m: (list(li.kept), li.base, li.received) for m, li in self._lines.items()}
         evidence = None if self.notary is None else self.notary.remembered()
         payload = freeze(
             [self.seq, self._digest, state, lines, self._timers, self._before, evidence]
         )
-        return _digest(self._origin, 0, payload) + payload
+        return chained(self._origin, 0, payload) + payload
 
     @classmethod
     def resume(
@@ -342,7 +342,7 @@ class DurableGroup:
 
     def _restore(self, checkpoint: bytes) -> None:
         payload = checkpoint[DIGEST_SIZE:]
-        if _digest(self._origin, 0, payload) != checkpoint[:DIGEST_SIZE]:
+        if chained(self._origin, 0, payload) != checkpoint[:DIGEST_SIZE]:
             raise LogDamaged("the checkpoint is damaged, or not of this member and group")
         try:
             self.seq, self._digest, state, lines, *rest = thaw(payload)
@@ -350,9 +350,6 @@ class DurableGroup:
         except (FrozenError, ValueError) as error:
             raise LogDamaged(f"the checkpoint is of another version: {error}") from error
         try:
-            state = read(state)
-            stopped = state["_stopped"].items()
-            state["_stopped"] = {member: [*map(message_of, lane)] for member, lane in stopped}
             self.group.recall(state)
         except KeyError:
             raise LogDamaged("the checkpoint is of another version") from None
@@ -401,8 +398,3 @@ class DurableGroup:
             self._control.append(Ended())
         self._control += [Arm(timer, delay_s) for timer, delay_s in self._timers.items()]
         self._control += self.group.unanswered()
-
-
-def _digest(before: bytes, seq: int, payload: bytes) -> bytes:
-    parts = before + seq.to_bytes(8, "big") + payload
-    return blake2b(parts, digest_size=DIGEST_SIZE, person=_PERSON).digest()

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeVar
 from consensus.core.config import CLOCK_STEP_MAX, GroupConfig
 from consensus.core.engine.reads import Reads
 from consensus.core.engine.state import Phase
+from consensus.core.engine.state_codec import read, written
 from consensus.core.message_fields import (
     AcceptedMessage,
     AcceptMessage,
@@ -31,7 +32,7 @@ from consensus.core.message_fields import (
     SuspectMessage,
     VoteMessage,
 )
-from consensus.core.message_kinds import KIND_OF, PROPOSE, SUSPECT, Message
+from consensus.core.message_kinds import KIND_OF, PROPOSE, SUSPECT, Message, message_of
 from consensus.core.numbers import Index, Key, Rank, ViewNumber
 from consensus.core.outputs import Installed
 from consensus.core.types import Member, Timer
@@ -231,13 +232,16 @@ class Group(Reads):
 
     def remembered(self) -> dict[str, Any]:
         """All there is to it but its rules and what is still to be carried out."""
-        return {k: v for k, v in self.__dict__.items() if k not in _NOT_REMEMBERED}
+        return written({k: v for k, v in self.__dict__.items() if k not in _NOT_REMEMBERED})
 
     def recall(self, state: dict[str, Any]) -> None:
         """Be as it was then. Raises KeyError if that was another version's group."""
-        if set(state) != set(self.__dict__) - _NOT_REMEMBERED:
+        found = read(state)
+        if set(found) != set(self.__dict__) - _NOT_REMEMBERED:
             raise KeyError("the state of another version")
-        self.__dict__.update(state)
+        stopped = found["_stopped"].items()
+        found["_stopped"] = {member: [*map(message_of, lane)] for member, lane in stopped}
+        self.__dict__.update(found)
         self._out.clear()
 
     def stop(self) -> None:

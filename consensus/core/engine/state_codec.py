@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from hashlib import blake2b
 from typing import Any
 
 import msgpack
@@ -60,8 +61,22 @@ _CODES: dict[type, int] = {
 assert _SLOTS_FIRST + len(_OBJECTS) < 128
 
 
+DIGEST_SIZE = 16
+_PERSON = b"quorate log 1"
+
+
 class FrozenError(ConsensusError):
     """Bytes that are no values of a group."""
+
+
+class LogDamaged(ConsensusError):
+    """The log of a group cannot be replayed: it was altered, torn, or written by something else."""
+
+
+def chained(before: bytes, seq: int, payload: bytes) -> bytes:
+    """The digest that a record carries: over the one before it, its number and what it says."""
+    parts = before + seq.to_bytes(8, "big") + payload
+    return blake2b(parts, digest_size=DIGEST_SIZE, person=_PERSON).digest()
 
 
 WRITTEN_AS = {"handle": "ticket", "_next_handle": "_next_ticket"}

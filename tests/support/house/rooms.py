@@ -10,6 +10,7 @@ FLOORS = (
     "transport.core",
     "transport.core.crypto",
     "transport.core.handshake",
+    "transport.core.config",
     "transport.core.responder",
     "transport.core.initiator",
     "transport.core.lane",

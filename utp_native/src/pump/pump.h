@@ -116,14 +116,16 @@ class Pump final : public ChannelHost {
             throw;
         }
     }
-    void touch(Channel &channel);
-    void settle();
-    void settle(Channel &channel);
-    void arm(Channel &channel);
     bool install(Plane &plane, uint32_t epoch, const qp_keys &keys);
     static void switch_keys(Plane &plane);
     void erase_epoch(Plane &plane, uint32_t epoch);
     ChannelLimits limits(const Plane &plane) const;
+
+    // pump_events.cpp: what there is to tell, and when a channel is looked at again
+    void touch(Channel &channel);
+    void settle();
+    void settle(Channel &channel);
+    void arm(Channel &channel);
 
     const qp_config config_;
     const Sodium sodium_;

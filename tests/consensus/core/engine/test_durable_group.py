@@ -8,8 +8,9 @@ import pytest
 
 from consensus.core.config import GroupConfig
 from consensus.core.engine import durable_group, state_codec
-from consensus.core.engine.durable_group import DurableGroup, LogDamaged
+from consensus.core.engine.durable_group import DurableGroup
 from consensus.core.engine.group import Group
+from consensus.core.engine.state_codec import LogDamaged
 from consensus.core.message_kinds import CLASSES, MARK, NOTED, PROPOSE, REJECT, RESUME, SEEN
 from consensus.core.outputs import Accused, Ended, Lost, Persist, Send
 from consensus.core.types import Content, Member, Timer, Vote

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
 CLOCKS = {
     "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time",
     "process_time_ns", "thread_time", "thread_time_ns", "time_ns", "current_time", "utcnow",
@@ -34,16 +34,18 @@ their own."""
 ALLOWED = {
     "support/waiting.py until": "looks again and again, with patience",
     "support/waiting.py until_true": "looks again and again, with patience",
-    "support/durable_member.py Member.load": "proposes again where it was refused, until killed",
-    "support/roaming.py write": "sends at a steady pace, while the network changes under it",
-    "consensus/test_letters.py test_a_handler_that_fails_is_nobody_elses_fault": "no reply comes,"
-    " however long it is waited for",
+    "support/nodes/durable_member.py Member.load": "proposes again where it was refused, until"
+    " killed",
+    "support/network/roaming.py write": "sends at a steady pace, while the network changes under"
+    " it",
+    "consensus/network/test_letters.py test_a_handler_that_fails_is_nobody_elses_fault": "no reply"
+    " comes, however long it is waited for",
     "e2e/fleet.py Child.close": "whoever does not end in order is killed, which is no failure",
     "e2e/nemesis.py Nemesis": "harms at moments drawn by lot; what comes of it holds at any",
     "e2e/nemesis_member.py Member": "a load with pauses drawn by lot, until it is told to rest",
     "e2e/test_sharing.py HALTING": "gives no more until a file is there",
     "e2e/test_sharing.py SLOW": "a copy that is still going on when the signals come",
-    "test_real_clock.py CAUGHT": "examples of what is found",
+    "house/test_real_clock.py CAUGHT": "examples of what is found",
     "utp_native/fuzz.py main": "a command that is given its seconds by who calls it",
     "utp_native/without.py fails_without": "a command for developers: a guard against hanging",
     "utp_native/test_socket.py test_kernel_receive_time": "the kernel's clock is what it is about."

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GLOSSARY = ROOT / "docs/glossary.md"
 PACKAGES = {
     "Between two machines": ("transport", "utp_native"),

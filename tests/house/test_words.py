@@ -1,38 +1,19 @@
-"""A word has one meaning, and what the glossary says is not its name is no identifier."""
+"""The glossary gives a word one meaning, and what reads it finds the words that are not used."""
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
 
-from tests.support.words import (
+from tests.support.house.words import (
     GLOSSARY,
     PACKAGES,
     entries,
     excludes,
-    identifiers,
     named,
     words_of,
 )
 
 ENTRIES = entries(GLOSSARY.read_text())
-EXCLUDED = [
-    pytest.param(entry.section, pattern, id=f"{entry.word}, not {pattern}")
-    for entry in ENTRIES
-    for pattern in entry.excluded
-]
-
-
-@cache
-def names(section: str) -> list[tuple[str, str]]:
-    return list(identifiers(*PACKAGES[section]))
-
-
-@pytest.mark.parametrize(("section", "pattern"), EXCLUDED)
-def test_what_is_not_the_word_is_no_identifier(section: str, pattern: str) -> None:
-    found = [f"{where}: {name}" for name, where in names(section) if excludes(pattern, name)]
-    assert not found
 
 
 def test_every_word_has_one_meaning() -> None:
