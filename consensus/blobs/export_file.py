@@ -1,5 +1,5 @@
 """Giving a whole blob to the user as a file, step by step. Everything here blocks, as in
-`blobdisk`."""
+`disk`."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Taking a file into the store, step by step. Everything here blocks, as in `blobdisk`."""
+"""Taking a file into the store, step by step. Everything here blocks, as in `disk`."""
 
 import os
 from pathlib import Path

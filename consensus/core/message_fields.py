@@ -2,7 +2,7 @@
 
 A message is a tuple, on the wire and in memory. All begin with the same head: `kind`; `view`, the
 sender's; `clock`, its Lamport clock; `mark`, the index up to which it has delivered. What one kind
-says beyond that stands in its class. `kinds` has their numbers.
+says beyond that stands in its class. `message_kinds` has their numbers.
 """
 
 from __future__ import annotations

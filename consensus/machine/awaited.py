@@ -6,7 +6,7 @@ from consensus.machine.hosted_group import HostedGroup
 
 
 class Awaited:
-    """All groups of one node; says to `interest` what changes."""
+    """All groups of one node; says to `demand` what changes."""
 
     def __init__(self, interest: Demand) -> None:
         self._demand = interest

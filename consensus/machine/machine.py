@@ -1,6 +1,6 @@
 """One node, pure: a table of peers and the groups above it, behind the four verbs.
 
-How the two hang together is in `junction`.
+How the two hang together is in `router`.
 """
 
 from collections.abc import Sequence

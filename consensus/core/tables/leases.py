@@ -1,4 +1,4 @@
-"""What one member keeps for reads: those that wait, and the leases of one view. See `lease`."""
+"""What one member keeps for reads: those that wait, and the leases of one view. See `engine.reads`."""
 
 from __future__ import annotations
 
