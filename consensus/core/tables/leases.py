@@ -1,4 +1,4 @@
-"""What one member keeps for reads: those that wait, and the leases of one view. See `engine.reads`."""
+"""What one member keeps for reads: those that wait, and a view's leases. See `engine.reads`."""
 
 from __future__ import annotations
 
