@@ -60,10 +60,11 @@ HALTING = """
     import sys
     from pathlib import Path
     import anyio
-    from consensus import blobserve, cli
+    from consensus.blobs import serve
+    from quorate.cli import main
 
     gate, given = Path(sys.argv.pop(1)), 0
-    read = blobserve.Session._read_chunk
+    read = serve.Session._read_chunk
 
     async def read_some(self, index):
         global given
@@ -72,8 +73,8 @@ HALTING = """
             await anyio.sleep(0.01)
         await read(self, index)
 
-    blobserve.Session._read_chunk = read_some
-    sys.exit(cli.main(sys.argv[1:]))
+    serve.Session._read_chunk = read_some
+    sys.exit(main.main(sys.argv[1:]))
 """
 
 

@@ -58,7 +58,7 @@ class Haste:
             self._loops.append(HastenedLoop(current(), self))
             return self._loops[-1]
 
-        monkeypatch.setattr("transport.endpoint.loop.current", hastened)
+        monkeypatch.setattr("transport.endpoint.event_loop.current", hastened)
 
     async def pass_until(self, true: Callable[[], object]) -> None:
         """Let time pass, in small steps in which everybody does what is due, until it is true."""

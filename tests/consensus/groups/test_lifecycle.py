@@ -140,13 +140,13 @@ async def test_a_busy_sponsor_says_so() -> None:
         (issued,) = alice._invitations._issued.values()
         assert (issued.uses, issued.taken_by) == (1, set())
         refused = anyio.Event()
-        enquire = alice._handlers[ENQUIRE]
+        enquire = alice._context.handlers[ENQUIRE]
 
         async def busy(proposal: Proposal) -> Any:
             refused.set()
             return enquire(proposal)
 
-        alice._handlers[ENQUIRE] = busy
+        alice._context.handlers[ENQUIRE] = busy
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(partial(bob.join, token, timeout_s=PATIENCE_S))
             await refused.wait()
