@@ -89,7 +89,7 @@ _IS: dict[str, Callable[[Trip], bool]] = {
     VOTE: lambda t: t.enters("consensus/groups/waiters.py", "Waiters.settle"),
     PROPOSAL: lambda t: t.enters("consensus/groups/handle.py", "Group.propose"),
     P1: lambda t: t.enters("transport/core/responder/challenge.py"),
-    P3: lambda t: t.enters("transport/core/responder/incoming.py"),
+    P3: lambda t: t.enters("transport/core/responder/incoming.py", "Admitted.accept"),
 }
 
 
