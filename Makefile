@@ -23,18 +23,21 @@ SOURCES := third_party/libutp
 NATIVE := utp_native/build.py utp_native/source.py utp_native/patch.py \
     $(shell find utp_native/src utp_native/patches)
 
-.PHONY: help setup setup-dev setup-bench demo test check explore soak sanitize bench fuzz clean tools
+.PHONY: help setup setup-dev setup-docs setup-bench demo test check quick \
+    explore soak sanitize bench fuzz docs clean tools
 
 help:
 	@echo "make demo    a group of processes decides, shares a blob and removes a dead member"
 	@echo "make test    lint, types, all tests, the benchmarks briefly (ARGS='-k name': some tests)"
 	@echo "make check   lint and types only"
+	@echo "make quick   lint, types and the tests of the cores and of the house, in less than a minute"
 	@echo "make explore every interleaving of small groups, in at most 30 minutes (ARGS='CASE ...')"
 	@echo "make soak    twenty runs of processes that are stopped, killed and cut off from each other"
 	@echo "make sanitize the native tests under AddressSanitizer and UBSan"
 	@echo "make bench   measure this project and its peers (ARGS=--quick for a smoke run;"
 	@echo "             etcd is measured if it is installed: apt install etcd-server)"
 	@echo "make fuzz    fuzz what reads from the network (ARGS='--seconds 600')"
+	@echo "make docs    the documents and the reference as pages, in build/docs"
 	@echo "make clean   remove what these targets made"
 
 tools:
@@ -73,6 +76,10 @@ $(MADE)/dev: requirements-dev.lock $(MADE)/native
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@
 
+$(MADE)/docs: requirements-docs.lock $(MADE)/native
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-docs.lock
+	@touch $@
+
 $(MADE)/bench: requirements-bench.lock $(MADE)/native
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-bench.lock
 	@touch $@
@@ -80,6 +87,8 @@ $(MADE)/bench: requirements-bench.lock $(MADE)/native
 setup: $(MADE)/native
 
 setup-dev: $(MADE)/dev
+
+setup-docs: $(MADE)/docs
 
 setup-bench: $(MADE)/bench
 
@@ -99,6 +108,18 @@ ifeq ($(strip $(ARGS)),)
 	    $(RUN) -m benchmarks.$$name --quick || exit 1; \
 	done
 endif
+
+# The engine, the transport's core and the rules of the house, but for what plays long schedules,
+# thousands of handshakes or whole blobs, or checks types once more: no sockets, no waiting.
+QUICK := tests/house tests/test_architecture.py tests/test_docs.py tests/consensus/core \
+    tests/transport/core $(addprefix --ignore=tests/, consensus/core/blob \
+    $(addprefix consensus/core/, test_typed_messages.py engine/test_broken.py \
+    engine/test_schedules.py engine/test_read_schedules.py) \
+    $(addprefix transport/core/responder/, test_flood.py test_nothing_for_nothing.py))
+
+quick:
+	@began=$$(date +%s); $(MAKE) --no-print-directory check && $(RUN) -m pytest $(QUICK) $(ARGS) \
+	    && echo "quick: $$(($$(date +%s) - began)) s"
 
 # Two processes with up to 4 GiB each. What is not done in time is told as capped.
 explore: setup
@@ -122,6 +143,11 @@ fuzz: setup-dev
 	@for script in fuzz/[a-z]*_fuzz.py; do \
 	    $(RUN) -m fuzz.$$(basename $$script .py) $(ARGS) || exit 1; \
 	done
+
+# Every warning is an error; `docs/conf.py` says what is checked.
+docs: setup-docs
+	$(RUN) -m sphinx --quiet --fail-on-warning -c docs -d build/doctrees . build/docs
+	@echo "build/docs/docs/index.html"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis .cache
