@@ -104,7 +104,7 @@ def _default(value: Any) -> msgpack.ExtType:
     kind = type(value)
     code = _CODES.get(kind)
     if code is None:
-        raise TypeError(f"{kind.__name__} is no part of a group")
+        raise TypeError(f"{kind.__name__} is not known to the format")
     if code < _ENUM_FIRST or _NAMED_FIRST <= code < _SLOTS_FIRST:
         fields: Any = list(value)
     elif code < _NAMED_FIRST:
