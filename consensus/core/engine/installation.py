@@ -62,6 +62,7 @@ class Installation(ViewChange):
 
     def _install(self, value: Value, *, spread: bool) -> None:
         """Deliver the trim, then go on to the next view or out. No promise of one's own (R2)."""
+        self._flush()  # What was accepted in this view is said in it.
         view = self._view
         kept, joiner, reasons, trim, _ = value
         following = view.following(kept, joiner)

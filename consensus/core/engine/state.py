@@ -232,12 +232,20 @@ class GroupBase(ABC):
         """Propose, or wait for room in the window."""
 
     @abstractmethod
+    def _flush(self) -> None:
+        """Send the accepts that were gathered, if any."""
+
+    @abstractmethod
     def _reconsider(self) -> None:
         """Look whether the membership has to change, and do one's part in it."""
 
     # -- outputs -----------------------------------------------------------------------------
 
     def _broadcast(self, message: Message) -> None:
+        """To all others. Things leave in the order in which they were done: what is said may not
+        overtake the accepts that wait to be sent (OP1)."""
+        if self._accepts:
+            self._flush()
         self._sent_mark = message.mark
         self._unmarked_bytes = 0
         append = self._out.append
@@ -245,6 +253,8 @@ class GroupBase(ABC):
             append(_new(Send, (member, message)))
 
     def _tell(self, member: Member, message: Message) -> None:
+        if self._accepts:
+            self._flush()
         self._out.append(Send(member, message))
 
     def _arm(self, name: str, delay_s: float, key: int = 0) -> None:

@@ -109,6 +109,7 @@ class Voting(Delivery):
         return handle
 
     def _propose_now(self, handle: Handle, content: Content, resubmit: bool) -> Key:
+        self._flush()  # Before the clock that the proposal is to be the first to show.
         clock = self._clock = self._next_clock()
         key = clock << RANK_BITS | self._rank
         ballot = Ballot(key, content, self._bit)

@@ -1,0 +1,86 @@
+"""Several inputs between two polls: what leaves is in the order in which it was done (OP1)."""
+
+from __future__ import annotations
+
+from consensus.core.config import GroupConfig
+from consensus.core.engine.group import Group
+from consensus.core.message_fields import InstallMessage, ProposeMessage, RejectMessage
+from consensus.core.message_kinds import INSTALL, NOTED, PROPOSE, REJECT, VOTE, Message
+from consensus.core.numbers import RANK_BITS, Clock, Index, Key, ViewNumber
+from consensus.core.outputs import Accused, Send, VoteWanted
+from consensus.core.types import Content, Member, Vote
+from consensus.core.view import View
+
+A, B, C = (Member(name.encode() * 32, 1) for name in "ABC")
+ONE = ViewNumber(1)
+
+
+def key(clock: int, rank: int) -> Key:
+    return Key(clock << RANK_BITS | rank)
+
+
+def group(me: Member, *members: Member) -> Group:
+    made = Group.within(me, View(ONE, members, True), GroupConfig())
+    made.poll()
+    return made
+
+
+def propose(clock: int, body: bytes = b"") -> ProposeMessage:
+    return ProposeMessage(PROPOSE, ONE, Clock(clock), Index(0), Content("test", body))
+
+
+def reject(clock: int, what: Key) -> RejectMessage:
+    return RejectMessage(REJECT, ONE, Clock(clock), Index(0), what, "no")
+
+
+def accept_without_a_poll(of: Group, sender: Member, message: ProposeMessage) -> None:
+    """Its program accepts, and the shell does not poll after that."""
+    of.receive(sender, message)
+    [wanted] = [o for o in of.poll() if isinstance(o, VoteWanted)]
+    of.answer(wanted.proposal.id, Vote(True))
+
+
+def sent(of: Group, to: Member) -> list[Message]:
+    return [o.message for o in of.poll() if isinstance(o, Send) and o.to == to]
+
+
+def accusations(by: Group, sender: Member, messages: list[Message]) -> list[Accused]:
+    found: list[Accused] = []
+    for message in messages:
+        by.receive(sender, message)
+        found += [o for o in by.poll() if isinstance(o, Accused)]
+    return found
+
+
+def test_a_note_does_not_overtake_the_accept_before_it():
+    a, c = group(A, A, B, C), group(C, A, B, C)
+    a.propose(Content("test", b""))
+    [proposal] = sent(a, C)
+    assert isinstance(proposal, ProposeMessage)
+    accept_without_a_poll(c, A, proposal)
+    c.receive(B, reject(1, key(1, 0)))
+    messages = sent(c, A)
+    assert [m.kind for m in messages] == [VOTE, NOTED]
+    assert accusations(a, C, messages) == []
+
+
+def test_a_proposal_does_not_overtake_the_accepts_before_it():
+    """It comes last and shows a higher clock than they do, so that nobody takes it for one whose
+    clock went back."""
+    a, c = group(A, A, B, C), group(C, A, B, C)
+    accept_without_a_poll(c, B, propose(1))
+    c.propose(Content("test", b"of one's own"))
+    messages = sent(c, A)
+    assert [(m.kind, m.clock) for m in messages] == [(VOTE, 1), (PROPOSE, 2)]
+    a.receive(B, propose(1))
+    assert accusations(a, C, messages) == []
+
+
+def test_accepts_of_a_view_are_said_in_it():
+    """An INSTALL that comes before the next poll carries no accept over into the next view."""
+    c = group(C, A, B, C)
+    accept_without_a_poll(c, B, propose(1))
+    value = 0b111, None, (), (), Index(0)
+    c.receive(A, InstallMessage(INSTALL, ONE, Clock(1), Index(0), value))
+    assert c.view.number == 2
+    assert [(m.kind, m.view) for m in sent(c, A) if m.kind == VOTE] == [(VOTE, 1)]
