@@ -1,9 +1,12 @@
 """What all tests share."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.upright import all_upright
 
 # By default an example fails that takes a fifth of a second, and a test whose examples are made
 # slowly: neither says anything of the code on a machine that others use.
@@ -24,3 +27,10 @@ def interruptible() -> None:
     """Processes that tests start can be interrupted, also when a shell that runs the suite in the
     background has had SIGINT ignored, which they would inherit."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def upright() -> Iterator[None]:
+    """No group of any test sends what an honest receiver would accuse it of."""
+    with all_upright():
+        yield

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from scenarios.cases.changes import CHANGES
+from scenarios.cases.gathered import GATHERED
 from scenarios.cases.reads import READS
 from scenarios.cases.silent import SILENT
 from scenarios.cases.three import THREE
@@ -14,6 +15,8 @@ from scenarios.stage.case import Case
 
 __all__ = ["CASES", "FULL", "SMALL"]
 
-CASES: dict[str, Case] = {case.name: case for case in (*TWO, *THREE, *SILENT, *CHANGES, *READS)}
+CASES: dict[str, Case] = {
+    case.name: case for case in (*TWO, *THREE, *SILENT, *CHANGES, *READS, *GATHERED)
+}
 FULL: tuple[str, ...] = tuple(CASES)
 SMALL: tuple[str, ...] = tuple(name for name, case in CASES.items() if case.states_max <= 50_000)

@@ -12,6 +12,8 @@ from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, NamedTuple, get_args
 
 __all__ = [
+    "Accusable",
+    "Accused",
     "Decided",
     "Event",
     "Expelled",
@@ -115,7 +117,34 @@ class Read(NamedTuple):
     index: int  # type: ignore[assignment]
 
 
-Event = Proposed | Voted | Noted | Wedged | Decided | Installed | Restored | Expelled | Lost | Read
+class Accused(NamedTuple):
+    """A member refused something of another as what no honest member could send."""
+
+    whom: Name
+    what: str
+
+
+class Accusable(NamedTuple):
+    """A member was about to send what its receiver would refuse so."""
+
+    by: Name
+    what: str
+
+
+Event = (
+    Proposed
+    | Voted
+    | Noted
+    | Wedged
+    | Decided
+    | Installed
+    | Restored
+    | Expelled
+    | Lost
+    | Read
+    | Accused
+    | Accusable
+)
 
 _KINDS: dict[str, Any] = {kind.__name__.lower(): kind for kind in get_args(Event)}
 

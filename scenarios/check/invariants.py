@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 
 from scenarios.check.facts import COMMITTED, UNKNOWN, Facts, Violation
 from scenarios.check.history import (
+    Accusable,
+    Accused,
     Decided,
     Event,
     Id,
@@ -312,6 +314,18 @@ class Reads(Checker):
             self.fail((member,), f"{member} read up to {event.index}; {event.floor} was committed")
 
 
+class Honesty(Checker):
+    """I11: no honest member is accused, or about to send what it would be accused of."""
+
+    name = "11 honesty"
+
+    def observe(self, member: Name, event: Event) -> None:
+        if isinstance(event, Accused):
+            self.fail((member, event.whom), f"{member} accused {event.whom} of {event.what}")
+        elif isinstance(event, Accusable):
+            self.fail((member,), f"{event.by} would accuse {member} of {event.what}")
+
+
 INVARIANTS: tuple[Callable[[Facts], Checker], ...] = (
     Agreement,
     Veto,
@@ -321,6 +335,7 @@ INVARIANTS: tuple[Callable[[Facts], Checker], ...] = (
     Integrity,
     Admission,
     Reads,
+    Honesty,
 )
 
 

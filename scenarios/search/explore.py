@@ -27,8 +27,9 @@ from scenarios.search.space import Space, World
 from scenarios.stage.case import Case, Faults
 from scenarios.stage.prepare import prepare
 from scenarios.stage.recorder import events_of_log
+from scenarios.stage.scene import Scene
 from scenarios.stage.script import as_script, line_of, opening, writer
-from scenarios.stage.shell import Scene, Shell
+from scenarios.stage.shell import Shell
 from scenarios.stage.stage import Stage, Trace
 
 __all__ = ["Exploration", "Found", "explore", "explore_all", "explore_run", "moments_of", "outside"]
@@ -191,7 +192,8 @@ def _checking(scene: Scene) -> Callable[[Sequence[Hashable]], None]:
 
 
 def _bounded(actor: Actor) -> None:
-    if isinstance(actor, Shell):
+    # The bounds are those of a group that was just polled.
+    if isinstance(actor, Shell) and actor.alive and not actor.due:
         check_group(actor.scene.names[actor.me], actor.group)
 
 
@@ -233,6 +235,8 @@ def _script(scene: Scene, found: Counterexample, worlds: Sequence[World]) -> str
         if what == "act" and detail.what == "read":
             what = "read"
         lines.append(line_of(scene, member, what, shell.leased if what == "read" else detail))
+    if scene.case.gathers:
+        lines.append("settles")
     shells: Any = worlds[-1].actors[: scene.outside]
     try:
         _checking(scene)([shell.log for shell in shells])

@@ -88,6 +88,9 @@ class Case:
     program never answers, so that the `answer` timer is what ends it. Default: accept."""
     prompt: bool = True
     """Programs answer at once; otherwise at any moment."""
+    gathers: bool = False
+    """Members are polled at any moment after an input, so that more may come before; otherwise
+    after each."""
     unreachable: frozenset[tuple[str, str]] = frozenset()
     """`(member, joiner)` pairs that cannot build a presence."""
     crashes: int = 0
@@ -129,6 +132,10 @@ class Case:
         parts = [f"{name}: {', then '.join(map(_told, plan))}" for name, plan in self.plans.items()]
         if any(len(votes) > 1 for votes in self.votes.values()):
             parts.append("any votes")
+        if not self.prompt:
+            parts.append("programs that answer at any moment")
+        if self.gathers:
+            parts.append("any number of inputs between two polls")
         parts += [f"{who} never answers {body}" for (who, body), v in self.votes.items() if not v]
         if self.crashes:
             who = "anybody" if self.may_crash is None else " or ".join(self.may_crash)

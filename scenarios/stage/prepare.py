@@ -12,7 +12,8 @@ from consensus.core.numbers import ViewNumber
 from consensus.core.view import View
 from scenarios.check.history import Installed
 from scenarios.stage.case import Case, Faults, sponsor
-from scenarios.stage.shell import Scene, Shell
+from scenarios.stage.scene import Scene
+from scenarios.stage.shell import Shell
 from scenarios.stage.stage import Stage
 
 __all__ = ["prepare"]

@@ -7,13 +7,15 @@ it reported is a sequence.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 
 from consensus.core import message_kinds as kinds
 from consensus.core import outputs as out
 from consensus.core.numbers import RANK_BITS, RANK_MASK, Key, ViewNumber
 from consensus.core.types import JOIN, KICK, LEAVE, Content, Outcome
 from scenarios.check.history import (
+    Accusable,
+    Accused,
     Decided,
     Event,
     Expelled,
@@ -28,6 +30,7 @@ from scenarios.check.history import (
     Voted,
     Wedged,
 )
+from scenarios.check.upright import Upright
 
 __all__ = ["Recorder", "events_of_log"]
 
@@ -47,7 +50,7 @@ Log = tuple[tuple[Event, ...], frozenset[Said], tuple[Said, ...]]
 class Recorder:
     """One member's history, from its outputs."""
 
-    __slots__ = ("index", "late", "member", "reports", "said", "views")
+    __slots__ = ("index", "late", "member", "reports", "said", "upright", "views")
 
     def __init__(self, member: Name):
         self.member = member
@@ -57,6 +60,7 @@ class Recorder:
         self.reports: tuple[Event, ...] = ()
         self.said: frozenset[Said] = frozenset()
         self.late: tuple[Said, ...] = ()
+        self.upright = Upright(member)
 
     def copy(self) -> Recorder:
         """An independent copy."""
@@ -66,6 +70,7 @@ class Recorder:
         twin.reports = self.reports
         twin.said = self.said
         twin.late = self.late
+        twin.upright = self.upright.copy()
         return twin
 
     def begin(self, installed: Installed) -> None:
@@ -78,9 +83,12 @@ class Recorder:
         """The history as a value that does not depend on what does not matter."""
         return self.reports, self.said, self.late
 
-    def take(self, outputs: Iterable[out.Output]) -> list[Event]:
+    def take(self, outputs: Sequence[out.Output]) -> list[Event]:
         """The events in what a poll returned, in order."""
         events: list[Event] = []
+        refused = self.upright.take(outputs)
+        if refused is not None:
+            self._report(Accusable(*refused), events)
         for output in outputs:
             if isinstance(output, out.Send):
                 self._sent(output.message, events)
@@ -95,6 +103,8 @@ class Recorder:
                 self._report(Expelled(), events)
             elif isinstance(output, out.Lost):
                 self._report(Lost(), events)
+            elif isinstance(output, out.Accused):
+                self._report(Accused(output.member, output.what), events)
         return events
 
     def read(self, floor: int) -> list[Event]:

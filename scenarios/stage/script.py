@@ -13,7 +13,7 @@ from typing import Any
 
 from consensus.core.config import GroupConfig
 from scenarios.stage.case import Act, Case
-from scenarios.stage.shell import Scene
+from scenarios.stage.scene import Scene
 from scenarios.stage.stage import Trace
 
 __all__ = ["as_script", "line_of", "opening", "writer"]
@@ -41,6 +41,8 @@ def opening(case: Case, acts: Iterable[Act] = ()) -> Iterator[str]:
         yield f"joiner {joiner} via {by}"
     for member, _ in sorted(case.unreachable):
         yield f"unreachable {member}"
+    if case.gathers:
+        yield "gathers"
     planned = [act for plan in case.plans.values() for act in plan]
     bodies = [act.whom for act in (*planned, *acts) if act.what == "propose"]
     for member in case.everyone:
@@ -65,8 +67,8 @@ def line_of(scene: Scene, member: int, what: str, detail: Any) -> str:
         return f"answer {who} {name} {_vote(vote)}"
     if what == "fire":
         return f"fire {who} {detail.name} {detail.key}"
-    if what == "crash":
-        return f"crash {who}"
+    if what in ("crash", "poll"):
+        return f"{what} {who}"
     other = scene.names[detail]
     return f"deliver {other} {who} 1" if what == "deliver" else f"{_LINKS[what]} {who} {other}"
 

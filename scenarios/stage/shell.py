@@ -15,38 +15,16 @@ from consensus.core.errors import GroupError
 from consensus.core.numbers import Index
 from consensus.core.types import Content, Outcome, Timer, Vote
 from scenarios.check.history import Event
-from scenarios.stage.case import Act, Case, Faults
+from scenarios.stage.case import Act
 from scenarios.stage.recorder import Recorder
+from scenarios.stage.scene import Scene
 
-__all__ = ["Scene", "Shell", "accepted_next"]
+__all__ = ["Shell"]
 
 OUTPUT_ROUNDS_MAX = 10_000
 """A group that answers itself more often than this within one step does not come to an end."""
 
 NOTHING: frozenset[Any] = frozenset()
-
-
-def accepted_next(group: Group) -> tuple[Any, ...]:
-    """The members of the next view that a member has accepted in the synod, if any."""
-    synod, view = group._synod, group._view
-    if synod.value is None:
-        return ()
-    return view.following(synod.value[0], synod.value[1]).members
-
-
-class Scene:
-    """What all members of one run share and never change."""
-
-    def __init__(self, case: Case, faults: Faults, group: type[Group] = Group):
-        self.case = case
-        self.faults = faults
-        self.group = group
-        self.names: tuple[Any, ...] = case.everyone
-        self.index: dict[Any, int] = {name: at for at, name in enumerate(self.names)}
-        """A member as its group knows it, and its place here."""
-        self.outside = len(self.names)
-        """The place of what carries what users tell each other."""
-        self.tellers = frozenset(teller for teller, _ in case.tells)
 
 
 class Shell:
@@ -60,6 +38,7 @@ class Shell:
         "armed_anew",
         "blocked",
         "closed",
+        "due",
         "ended",
         "events",
         "fires",
@@ -100,6 +79,8 @@ class Shell:
         self.alive = True
         self.ended = False
         """Its group is over; its node lives, and the group tells so whoever still speaks to it."""
+        self.due = False
+        """It had inputs since it was polled last (of cases that gather them)."""
         self.closed: frozenset[int] = NOTHING
         self.blocked: frozenset[int] = NOTHING
         self._key: Hashable = None
@@ -142,6 +123,7 @@ class Shell:
         twin.may_crash = self.may_crash
         twin.alive = self.alive
         twin.ended = self.ended
+        twin.due = self.due
         twin.closed = self.closed
         twin.blocked = self.blocked
         twin._key = None
@@ -172,6 +154,7 @@ class Shell:
                     self.may_crash,
                     self.reading,
                     self.lease,
+                    self.due,
                     self.closed,
                     self.blocked,
                 )
@@ -181,9 +164,9 @@ class Shell:
         """What may happen to it besides deliveries."""
         if not self.alive:
             return []
+        found: list[Hashable] = [("poll",)] if self.due else []
         if self.ended:
-            return [("crash",)] if self.may_crash else []
-        found: list[Hashable] = []
+            return [*found, ("crash",)] if self.may_crash else found
         if self.plan:
             found.append(("act", self.plan[0]))
         for proposal, votes in self.pending:
@@ -203,30 +186,48 @@ class Shell:
     def take(self, given: Any) -> tuple[Shell, Sequence[tuple[int, Hashable]]]:
         """A copy after one of its own inputs, and what it sends."""
         twin = self.copy()
-        return twin, twin.happen(given)
+        if given[0] == "poll":
+            return twin, twin.poll()
+        twin.enter(given)
+        return twin, twin.after_input()
 
     def deliver(self, sender: int, message: Any) -> tuple[Shell, Sequence[tuple[int, Hashable]]]:
         """A copy after a message, and what it sends."""
         twin = self.copy()
-        return twin, twin.receive(sender, message)
+        twin.enter_message(sender, message)
+        return twin, twin.after_input()
+
+    def after_input(self) -> list[tuple[int, Hashable]]:
+        """Settles, or waits to be polled if the case gathers inputs; returns what is sent."""
+        self.due = self.alive and self.scene.case.gathers
+        return self.settle() if self.alive and not self.due else []
 
     @property
     def mark(self) -> Hashable:
-        """Changes whenever something was reported, or said when it must not be."""
+        """Changes when something was reported, or said when it must not be."""
         return self.recorder.reports, self.recorder.late
 
     # In place
 
     def receive(self, sender: int, message: Any) -> list[tuple[int, Hashable]]:
         """A message comes in; returns what is sent."""
+        self.enter_message(sender, message)
+        return self.settle()
+
+    def enter_message(self, sender: int, message: Any) -> None:
+        """A message comes in."""
         if sender == self.scene.outside:
             self.read(message[1])
         else:
             self.group.receive(self.scene.names[sender], message)
-        return self.settle()
 
     def happen(self, given: Any) -> list[tuple[int, Hashable]]:
         """One of `inputs` happens; returns what is sent."""
+        self.enter(given)
+        return self.settle() if self.alive else []
+
+    def enter(self, given: Any) -> None:
+        """One of `inputs` happens, but for a poll."""
         what = given[0]
         if what == "act":
             self.plan = self.plan[1:]
@@ -244,8 +245,6 @@ class Shell:
             self.heard(given[1])
         elif what == "crash":
             self.alive = False
-            return []
-        return self.settle()
 
     def act(self, act: Act) -> None:
         """Its user does something; what the group refuses is over."""
@@ -303,30 +302,43 @@ class Shell:
     def settle(self) -> list[tuple[int, Hashable]]:
         """Does what the group asks for until it asks for nothing; returns what is sent."""
         sends: list[tuple[int, Hashable]] = []
-        index = self.scene.index
         for _ in range(OUTPUT_ROUNDS_MAX):
             outputs = self.group.poll()
             if not outputs:
                 break
-            self.events += self.recorder.take(outputs)
-            if self.scene.tellers:
-                sends += self._tell(outputs)
-            for output in outputs:
-                if type(output) is out.Send:
-                    sends.append((index[output.to], output.message))
-                elif type(output) is out.Arm:
-                    self.armed[output.timer] = output.delay_s
-                    self.armed_anew.append(output.timer)
-                elif type(output) is out.Disarm:
-                    self.armed.pop(output.timer, None)
-                elif type(output) is out.Readable:
-                    self._readable(output.handle)
-                else:
-                    answer = self._ANSWERS.get(type(output))
-                    if answer is not None:
-                        answer(self, output)
+            sends += self._carry_out(outputs)
         else:
             raise RuntimeError(f"{self.scene.names[self.me]} does not come to an end")
+        self.due = False
+        return sends
+
+    def poll(self) -> list[tuple[int, Hashable]]:
+        """Does what the group asks for once; returns what is sent."""
+        outputs = self.group.poll()
+        # To these an answer may be given at once: an input, for the next poll.
+        self.due = any(type(output) in self._ASKING for output in outputs)
+        return self._carry_out(outputs)
+
+    def _carry_out(self, outputs: Sequence[out.Output]) -> list[tuple[int, Hashable]]:
+        sends: list[tuple[int, Hashable]] = []
+        index = self.scene.index
+        self.events += self.recorder.take(outputs)
+        if self.scene.tellers:
+            sends += self._tell(outputs)
+        for output in outputs:
+            if type(output) is out.Send:
+                sends.append((index[output.to], output.message))
+            elif type(output) is out.Arm:
+                self.armed[output.timer] = output.delay_s
+                self.armed_anew.append(output.timer)
+            elif type(output) is out.Disarm:
+                self.armed.pop(output.timer, None)
+            elif type(output) is out.Readable:
+                self._readable(output.handle)
+            else:
+                answer = self._ANSWERS.get(type(output))
+                if answer is not None:
+                    answer(self, output)
         return sends
 
     def _tell(self, outputs: Sequence[out.Output]) -> list[tuple[int, Hashable]]:
@@ -384,3 +396,4 @@ class Shell:
         out.SnapshotWanted: _snapshot_wanted,
         out.Ended: _ended,
     }
+    _ASKING = frozenset((out.VoteWanted, out.ReachWanted, out.SnapshotWanted))

@@ -22,7 +22,8 @@ from scenarios.check.invariants import Checkers
 from scenarios.check.liveness import Standing, check_liveness, left_open
 from scenarios.stage.case import Act
 from scenarios.stage.recorder import Recorder
-from scenarios.stage.shell import Scene, Shell, accepted_next
+from scenarios.stage.scene import Scene, accepted_next
+from scenarios.stage.shell import Shell
 
 __all__ = ["Stage", "Trace", "standing", "standings"]
 

@@ -65,7 +65,11 @@ def ends_of(case: Case, reduce: bool) -> tuple[set[Hashable], Result]:
 
 
 @pytest.mark.parametrize(
-    "name", ["two-proposals", "three-one", "join-alone", "join-during-proposal", "read-told"]
+    "name",
+    [
+        "two-proposals", "two-gathered", "three-one", "join-alone", "join-during-proposal",
+        "read-told",
+    ],
 )
 def test_without_reduction_histories_end_the_same(name: str):
     reduced, few = ends_of(CASES[name], reduce=True)

@@ -1,4 +1,4 @@
-"""Nineteen engines, each broken in one rule, which the checkers must catch.
+"""Twenty-two engines, each broken in one rule, which the checkers must catch.
 
 Every one is the shipped `Group` with one small method overridden. Two of them break what lies
 around a group (its memory, its lanes); they do it through a timer of their own that the explorer
@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from consensus.core.engine.group import Group
-from consensus.core.message_kinds import Message
-from consensus.core.numbers import Clock, Index, Rank
+from consensus.core.message_kinds import NOTED, Message
+from consensus.core.numbers import Clock, Index, Key, Rank
 from consensus.core.outputs import Arm, Output
 from consensus.core.tables.ballot import Ballot
 from consensus.core.tables.total_order import Order
 from consensus.core.tables.trim import OWN_ACCEPTED, OWN_NOTED, OWN_NOTHING
-from consensus.core.types import KICK, Member, Outcome, Promise, Timer, Value, Vote
+from consensus.core.types import KICK, Content, Handle, Member, Outcome, Promise, Timer, Value, Vote
 
 __all__ = ["BROKEN"]
 
@@ -254,6 +254,43 @@ class VotesOnNewerView(Group):
         return False
 
 
+class NotesOvertakeAccepts(Group):
+    """What was accepted waits for the next poll, and NOTED leaves before it."""
+
+    def _broadcast(self, message: Message) -> None:
+        waiting: list[Key] = []
+        if message.kind == NOTED:
+            waiting, self._accepts = self._accepts, waiting
+        super()._broadcast(message)
+        self._accepts += waiting
+
+
+class ClockTakenTooEarly(Group):
+    """A proposal takes its clock, and then the accepts before it leave with that clock."""
+
+    def _propose_now(self, handle: Handle, content: Content, resubmit: bool) -> Key:
+        waiting, self._accepts = self._accepts, []
+        key = super()._propose_now(handle, content, resubmit)
+        if waiting:
+            sent = [i for i, o in enumerate(self._out) if getattr(o, "to", None) in self._others]
+            first = sent[-len(self._others)]
+            proposal, self._out[first:] = self._out[first:], []
+            self._accepts = waiting
+            self._flush()
+            self._out += proposal
+        return key
+
+
+class AcceptsWithdrawn(Group):
+    """An accept that has not left is withdrawn when somebody else's reject is learnt."""
+
+    def _learn_reject(self, ballot: Ballot) -> None:
+        if ballot.key in self._accepts:
+            self._accepts.remove(ballot.key)
+            ballot.noted |= self._bit
+        super()._learn_reject(ballot)
+
+
 BROKEN: dict[str, type[Group]] = {
     "a reject reported before enough members stored it": RejectReportedEarly,
     "commit on a majority of accepts": CommitOnMajority,
@@ -274,4 +311,7 @@ BROKEN: dict[str, type[Group]] = {
     "clocks reset while marks are kept": ClocksReset,
     "kicks that are not voided": KicksNotVoided,
     "a vote on a newer view's proposal": VotesOnNewerView,
+    "a note before the accepts that wait": NotesOvertakeAccepts,
+    "a clock taken before the accepts that wait": ClockTakenTooEarly,
+    "an accept that waits withdrawn": AcceptsWithdrawn,
 }

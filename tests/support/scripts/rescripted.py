@@ -35,7 +35,7 @@ class Heard(World):
 
     def drain(self, name: str) -> None:
         super().drain(name)
-        if name in self.groups:
+        if name in self.groups and not self.gathers:
             check_group(member(name), self.groups[name])
 
     def live_through(self, script: str) -> None:

@@ -28,6 +28,8 @@ Commands (members are single letters; `a` is A restarted, under the same key):
     gone A B                         A's shell knows that B's incarnation ended
     fire A name [key]                A's timer of that name fires, the first if there are several
     read A [leased]                  A begins a read; `leased`: its shell says that its lease runs
+    gathers, settles                 from here on groups are polled by `poll` alone; by each input
+    poll A                           A's group is polled, once
     quiet                            deliveries are not printed from here on
     show                             view, index and condition of everybody
 """
@@ -82,6 +84,7 @@ class World:
         self.unreachable: set[str] = set()
         self.lines: list[str] = []
         self.quiet = False
+        self.gathers = False
 
     def say(self, line: str) -> None:
         self.lines.append(line)
@@ -95,7 +98,7 @@ class World:
     # -- what groups put out -----------------------------------------------------------------
 
     def drain(self, name: str) -> None:
-        group = self.groups.get(name)
+        group = None if self.gathers else self.groups.get(name)
         while group is not None and (outputs := group.poll()):
             for output in outputs:
                 self.do(name, group, output)
@@ -226,6 +229,17 @@ class World:
     def do_read(self, name: str, leased: str = "") -> None:
         handle = self.groups[name].read(bool(leased))
         self.say(f"{name}: reads with ticket {handle}")
+
+    def do_gathers(self) -> None:
+        self.gathers = True
+
+    def do_settles(self) -> None:
+        self.gathers = False
+
+    def do_poll(self, name: str) -> None:
+        group = self.groups[name]
+        for output in group.poll():
+            self.do(name, group, output)
 
     def do_quiet(self) -> None:
         self.quiet = True
