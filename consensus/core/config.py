@@ -27,6 +27,9 @@ WINDOW_TOTAL_MAX = 256
 """Proposals all members of a view together may have in flight; each has an equal share."""
 WINDOW_BYTES = 2 * 1024 * 1024
 """Bytes of contents all members together may have in flight; each has an equal share."""
+VOTE_KEYS_MAX = WINDOW_TOTAL_MAX
+"""Proposals one VOTE is about. A voter may have more to say at once: of one proposer alone it takes
+up to HOLD_FACTOR windows. It says so in several (D17)."""
 CONTENT_OVERHEAD = 64
 """Bytes a content costs beside its body, for the window's account."""
 DEPARTURES_MAX = 4

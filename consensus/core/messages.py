@@ -21,12 +21,14 @@ from consensus.core.config import (
     BODY_SIZE_MAX,
     CLOCK_MAX,
     DEADLINE_MS_MAX,
+    DEPARTURES_MAX,
     HOLD_FACTOR,
     KIND_SIZE_MAX,
     LEASE_MS_MAX,
     REASON_SIZE_MAX,
     ROUND_MAX,
     SNAPSHOT_SIZE_MAX,
+    VOTE_KEYS_MAX,
     WHERE_SIZE_MAX,
     WINDOW_BYTES,
     WINDOW_TOTAL_MAX,
@@ -47,8 +49,8 @@ SHARED_MAX = SHARED_SIZE_MAX // 5
 MESSAGE_SIZE_MAX = 32 * 1024 * 1024
 """Bytes in one message of several entries. The largest is a promise with a value accepted before:
 it holds what is open twice, with two full windows and everything every member may say to each."""
-HELD_MAX = HOLD_FACTOR * WINDOW_TOTAL_MAX
-"""Proposals in a promise or a trim."""
+HELD_MAX = HOLD_FACTOR * (WINDOW_TOTAL_MAX + VIEW_SIZE_MAX * DEPARTURES_MAX)
+"""Proposals in a promise or a trim: as many as a member may hold."""
 
 FOUNDING_SIZE_MAX = 256
 """Bytes that say how a group began: see `founding`."""
@@ -181,7 +183,7 @@ def _message_untrusted(message: object) -> Message:
     ):
         raise MessageError("bad head")
     if kind == VOTE and size == 5:
-        if type(field) is tuple and 0 < len(field) <= WINDOW_TOTAL_MAX:
+        if type(field) is tuple and 0 < len(field) <= VOTE_KEYS_MAX:
             for key in field:
                 if type(key) is not int or not 0 <= key < _KEY_END:
                     raise MessageError("bad key")

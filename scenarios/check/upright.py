@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from consensus.core import message_kinds as kinds
-from consensus.core.config import WINDOW_TOTAL_MAX
+from consensus.core.config import VOTE_KEYS_MAX
 from consensus.core.messages import HELD_MAX
 from consensus.core.numbers import RANK_BITS, RANK_MASK
 from consensus.core.outputs import Installed, Output, Send
@@ -102,7 +102,7 @@ class Upright:
     def _broken_vote(self, lane: _Lane, rank: int, message: Any) -> str:
         kind, clock = message.kind, message.clock
         keys = message.keys if kind == kinds.VOTE else (message.key,)
-        if not 0 < len(keys) <= WINDOW_TOTAL_MAX:
+        if not 0 < len(keys) <= VOTE_KEYS_MAX:
             return "bad keys"
         for key in keys:
             if key >> RANK_BITS > clock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consensus.core.config import WINDOW_TOTAL_MAX, GroupConfig
+from consensus.core.config import VOTE_KEYS_MAX, GroupConfig
 from consensus.core.engine.group import Group
 from consensus.core.message_fields import (
     MarkMessage,
@@ -40,7 +40,7 @@ A, B, C = (Member(name.encode() * 32, 1) for name in "ABC")
 ONE = ViewNumber(1)
 VIEW = View(ONE, (A, B, C), True)
 OF_A, OF_B = Key(3 << 4), Key(3 << 4 | 1)
-TOO_MANY = tuple(Key(clock << 4) for clock in range(WINDOW_TOTAL_MAX + 1))
+TOO_MANY = tuple(Key(clock << 4) for clock in range(VOTE_KEYS_MAX + 1))
 
 
 def head(clock: int = 5, mark: int = 0) -> tuple[ViewNumber, Clock, Index]:

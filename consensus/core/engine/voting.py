@@ -14,6 +14,7 @@ from consensus.core.config import (
     DEADLINE_MS_MAX,
     KIND_SIZE_MAX,
     REASON_SIZE_MAX,
+    VOTE_KEYS_MAX,
 )
 from consensus.core.engine.delivery import DEPARTURES, Delivery
 from consensus.core.engine.state import Phase
@@ -162,6 +163,8 @@ class Voting(Delivery):
                 self._broadcast(_new(AnswerMessage, fields))
             else:
                 self._accepts.append(ballot.key)
+                if len(self._accepts) >= VOTE_KEYS_MAX:
+                    self._flush()
             if self._commit_ready(ballot):
                 self._settle(ballot, COMMITTED)
         else:

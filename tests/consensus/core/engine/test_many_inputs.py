@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consensus.core.config import GroupConfig
+from consensus.core.config import VOTE_KEYS_MAX, GroupConfig
 from consensus.core.engine.group import Group
 from consensus.core.message_fields import InstallMessage, ProposeMessage, RejectMessage
 from consensus.core.message_kinds import INSTALL, NOTED, PROPOSE, REJECT, VOTE, Message
@@ -10,8 +10,9 @@ from consensus.core.numbers import RANK_BITS, Clock, Index, Key, ViewNumber
 from consensus.core.outputs import Accused, Send, VoteWanted
 from consensus.core.types import Content, Member, Vote
 from consensus.core.view import View
+from tests.support.scripts.schedule import through_the_wire
 
-A, B, C = (Member(name.encode() * 32, 1) for name in "ABC")
+A, B, C, D = (Member(name.encode() * 32, 1) for name in "ABCD")
 ONE = ViewNumber(1)
 
 
@@ -84,3 +85,23 @@ def test_accepts_of_a_view_are_said_in_it():
     c.receive(A, InstallMessage(INSTALL, ONE, Clock(1), Index(0), value))
     assert c.view.number == 2
     assert [(m.kind, m.view) for m in sent(c, A) if m.kind == VOTE] == [(VOTE, 1)]
+
+
+def test_what_one_vote_cannot_hold_is_said_in_several():
+    """All that a voter takes of one proposer, one more than a VOTE holds and what is left, as bytes."""
+    b = group(B, A, B, C, D)
+    count = b._held_max
+    assert count > VOTE_KEYS_MAX
+    for clock in range(1, count + 1):
+        b.receive(D, propose(clock))
+    for wanted in [o for o in b.poll() if isinstance(o, VoteWanted)]:
+        b.answer(wanted.proposal.id, Vote(True))
+    messages = sent(b, A)
+    assert [through_the_wire(message) for message in messages] == messages
+    votes = [m.keys for m in messages if m.kind == VOTE]
+    assert [len(keys) for keys in votes] == [VOTE_KEYS_MAX, count - VOTE_KEYS_MAX]
+    assert [k for keys in votes for k in keys] == [key(clock, 3) for clock in range(1, count + 1)]
+    a = group(A, A, B, C, D)
+    for clock in range(1, count + 1):
+        a.receive(D, propose(clock))
+    assert accusations(a, B, messages) == []
