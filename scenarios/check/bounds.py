@@ -67,7 +67,7 @@ def sizes(group: Group) -> dict[str, tuple[int, int]]:
     share = members or 1
     held = HOLD_FACTOR * (max(1, config.window_total // share) + DEPARTURES_MAX)
     held_bytes = HOLD_FACTOR * (WINDOW_BYTES // share + _DEPARTURES_BYTES)
-    early = 2 * (config.window_total + members * DEPARTURES_MAX)
+    early = 2 * (config.window_total + members * DEPARTURES_MAX) * max(members - 1, 1)
     proposals = members * held
     order, ballots = group._order, group._ballots
     said = reasons = 0

@@ -190,7 +190,8 @@ class GroupBase(ABC):
         self._window = max(1, self.config.window_total // share)
         self._window_bytes = WINDOW_BYTES // share
         self._mark_every = max(1, self._window // 4)
-        # What one proposer may make this member hold, and how many votes may be here too early.
+        # What one proposer may make this member hold, and how many votes of one voter may be
+        # here too early.
         self._held_max = HOLD_FACTOR * (self._window + DEPARTURES_MAX)
         self._held_bytes_max = HOLD_FACTOR * (self._window_bytes + DEPARTURES_BYTES)
         self._early_max = 2 * (self.config.window_total + size * DEPARTURES_MAX)

@@ -265,7 +265,7 @@ class Voting(Delivery):
         clock is not below its proposal's: `limit` is the highest key of the vote's clock.
 
         The vote may be here before the proposal, as long as the proposer's lane can still bring
-        it; votes of that kind are bounded by what all windows hold.
+        it; those of one voter are bounded by what all windows hold.
         """
         ballot = self._ballots.get(key)
         proposer = key & RANK_MASK
@@ -276,7 +276,7 @@ class Voting(Delivery):
             if (
                 proposer >= len(self._open)
                 or key >> RANK_BITS <= self._order.heard[proposer]
-                or self._early >= self._early_max
+                or self._too_early(rank)
             ):
                 self._accuse(self._view.members[rank], "vote on no proposal")
                 return None
@@ -286,6 +286,17 @@ class Voting(Delivery):
             self._accuse(self._view.members[rank], "second vote")
             return None
         return ballot
+
+    def _too_early(self, rank: Rank) -> bool:
+        """Whether a voter has as many votes here on what is still to come as it may. Each voter has
+        its own account, so that nobody's votes use up another's; while all of them together have
+        less than one may, there is nothing to count (D18)."""
+        if self._early < self._early_max:
+            return False
+        bit = 1 << rank
+        ballots = self._ballots.values()
+        mine = [b for b in ballots if b.content is None and (b.accepted | b.noted) & bit]
+        return len(mine) >= self._early_max
 
     def _on_vote(self, rank: Rank, message: VoteMessage) -> None:
         bit = 1 << rank

@@ -88,7 +88,7 @@ def test_accepts_of_a_view_are_said_in_it():
 
 
 def test_what_one_vote_cannot_hold_is_said_in_several():
-    """All that a voter takes of one proposer, one more than a VOTE holds and what is left, as bytes."""
+    """All that a voter takes of one proposer is more than one VOTE holds."""
     b = group(B, A, B, C, D)
     count = b._held_max
     assert count > VOTE_KEYS_MAX
