@@ -64,6 +64,7 @@ class Proposal:
 
     kind: str
     body: Any
+    """Of "@kick" the reason, a text."""
     proposer: bytes
     """The proposer's key."""
     group: str | None
@@ -93,6 +94,7 @@ class Decision:
     """The view it was decided in."""
     kind: str
     body: Any
+    """Of "@kick" and "@leave" the reason, a text."""
     proposer: bytes
     answers: Mapping[bytes, Any] = field(default_factory=dict)
     """What each member answered, by key. The proposer's own is None."""
@@ -116,6 +118,8 @@ class Decision:
         return self.outcome is Outcome.COMMITTED
 
 
+REASONED = (core.KICK, core.LEAVE)
+"""Kinds of proposals whose body is a reason."""
 Certify = Callable[[Decision], Awaitable[bytes]]
 """Gathers the certificate of a decision: `Group.certificate` of the group that made it."""
 
@@ -179,7 +183,7 @@ def describe(
         index,
         view,
         content.kind,
-        value(content.body),
+        value(content.body) if content.kind not in REASONED else body_of(content),
         proposal.proposer.key,
         {member.key: value(answer) for member, answer in answers} if answers else {},
         {member.key: reason for member, reason in reasons} if reasons else {},
@@ -187,6 +191,14 @@ def describe(
         None if content.subject is None else content.subject.key,
         None if certify is None else (certify, decision),
     )
+
+
+def body_of(content: core.Content) -> Any:
+    """What a proposal says, as a user sees it: of a kick or leave its reason, which is a text and
+    no value. Raises ValueRefused."""
+    if content.kind in REASONED:
+        return content.body.decode("utf-8", "replace")
+    return unpack_untrusted(content.body)
 
 
 def value(data: bytes) -> Any:

@@ -30,6 +30,10 @@ from consensus.machine.lease_clock import ReadReady
 from transport.event_loop import Waiter
 
 
+class FellToChange(GroupError):
+    """A proposal that is not made again was abandoned by a change of the group."""
+
+
 class Observer(Protocol):
     """What keeps a state that the group's decisions make; see `consensus.groups.replica`."""
 
@@ -99,7 +103,7 @@ class GroupState:
                 error = TimeoutError("no outcome in time; it may still come")
                 self.proposals.fail(handle, error)
             case outputs.Abandoned(handle, None):
-                self.proposals.fail(handle, GroupError("abandoned by a change of the group"))
+                self.proposals.fail(handle, FellToChange("abandoned by a change of the group"))
             case outputs.Installed(view):
                 self._install(view)
             case outputs.Suspended(flag):

@@ -27,7 +27,7 @@ from consensus.decision import (
     ViewInfo,
     describe,
 )
-from consensus.groups.group_state import GroupState
+from consensus.groups.group_state import FellToChange, GroupState
 from consensus.groups.history import Events, GroupEventKind
 from consensus.machine.lease_clock import ReadReady
 from consensus.machine.machine import Machine
@@ -160,14 +160,21 @@ class Group:
             )
 
     async def kick(self, key: bytes, reason: str = "", *, timeout_s: float = 60.0) -> Decision:
-        """Propose to remove a member; it may not reject. Raises as `propose`."""
+        """Propose to remove a member; it may not reject. Raises as `propose`, and GroupError that
+        says so if it was removed by a change of the group before this was decided."""
         self.state.check()
         member = next((m for m in self.state.members() if m.key == key), None)
         if member is None:
             raise GroupError("no member of the view has that key")
-        return await self.outcome(
-            lambda m, now: m.kick(self._number, member, reason, now, timeout_s)
-        )
+        try:
+            return await self.outcome(
+                lambda m, now: m.kick(self._number, member, reason, now, timeout_s)
+            )
+        except FellToChange as error:
+            if member in self.state.members():
+                raise
+            why = "no member any more: a change of the group removed it before this was decided"
+            raise GroupError(why) from error
 
     async def leave(self, *, timeout_s: float = 60.0) -> None:
         """Leave the group in order; returns once the others go on without this node. Raises

@@ -18,13 +18,13 @@ import anyio.lowlevel
 from consensus.arguments import RESERVED_PREFIX
 from consensus.blobs.errors import BlobError, BlobLimit, disk_error
 from consensus.blobs.service import BlobService, OnProgress
-from consensus.codec import pack_answer, unpack_untrusted
+from consensus.codec import pack_answer
 from consensus.core.blob.tree import BlobRef
 from consensus.core.config import REASON_SIZE_MAX
 from consensus.core.errors import ConsensusError
 from consensus.core.types import Proposal as CoreProposal
 from consensus.core.types import ProposalId, Vote
-from consensus.decision import Accept, Decision, Handler, Proposal, Reject
+from consensus.decision import Accept, Decision, Handler, Proposal, Reject, body_of
 from consensus.groups.asking import Asking
 from consensus.groups.handle import Group
 from consensus.groups.history import Events, EventsMissed
@@ -97,7 +97,7 @@ class VoteHandlers:
             content = asked.content
             proposal = Proposal(
                 kind,
-                unpack_untrusted(content.body),
+                body_of(content),
                 asked.id.proposer.key,
                 None if group is None else group.name,
                 tuple(BlobRef(root, size) for root, size in content.blobs) if content.blobs else (),

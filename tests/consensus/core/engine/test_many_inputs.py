@@ -77,6 +77,18 @@ def test_a_proposal_does_not_overtake_the_accepts_before_it():
     assert accusations(a, C, messages) == []
 
 
+def test_the_target_of_a_vetoed_kick_is_accused_of_nothing():
+    """Its engine accepts the kick, and the veto comes before the next poll."""
+    a, c = group(A, A, B, C), group(C, A, B, C)
+    a.kick(C, "why")
+    [kick] = sent(a, C)
+    c.receive(A, kick)
+    c.receive(B, reject(1, key(1, 0)))
+    assert accusations(a, C, sent(c, A)) == []
+    a.receive(B, reject(1, key(1, 0)))
+    assert a.view.members == (A, B, C)
+
+
 def test_accepts_of_a_view_are_said_in_it():
     """An INSTALL that comes before the next poll carries no accept over into the next view."""
     c = group(C, A, B, C)
