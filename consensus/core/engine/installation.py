@@ -26,6 +26,7 @@ from consensus.core.message_kinds import (
     GONE,
     HERE,
     INSTALL,
+    LEASE_ASK,
     PREPARE,
     PROMISE,
     PROPOSE,
@@ -250,6 +251,9 @@ class Installation(ViewChange):
         if lane is None:
             lane = self._stopped[sender] = []
             self._tell(sender, AskMessage(ASK, self._number, *self._head()))
+        if lane and message.kind == lane[-1].kind == LEASE_ASK and message.view == lane[-1].view:
+            lane[-1] = message  # Only the last question counts; a reader may ask without end (D19).
+            return
         if len(lane) >= STOPPED_MAX:
             self._accuse(sender, "too much of a newer view")
             return

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from consensus.core.config import VOTE_KEYS_MAX, GroupConfig
+from consensus.core.config import STOPPED_MAX, VOTE_KEYS_MAX, GroupConfig
 from consensus.core.engine.group import Group
-from consensus.core.message_fields import InstallMessage, ProposeMessage, RejectMessage
-from consensus.core.message_kinds import INSTALL, NOTED, PROPOSE, REJECT, VOTE, Message
+from consensus.core.message_fields import (
+    InstallMessage,
+    LeaseAskMessage,
+    ProposeMessage,
+    RejectMessage,
+)
+from consensus.core.message_kinds import (
+    INSTALL,
+    LEASE,
+    LEASE_ASK,
+    NOTED,
+    PROPOSE,
+    REJECT,
+    VOTE,
+    Message,
+)
 from consensus.core.numbers import RANK_BITS, Clock, Index, Key, ViewNumber
 from consensus.core.outputs import Accused, Send, VoteWanted
 from consensus.core.types import Content, Member, Vote
@@ -117,3 +131,19 @@ def test_what_one_vote_cannot_hold_is_said_in_several():
     for clock in range(1, count + 1):
         a.receive(D, propose(clock))
     assert accusations(a, B, messages) == []
+
+
+def test_whoever_reads_while_another_lags_behind_is_accused_of_nothing():
+    """A asks for its lease again and again in view 2; the INSTALL reaches C late. One question is
+    left to answer, the last."""
+    c = group(C, A, B, C)
+    two = ViewNumber(2)
+    asks = [
+        LeaseAskMessage(LEASE_ASK, two, Clock(1), Index(0), question, 250)
+        for question in range(1, 2 * STOPPED_MAX)
+    ]
+    assert accusations(c, A, [*asks]) == []
+    value = 0b111, None, (), (), Index(0)
+    c.receive(A, InstallMessage(INSTALL, ONE, Clock(1), Index(0), value))
+    answers = [m for m in sent(c, A) if m.kind == LEASE]
+    assert [m.question for m in answers] == [asks[-1].question]
