@@ -17,7 +17,8 @@ STORIES = (
     "proposer_dies_second_vote", "proposer_dies_last_vote", "coordinator_dies_prepare",
     "coordinator_dies_promised", "coordinator_dies_accept", "coordinator_dies_chosen",
     "coordinator_dies_install", "mutual_kicks", "comes_back", "restart", "restart_quick",
-    "view_of_two", "view_of_two_senior_dies", "seven_of_sixteen",
+    "view_of_two", "view_of_two_senior_dies", "seven_of_sixteen", "five_ring", "five_one_way",
+    "kick_and_crash",
 )  # fmt: skip
 """What groups must be seen to come through, each told by a script."""
 

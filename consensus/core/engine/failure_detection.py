@@ -89,10 +89,7 @@ class FailureDetection(Voting):
         """Work out one's own row of the matrix, tell it if it changed, act on the whole (D5)."""
         matrix = self._matrix
         view = self._view
-        suspects = self._silent() | self._distrusted
-        matrix.down[self._rank] = 0 if self._suspended else suspects
-        cuts = matrix.cuts()
-        wanted = (smallest_removal(cuts, view) or 0) if any(cuts) else 0
+        wanted = self._removal_wanted()
         open_question = bool(wanted & ~matrix.removed(view)) and not self._suspended
         if open_question != self._settling:
             self._settling = open_question
@@ -103,6 +100,22 @@ class FailureDetection(Voting):
         matrix.agreed[self._rank] &= wanted if not self._suspended else 0
         self._tell_row(tell)
         self._reconsider()
+
+    def _removal_wanted(self) -> Mask:
+        """What the matrix asks for, one's own row set to what one finds now.
+
+        A distrust that leaves no connected quorum is given up in this view: a target of a kick
+        that is heard can do what a member has to, unlike the silent whom nobody could remove
+        beside it (D15).
+        """
+        matrix, view = self._matrix, self._view
+        matrix.down[self._rank] = 0 if self._suspended else self._silent() | self._distrusted
+        cuts = matrix.cuts()
+        wanted = smallest_removal(cuts, view) if any(cuts) else 0
+        if wanted is None and self._distrusted:
+            self._overdue, self._distrusted = (), 0
+            return self._removal_wanted()
+        return wanted or 0
 
     def _tell_row(self, again: bool = False) -> None:
         matrix = self._matrix

@@ -69,7 +69,8 @@ class Matrix:
 
     def removed(self, view: View) -> Mask:
         """The mask of those a quorum of the view, the target left out, suspects or agrees to
-        remove (R12, D15)."""
+        remove (R12), as far as the matrix asks for their removal (D15): so who stays contains a
+        fully connected quorum, and where there is none nobody is removed (R17)."""
         if not any(self.down) and not any(self.agreed):
             return 0
         mask = 0
@@ -82,7 +83,7 @@ class Matrix:
             )
             if against and view.is_quorum(against):
                 mask |= bit
-        return mask
+        return mask & (smallest_removal(self.cuts(), view) or 0) if mask else 0
 
     def fork(self) -> Matrix:
         twin = object.__new__(Matrix)

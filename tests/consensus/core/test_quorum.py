@@ -1,6 +1,6 @@
 """Quorum arithmetic and the removal set, against naive counts."""
 
-from itertools import combinations
+from itertools import combinations, product
 from random import Random
 
 import pytest
@@ -107,3 +107,88 @@ def test_removal_needs_a_quorum_with_the_target_left_out():
     assert matrix.removed(view) == 0
     matrix.agreed[2] = 0b1000
     assert matrix.removed(view) == 0b1000
+
+
+def naive_suspects(down, size, casting_vote):
+    """Those whom a quorum of others does not hear."""
+    return frozenset(
+        target
+        for target in range(size)
+        if naive_quorum(
+            {r for r in range(size) if r != target and down[r] >> target & 1}, size, casting_vote
+        )
+    )
+
+
+def view_of(size, casting_vote):
+    return View(1, tuple(Member(b"", r) for r in range(size)), casting_vote)
+
+
+def matrices(size):
+    """Everything a view's members can say of whom they do not hear. For five, where that is a
+    million, each link is whole, or cut in one way, or cut in both, drawn at random for every
+    choice of links."""
+    links = list(combinations(range(size), 2))
+    random = Random(5)
+    choices = product(range(2), repeat=len(links)) if size == 5 else ()
+    drawn = ([cut and random.randrange(1, 4) for cut in choice] for choice in choices)
+    for said in drawn if size == 5 else product(range(4), repeat=len(links)):
+        down = [0] * size
+        for (a, b), how in zip(links, said, strict=True):
+            down[a] |= (how & 1) << b
+            down[b] |= (how >> 1) << a
+        yield down
+
+
+@pytest.mark.parametrize("casting_vote", [True, False])
+@pytest.mark.parametrize("size", range(1, 6))
+def test_nobody_is_removed_where_no_connected_quorum_is_left(size, casting_vote):
+    """D15, R17: whom a quorum does not hear goes, as long as who stays contains a quorum whose
+    members all hear each other; if there is none, nobody goes."""
+    view = view_of(size, casting_vote)
+    removals = refusals = 0
+    for down in matrices(size):
+        matrix = Matrix(size)
+        matrix.down = list(down)
+        suspects = naive_suspects(down, size, casting_vote)
+        asked_for = naive_removal(matrix.cuts(), size, casting_vote)
+        assert matrix.removed(view) == (0 if asked_for is None else mask_of(suspects))
+        assert asked_for is None or not mask_of(suspects) & ~asked_for
+        removals += bool(suspects) and asked_for is not None
+        refusals += bool(suspects) and asked_for is None
+    assert removals or size == 1 or (size == 2 and not casting_vote)
+    assert refusals or size < 4
+
+
+@pytest.mark.parametrize("casting_vote", [True, False])
+def test_agreements_of_different_moments_leave_a_quorum(casting_vote):
+    """Rows come one by one, so those at hand may agree to removals that were asked for at
+    different moments; together they could be more than a view can spare."""
+    random = Random(15)
+    view = view_of(5, casting_vote)
+    too_many = 0
+    for _ in range(2_000):
+        matrix = Matrix(5)
+        for rank in range(5):
+            matrix.down[rank] = random.choice((0, 0, 1 << random.randrange(5))) & ~(1 << rank)
+            matrix.agreed[rank] = random.randrange(32) & random.randrange(32)
+        removed = matrix.removed(view)
+        assert view.is_quorum(view.full & ~removed)
+        rows = list(enumerate(matrix.agreed))
+        agreed = [sum(row >> target & 1 for r, row in rows if r != target) for target in range(5)]
+        too_many += sum(count >= 3 for count in agreed) > 2
+    assert too_many
+
+
+@pytest.mark.parametrize("casting_vote", [True, False])
+def test_a_silent_minority_is_removed(casting_vote):
+    for size in range(3, 8):
+        view = view_of(size, casting_vote)
+        for silent in range(1, (size - 1) // 2 + 1):
+            gone = mask_of(range(size - silent, size))
+            matrix = Matrix(size)
+            matrix.down = [0 if gone >> r & 1 else gone for r in range(size)]
+            assert matrix.removed(view) == gone
+    pair, matrix = view_of(2, casting_vote), Matrix(2)
+    matrix.down = [0b10, 0b01]
+    assert matrix.removed(pair) == (0b10 if casting_vote else 0)
