@@ -6,10 +6,10 @@ ends, and a batch is written whole or not at all. One process at a time holds th
 What can happen to a file and how it is noticed: SQLite finds a damaged structure, by the
 `integrity_check` that it is asked for at each start; a row whose content was altered lacks the
 **seal** that was written with it, a digest over its table and values; a file that was cut off to
-nothing is not taken for a new one. Frames of the write-ahead log carry checksums of SQLite's own: a
-damaged one ends the log, so that what follows it is as if it had never been written. That cannot be
-told from here; whoever has heard more of this node than it knows of itself can tell
-(`consensus.core.engine.durable_group`).
+nothing is not taken for a new one, unless its making was broken off (`consensus.storage.making`).
+Frames of the write-ahead log carry checksums of SQLite's own: a damaged one ends the log, so that
+what follows it is as if it had never been written. That cannot be told from here; whoever has heard
+more of this node than it knows of itself can tell (`consensus.core.engine.durable_group`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any, Self
 import msgpack
 
 from consensus.core.errors import ConsensusError
+from consensus.storage import making
 
 SEAL_SIZE = 8
 _FAULTS = (sqlite3.Error, UnicodeDecodeError)
@@ -72,7 +73,8 @@ class Database:
         file, StoreCorrupt if it is damaged or not a node's, StoreError for anything else.
         """
         name = os.fspath(path)
-        made = name == ":memory:" or _claim(name)
+        in_memory = name == ":memory:"
+        unfinished = in_memory or _claim(name)
         connection = None
         try:
             connection = sqlite3.connect(
@@ -80,7 +82,9 @@ class Database:
             )
             # Text that is none must not stop anybody from finding out where it comes from.
             connection.text_factory = lambda data: data.decode("utf-8", "replace")
-            cls._prepare(connection, name, made)
+            cls._prepare(connection, name, unfinished)
+            if unfinished and not in_memory:
+                making.finished(name)
         except _FAULTS as error:
             if connection is not None:
                 connection.close()
@@ -97,7 +101,7 @@ class Database:
         return dict.fromkeys(filter(None, statements))
 
     @classmethod
-    def _prepare(cls, connection: sqlite3.Connection, path: str, made: bool) -> None:
+    def _prepare(cls, connection: sqlite3.Connection, path: str, unfinished: bool) -> None:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
@@ -107,7 +111,7 @@ class Database:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         objects = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if (application, version, objects) == (0, 0, 0):
-            if not made:
+            if not unfinished:
                 raise StoreCorrupt(
                     f"{path} is empty: either it was cut off, and a copy of it has to be put back,"
                     " or it never was a node's, and can be removed"
@@ -178,7 +182,7 @@ class Database:
 
     def _rollback(self) -> None:
         if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+            self._run("ROLLBACK")
 
     def _run(self, statement: str, *values: Any) -> None:
         with self._mutex:
@@ -231,16 +235,13 @@ def _seal(table: str, values: Any) -> bytes:
 
 
 def _claim(path: str) -> bool:
-    """Make the file private before SQLite opens it; refuse one that others may read. Whether it
-    was made now.
+    """Make the file private before SQLite opens it; refuse one that others may read. Whether its
+    making is not known to be finished.
 
     SQLite gives its `-wal` file the permissions of the database.
     """
-    made = True
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        made = False
+        unfinished = making.begin(path)
     except OSError as error:
         raise StoreError(f"{path} cannot be made: {error.strerror}") from error
     try:
@@ -251,7 +252,7 @@ def _claim(path: str) -> bool:
         raise StoreError(f"{path} is not a file")
     if os.name == "posix" and mode & 0o077:
         raise StoreError(f"{path} can be read by other users: chmod 600 {path}")
-    return made
+    return unfinished
 
 
 def _translated(error: sqlite3.Error | UnicodeDecodeError, path: str) -> StoreError:
