@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from scenarios.cases.changes import CHANGES
+from scenarios.cases.reads import READS
+from scenarios.cases.silent import SILENT
+from scenarios.cases.two import TWO
 from scenarios.stage.case import ACCEPT, REJECT, Case, kick, leave, propose
 
 EITHER = (ACCEPT, REJECT)
 ABC = ("A", "B", "C")
 
-GATHERED = (
+_OWN = (
     Case(
         "two-gathered",
         "n = 2: both propose, each may reject the other's, in any grouping of inputs",
@@ -65,4 +71,35 @@ GATHERED = (
         gathers=True,
         states_max=10_000_000,
     ),
+)
+
+_ALSO = {
+    "two-crash": 50_000,
+    "two-kick-each-other": 50_000,
+    "two-full": 50_000,
+    "silent-late": 50_000,
+    "silent-goes": 50_000,
+    "join-during-proposal": 50_000,
+    "sponsor-kicked": 50_000,
+    "join-leave": 50_000,
+    "one-joiner-twice": 50_000,
+    "kick-unanswered": 50_000,
+    "read-told": 50_000,
+    "two-kicks": 1_000_000,
+    "leave-kick": 1_000_000,
+    "three-kick-veto": 20_000_000,
+    "read-lease": 10_000_000,
+}
+"""Other cases that are explored in every grouping as well, and where that is capped."""
+
+GATHERED = _OWN + tuple(
+    replace(
+        case,
+        name=f"{case.name}-gathered",
+        about=f"{case.about}, in any grouping of inputs",
+        gathers=True,
+        states_max=_ALSO[case.name],
+    )
+    for case in (*TWO, *SILENT, *CHANGES, *READS)
+    if case.name in _ALSO
 )
