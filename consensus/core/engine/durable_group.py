@@ -226,7 +226,7 @@ class DurableGroup:
         for output in turn.outputs:
             if type(output) is Send:
                 line = self._lines[output.to]
-                line.released += 1
+                line.release()
                 if len(line.kept) > UNSEEN_MAX:
                     self._give_up(output.to)
                 if not line.open:
@@ -269,16 +269,16 @@ class DurableGroup:
             return  # Both asked at once: its question has said it already.
         if not is_answer:
             self._say_resume(member, line, answer=True)
-        if count > line.released:
+        if count > line.sent:
+            line.open = False  # Nothing goes to whom this life may have said something else.
             self._forgotten(member)
         elif count < line.base:
             self._give_up(member)
         else:
-            line.open = True
-            self._control += [Send(member, message) for message in line.beyond(count)]
+            self._control += [Send(member, message) for message in line.reopen(count)]
 
     def _on_seen(self, member: Member, line: Line, count: int) -> None:
-        if count > line.released:
+        if count > line.sent:
             self._forgotten(member)
             return
         line.forget(count)
@@ -382,10 +382,9 @@ class DurableGroup:
         it is what was not answered, and what others may lack."""
         self._stored = self.seq
         self._fresh = self.seq == 0
-        for line in self._lines.values():
-            line.released = line.base + len(line.kept)
-            line.stored = line.received
-            line.open = False
+        others = (member for member in self.group.view.members if member != self.group.me)
+        for line in [*map(self._line, others), *self._lines.values()]:  # Unknown to it or not.
+            line.wake()
         if self._fresh:
             return
         if self.group.phase == Phase.MEMBER:

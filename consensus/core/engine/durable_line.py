@@ -11,7 +11,8 @@ sent again on the next lane:
   DL3.
 - SEEN(n): n are received *and on disk*; only those are forgotten by their sender (DL4).
 - Who is told that more was received than it ever sent has been started from an old copy of its
-  file. It has forgotten votes it gave, so it stops for good. Whoever is asked for what was
+  file. It has forgotten votes it gave, so it stops for good. What it has to say since it was
+  started, and no lane has taken yet, is no part of what it sent. Whoever is asked for what was
   forgotten speaks to such a one, which is therefore lost (DL5).
 """
 
@@ -35,7 +36,7 @@ OUTSIDE_MAX = 4096
 class Line:
     """The messages between this life and another member's, over all lanes."""
 
-    __slots__ = ("base", "kept", "open", "received", "released", "seen", "stored")
+    __slots__ = ("base", "kept", "open", "received", "released", "seen", "sent", "stored")
 
     def __init__(self) -> None:
         self.kept: deque[Message] = deque()
@@ -44,6 +45,8 @@ class Line:
         """How many were forgotten before those."""
         self.released = 0
         """How many were allowed to leave."""
+        self.sent = 0
+        """How many of those a lane may have taken: not those that wait for it to open."""
         self.received = 0
         self.stored = 0
         """How many of those received are on disk."""
@@ -51,6 +54,24 @@ class Line:
         """How many it was last told are on disk."""
         self.open = True
         """Both ends know what the other has: messages may go, and count when they come."""
+
+    def release(self) -> None:
+        """One more is allowed to leave."""
+        self.released += 1
+        if self.open:
+            self.sent = self.released
+
+    def wake(self) -> None:
+        """All that was written down is on disk; what was put out then may have left then."""
+        self.released = self.sent = self.base + len(self.kept)
+        self.stored = self.received
+        self.open = False
+
+    def reopen(self, count: int) -> list[Message]:
+        """The other end has received so many: what leaves now."""
+        self.open = True
+        self.sent = self.released
+        return self.beyond(count)
 
     def forget(self, count: int) -> None:
         """So many are on the other's disk."""

@@ -243,6 +243,41 @@ def test_a_member_started_from_an_old_copy_stops():
     assert any(isinstance(o, Ended) for o in ends)
 
 
+@pytest.mark.parametrize("told_by", [RESUME, SEEN])
+@pytest.mark.parametrize("more", range(4))
+def test_an_old_copy_that_has_much_to_say_is_noticed_too(told_by, more):
+    """What it would say in this life does not make up for what it forgot: nothing of it leaves."""
+    group, records = busy()
+    sent = group._lines[B].released
+    old = again(records[:1])
+    old.lane_began(B)
+    out = [old.poll()]
+    for number in range(sent + more):
+        old.propose(Content("app", bytes([number])))
+        out.append(stored(old)[0])
+    assert old._lines[B].released >= sent
+    old.receive(B, said(told_by, 1, 0, 0, sent, *([0] if told_by == RESUME else [])))
+    out.append(old.poll())
+    assert any(isinstance(o, Lost) and "older" in o.reason for o in out[-1])
+    assert any(isinstance(o, Ended) for o in out[-1])
+    left = [o.message.kind for some in out for o in some if isinstance(o, Send) and o.to == B]
+    assert set(left) == {RESUME}
+
+
+def test_what_a_lane_took_may_be_resumed_in_the_same_life():
+    """Twice in one life: what was said between two lanes counts once the second has taken it."""
+    group, records = busy()
+    group = again(records)
+    sent = group._lines[B].sent
+    for _ in range(2):
+        group.lane_began(B)
+        group.receive(B, said(RESUME, 1, 0, 0, group._lines[B].sent, 1))
+        group.propose(Content("app", b"more"))
+        out = stored(group)[0]
+        assert not any(isinstance(o, Lost) for o in out)
+    assert group._lines[B].sent == group._lines[B].released > sent
+
+
 def test_a_stranger_cannot_stop_a_group_that_way():
     group = fresh()
     stored(group)
