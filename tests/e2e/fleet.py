@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import Process, TaskGroup
 
 from tests.support.network.namespaces import Namespaces
+from tests.support.network.ports import kept_ports
 from tests.support.waiting import PATIENCE_S
 
 REPLY_S = PATIENCE_S
@@ -161,7 +162,7 @@ class Fleet:
         self._directory = directory
         self._network = network
         self._count = 0
-        self._ports = [0] * number
+        self._ports = kept_ports(number)
         self.logs.mkdir()
         for member in range(number):
             (directory / str(member)).mkdir(mode=0o700)

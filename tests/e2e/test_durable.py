@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support.network.ports import kept_port
 from tests.support.waiting import PATIENCE_S, until_true
 
 ROUNDS = int(os.environ.get("QUORATE_KILL_ROUNDS", "6"))
@@ -29,7 +30,7 @@ class Process:
         self.file = directory / f"{name}.quorate"
         self.report = directory / f"{name}.report"
         self.errors = directory / f"{name}.errors"
-        self.port = 0
+        self.port = kept_port()
         self.key = ""
         self.process: subprocess.Popen[str] | None = None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Self
 
+from tests.support.network.ports import kept_ports
 from tests.support.waiting import until_true
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,7 +172,7 @@ def test_a_durable_ledger_survives_that_all_are_killed_at_once(tmp_path: Path) -
     way done or not, at all three alike; asked for again under their ids they are done once."""
     random = Random(8)
     paths = [str(tmp_path / name) for name in ("alice", "bob", "carol")]
-    ports = ["0"] * 3
+    ports = [str(port) for port in kept_ports(3)]
     members: list[Process] = []
     asked: set[str] = set()
     try:

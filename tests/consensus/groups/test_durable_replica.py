@@ -13,6 +13,7 @@ import pytest
 
 from consensus import CommandFailed, Group, GroupError, Node, Replica, RestoreFailed
 from consensus.storage.node_store import StoreCorrupt
+from tests.support.network.ports import kept_ports
 from tests.support.nodes.nodes import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
@@ -60,7 +61,7 @@ async def same(ledgers: list[Any]) -> bytes:
 
 
 async def test_the_state_goes_on_after_all_nodes_were_closed(tmp_path: Path) -> None:
-    ports = [0, 0, 0]
+    ports = kept_ports(3)
     async with opened(tmp_path, ports) as nodes:
         ledgers, _ = await banks(nodes)
         for count in range(12):
@@ -88,7 +89,7 @@ async def test_saved_states_bound_what_is_kept_and_applied_again(
     monkeypatch.setattr("consensus.core.engine.durable_group.CHECKPOINT_EVERY", 8)
     monkeypatch.setattr("consensus.storage.durable_groups.DECISIONS_KEPT", 4)
     monkeypatch.setattr("consensus.groups.replica.SAVE_EVERY", 8)
-    ports = [0]
+    ports = kept_ports(1)
     async with opened(tmp_path, ports) as nodes:
         (ledger,), _ = await banks(nodes)
         for count in range(100):
@@ -125,7 +126,7 @@ async def test_a_state_that_cannot_be_saved_costs_only_room(
     monkeypatch.setattr("consensus.core.engine.durable_group.CHECKPOINT_EVERY", 8)
     monkeypatch.setattr("consensus.storage.durable_groups.DECISIONS_KEPT", 4)
     monkeypatch.setattr("consensus.groups.replica.SAVE_EVERY", 8)
-    ports = [0]
+    ports = kept_ports(1)
     async with opened(tmp_path, ports) as nodes:
         ledger = Ledger()
         replica = Replica(
@@ -142,7 +143,7 @@ async def test_a_state_that_cannot_be_saved_costs_only_room(
 
 
 async def test_a_group_that_keeps_a_state_does_not_go_on_without_it(tmp_path: Path) -> None:
-    ports = [0]
+    ports = kept_ports(1)
     async with opened(tmp_path, ports) as nodes:
         (ledger,), _ = await banks(nodes)
         await ledger.transfer("t", None, "pot", 1)
@@ -243,7 +244,7 @@ async def test_functions_that_would_have_to_be_awaited_are_refused(
 
 
 async def test_an_altered_state_or_decision_is_refused(tmp_path: Path) -> None:
-    ports = [0]
+    ports = kept_ports(1)
     async with opened(tmp_path, ports) as nodes:
         (ledger,), (group,) = await banks(nodes)
         for count in range(3):

@@ -18,6 +18,7 @@ from consensus.core.types import Member, Timer
 from consensus.groups import invitations as module
 from consensus.machine.machine import group_number
 from consensus.storage.node_store import InvitationRecord, NodeStore
+from tests.support.network.ports import kept_port
 from tests.support.nodes.nodes import PATIENCE_S, open_nodes, until
 from transport.core.crypto.keys import verify
 
@@ -29,7 +30,7 @@ class Sponsor:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "sponsor.quorate"
-        self.port = 0
+        self.port = kept_port()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[tuple[Node, Group]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from consensus.core.errors import GroupError
 from consensus.machine.contacts import Contacts
 from consensus.network.introductions import MEET
 from consensus.storage.peer_store import PeerStore
+from tests.support.network.ports import kept_port
 from tests.support.nodes.nodes import PATIENCE_S, until
 from tests.support.pair.stack import SERVES_ANYBODY, Stack
 from transport.core.crypto.keys import Identity
@@ -149,7 +149,7 @@ async def test_a_replaced_key_is_taken_and_remembered(tmp_path: Path) -> None:
     old, new = (Identity.generate(os.urandom) for _ in range(2))
     expires = int(time.time()) + 3600
     first, second = master.certify(old.key, expires), master.certify(new.key, expires + 1)
-    port = free_port()
+    port = kept_port()
     listen = f"127.0.0.1:{port}"
     async with (
         Node.open(tmp_path / "me") as me,
@@ -193,11 +193,6 @@ async def test_two_people_read_each_other_the_same_number() -> None:
         with pytest.raises(GroupError):
             one.people.safety_number(b"short")
 
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 async def test_after_a_restart_a_peer_is_reached_without_a_first_contact(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from consensus.core.errors import GroupError
 from consensus.network.letters import Letter, _decoded_untrusted
 from consensus.storage.database import StoreError
 from consensus.storage.peer_store import PeerStore, StoredLetter
+from tests.support.network.ports import kept_port
 from tests.support.nodes.nodes import PATIENCE_S
 from transport.core.crypto.keys import Identity
 from transport.core.errors import LocalError
@@ -97,7 +97,7 @@ async def test_a_stored_letter_waits_for_its_receiver_and_its_reply_for_a_restar
 ) -> None:
     monkeypatch.setattr("consensus.network.letters.RETRY_S", 0.1)
     service = Identity.generate(os.urandom)
-    address = ("127.0.0.1", free_port())
+    address = ("127.0.0.1", kept_port())
     got, replies, outcomes = Got(), Got(), Got()
     async with Node.open(tmp_path / "me") as me:
         me.know(service.key, [address])
@@ -193,11 +193,6 @@ def test_both_tables_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             store.await_reply(b"z" * 32, b"p" * 32, "class", 1.0)
         assert len(store.letters()) == 3
 
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @given(st.binary(max_size=200))

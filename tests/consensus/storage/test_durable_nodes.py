@@ -11,6 +11,7 @@ from consensus import GroupError, Node, NodeConfig, Outcome, OutcomeUnknown, acc
 from consensus.groups.certificates import verify_certificate_untrusted
 from consensus.machine.machine import MachineConfig
 from consensus.storage.node_store import StoreCorrupt, StoreError
+from tests.support.network.ports import kept_ports
 from tests.support.nodes.nodes import PATIENCE_S, until
 from transport.core.config import TransportConfig
 
@@ -55,7 +56,7 @@ async def caught_up(group, index):
 
 
 async def test_a_group_goes_on_after_all_its_nodes_were_closed(tmp_path):
-    ports = [0, 0, 0]
+    ports = kept_ports(3)
     async with opened(tmp_path, ports) as nodes:
         groups = await begun(nodes)
         before = [await groups[n].propose("work", n) for n in range(3)]
@@ -88,7 +89,7 @@ async def test_a_group_goes_on_after_all_its_nodes_were_closed(tmp_path):
 
 async def test_a_vote_that_was_not_given_is_asked_for_again(tmp_path):
     """A handler still thinks when its node is closed; the next life of the program answers."""
-    ports = [0, 0]
+    ports = kept_ports(2)
     asked = anyio.Event()
 
     async def think(proposal):
@@ -123,7 +124,7 @@ async def test_a_durable_group_needs_a_file():
 
 
 async def test_who_left_is_not_in_the_group_any_more(tmp_path):
-    ports = [0, 0]
+    ports = kept_ports(2)
     async with opened(tmp_path, ports) as nodes:
         groups = await begun(nodes)
         await groups[1].leave()
@@ -147,7 +148,7 @@ async def test_who_left_is_not_in_the_group_any_more(tmp_path):
 
 @pytest.mark.parametrize("what", ["altered", "torn", "gap", "checkpoint"])
 async def test_a_damaged_log_is_refused_with_advice(tmp_path, what):
-    ports = [0]
+    ports = kept_ports(1)
     async with opened(tmp_path, ports) as nodes:
         (group,) = await begun(nodes)
         for number in range(1, 6):
@@ -170,7 +171,7 @@ async def test_a_damaged_log_is_refused_with_advice(tmp_path, what):
 
 async def test_the_log_does_not_grow_for_ever(tmp_path, monkeypatch):
     monkeypatch.setattr("consensus.core.engine.durable_group.CHECKPOINT_EVERY", 8)
-    ports = [0]
+    ports = kept_ports(1)
     async with opened(tmp_path, ports) as nodes:
         (group,) = await begun(nodes)
         for number in range(1, 40):
@@ -186,7 +187,7 @@ async def test_the_log_does_not_grow_for_ever(tmp_path, monkeypatch):
 
 async def test_old_copies_are_found_out_by_the_others(tmp_path):
     """Also one whose write-ahead log lost its end: to the node it is the same."""
-    ports = [0, 0, 0]
+    ports = kept_ports(3)
     config = NodeConfig(machine=MachineConfig(transport=TransportConfig(suspicion_s=5.0)))
     async with opened(tmp_path, ports, config) as nodes:
         groups = await begun(nodes)
