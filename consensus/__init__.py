@@ -40,6 +40,7 @@ from consensus.groups.history import EventsMissed
 from consensus.groups.replica import CommandFailed, Replica, RestoreFailed
 from consensus.network.letters import Letter, Sent
 from consensus.node import Node, NodeConfig
+from consensus.status import GroupStatus, MemberStatus, NodeStatus, ProposalStatus
 from consensus.storage.node_store import StoreError
 from transport.channel import Channel, ChannelBroken
 from transport.core.crypto.pseudonym import MasterKey, Scope
@@ -73,17 +74,21 @@ __all__ = [
     "GroupConfig",
     "GroupEnded",
     "GroupError",
+    "GroupStatus",
     "GroupSuspended",
     "IdentityError",
     "Letter",
     "LetterOutcome",
     "LocalError",
     "MasterKey",
+    "MemberStatus",
     "Node",
     "NodeConfig",
+    "NodeStatus",
     "Outcome",
     "OutcomeUnknown",
     "Proposal",
+    "ProposalStatus",
     "Reject",
     "Rejected",
     "Replica",

@@ -34,6 +34,7 @@ from consensus.groups.invitations import ENQUIRE, JOIN, JOIN_TIMEOUT_S, Invitati
 from consensus.groups.lifecycle import Lifecycle
 from consensus.groups.replica import Replica, Replicas
 from consensus.groups.vote_handlers import VoteHandlers
+from consensus.groups.watch import Watch
 from consensus.machine.addresses import checked
 from consensus.machine.hosted_group import GroupEvent, PairEvent
 from consensus.machine.machine import Machine, group_number
@@ -43,6 +44,7 @@ from consensus.network.letters import Letters
 from consensus.network.services import Service, Services
 from consensus.network.trust import SUCCEED, People
 from consensus.node_context import NodeContext
+from consensus.status import NodeStatus, shown
 from consensus.storage.durable_groups import DurableGroups, unwrapped
 from consensus.storage.files import NodeFiles
 from consensus.storage.node_store import GroupRecord, StoreError
@@ -155,6 +157,14 @@ class Node:
     def groups(self) -> tuple[Group, ...]:
         """The groups this node is a member of."""
         return tuple(group for group in self._groups.values() if group.ended is None)
+
+    def status(self) -> NodeStatus:
+        """How this node and its groups stand. Its text (`str`) says it in words, a line a group."""
+        return NodeStatus(self.key, self.address, tuple(group.status() for group in self.groups))
+
+    def __repr__(self) -> str:
+        host, port = self.address
+        return f"<Node {shown(self.key)} at {host}:{port}, {len(self.groups)} groups>"
 
     def on(self, kind: str) -> Callable[[H], H]:
         """Decorator: the function, plain or async, that votes on `kind`, whoever proposes it: in
@@ -333,6 +343,7 @@ class Node:
                 tasks.start_soon(self._durables.run)
                 tasks.start_soon(self._reaching.run)
                 tasks.start_soon(self.letters.run)
+                tasks.start_soon(Watch(lambda: self.groups).run)
                 await self._reaching.restore(self._files)
                 try:
                     yield self

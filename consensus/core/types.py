@@ -134,6 +134,18 @@ class Decision(NamedTuple):
         return self.content.blobs
 
 
+class OpenProposal(NamedTuple):
+    """A proposal whose outcome was not told here, and whose vote or clock it waits for: of this
+    member itself the vote of its program. Nobody's, if it waits for what is before it in the order,
+    or for a change of the group."""
+
+    id: ProposalId
+    kind: str
+    waits_for: tuple[Member, ...]
+    rejected: bool
+    """Somebody has rejected it; that is not stored widely enough yet."""
+
+
 class Candidate(NamedTuple):
     """Who wants to join and where it may be found (opaque to the engine)."""
 

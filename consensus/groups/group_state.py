@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -27,7 +28,10 @@ from consensus.groups.history import History
 from consensus.groups.waiters import Waiters
 from consensus.machine.hosted_group import TimedOut
 from consensus.machine.lease_clock import ReadReady
+from consensus.status import shown
 from transport.event_loop import Waiter
+
+log = logging.getLogger("quorate.group")
 
 
 class FellToChange(GroupError):
@@ -69,6 +73,15 @@ class GroupState:
         """Those of the view."""
         return self.view.members if self.view is not None else ()
 
+    def standing(self) -> str:
+        """In a few words."""
+        if self.ended is not None:
+            return f"ended, {self.ended.reason}"
+        if self.view is None:
+            return "joining"
+        what = "suspended in view" if self.suspended else "view"
+        return f"{what} {self.info.number} of {len(self.info.members)}"
+
     def check(self) -> None:
         """Raise GroupError once this node is no longer a member."""
         if self.ended is not None:
@@ -108,6 +121,8 @@ class GroupState:
                 self._install(view)
             case outputs.Suspended(flag):
                 self.suspended = flag
+                told = "hears no quorum: it is suspended" if flag else "hears a quorum again"
+                log.warning("%s: this member %s", self.name, told)
                 self.history.add(SuspensionChanged(flag))
             case outputs.Expelled(reason):
                 self.end(GroupEnded(True, reason))
@@ -119,6 +134,10 @@ class GroupState:
         if self.ended is not None:
             return
         self.ended = event
+        log.log(
+            logging.WARNING if event.expelled else logging.INFO,
+            "%s: this node is no longer in it: %s", self.name, event.reason,
+        )  # fmt: skip
         self.history.add(event)
         why = f"cut off from {self.name}: {event.reason}"
         self.reads.fail_all(lambda: GroupError(why))
@@ -131,5 +150,9 @@ class GroupState:
         keys, old = [m.key for m in view.members], [m.key for m in before]
         joined = tuple(key for key in keys if key not in old)
         left = tuple(key for key in old if key not in keys)
+        log.info(
+            "%s: view %d of %d; in: %s; out: %s", self.name, view.number, len(keys),
+            ", ".join(map(shown, joined)) or "-", ", ".join(map(shown, left)) or "-",
+        )  # fmt: skip
         self.history.add(ViewChanged(self.info, joined, left))
         self.installed.set()

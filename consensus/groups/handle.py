@@ -29,9 +29,11 @@ from consensus.decision import (
 )
 from consensus.groups.group_state import FellToChange, GroupState
 from consensus.groups.history import Events, GroupEventKind
+from consensus.groups.observed import Observed
 from consensus.machine.lease_clock import ReadReady
 from consensus.machine.machine import Machine
 from consensus.node_context import NodeContext
+from consensus.status import GroupStatus
 
 CERTIFY_TIMEOUT_S = 20.0
 
@@ -48,6 +50,8 @@ class GroupServices:
     """As `consensus.groups.certificates.Certificates.gather`."""
     recorded: Callable[[bytes, int, int], Awaitable[list[core.Decision]]]
     """As `consensus.storage.durable_groups.DurableGroups.recorded`."""
+    unwritten_since: Callable[[bytes], float | None]
+    """As `consensus.storage.durable_groups.DurableGroups.unwritten_since`."""
     abandon: Callable[[Group], None]
     """Gives a group up at once."""
 
@@ -72,6 +76,7 @@ class Group:
         self._number = number
         self.state = state = GroupState(name, self._certify, context.new_waiter)
         self.installed = state.installed
+        self._observed = Observed(number)
         self._handlers: dict[str, Handler] = {}
         self.id = group_id
         self.notary = notary
@@ -93,6 +98,17 @@ class Group:
     def suspended(self) -> bool:
         """Whether this member hears no quorum, so that proposals are refused."""
         return self.state.suspended
+
+    def status(self) -> GroupStatus:
+        """How this member stands with the others, what is open here and whom that waits for. Its
+        text (`str`) says it in words. A snapshot: cheap enough to be taken every second."""
+        context, since = self._context, None
+        if self.config.durable:
+            since = self._services.unwritten_since(self.id)
+        return self._observed.status(context.machine, self.state, context.clock(), since)
+
+    def __repr__(self) -> str:
+        return f"<Group {self.name!r}: {self.state.standing()}>"
 
     def on(self, kind: str) -> Callable[[H], H]:
         """Decorator: the function, plain or async, that votes on proposals of `kind` in this

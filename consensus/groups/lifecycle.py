@@ -55,6 +55,7 @@ class Lifecycle:
             invitations.revoke,
             certificates.gather,
             durables.recorded,
+            durables.unwritten_since,
             self._abandon,
         )
         self._joining: set[int] = set()

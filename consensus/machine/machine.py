@@ -192,6 +192,11 @@ class Machine(Router):
         group = self._hosted_group(number).group
         return group.view.number, frozenset(member.key for member in group.sponsoring)
 
+    def group(self, number: int) -> Group | None:
+        """A group of this node, to be looked at and not to be given anything."""
+        hosted = self._hosted.get(number)
+        return None if hosted is None else hosted.group
+
     def propose(
         self, number: int, content: Content, now: float, timeout_s: float | None = None
     ) -> Handle:

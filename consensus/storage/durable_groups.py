@@ -76,6 +76,8 @@ class DurableGroups:
         self._waiting: list[tuple[bytes, int, Persist]] = []
         self._states: dict[bytes, tuple[int, bytes]] = {}
         self._over: set[bytes] = set()
+        self._unwritten: dict[bytes, float] = {}
+        """Since when the disk has something of a group to write, on the node's clock."""
         self._with_state: set[bytes] = set()
         """Groups that keep a state: what it lacks stays on the disk."""
         self._news = anyio.Event()
@@ -106,8 +108,14 @@ class DurableGroups:
 
     def write(self, group_id: bytes, number: int, persist: Persist) -> None:
         """Have it written, in order."""
+        self._unwritten.setdefault(group_id, self._context.clock())
         self._waiting.append((group_id, number, persist))
         self._news.set()
+
+    def unwritten_since(self, group_id: bytes) -> float | None:
+        """Since when the disk has something of the group to write, on the node's clock; None when
+        it has written all."""
+        return self._unwritten.get(group_id)
 
     def save_state(self, group_id: bytes, index: int, data: bytes) -> None:
         """Have the state that the group's decisions made written, as it is after `index`, which
@@ -143,6 +151,7 @@ class DurableGroups:
         if waiting or states or over:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(self._write, waiting, states, over)
+        self._unwritten = dict.fromkeys((row[0] for row in self._waiting), self._context.clock())
         return {number: persist.seq for _, number, persist in waiting}
 
     def _write(

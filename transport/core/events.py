@@ -238,6 +238,8 @@ class PeerStatus:
     silent: bool
     relayed: bool
     """It is reached by way of a relay only."""
+    heard_at: float
+    """When a datagram of it was opened last, on the caller's clock."""
     backlog_bytes: int
     """Entries not acknowledged, in bytes."""
     backlog_entries: int

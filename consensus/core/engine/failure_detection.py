@@ -10,8 +10,9 @@ from consensus.core.message_fields import SuspectMessage
 from consensus.core.message_kinds import SUSPECT
 from consensus.core.numbers import RANK_BITS, Mask, Rank
 from consensus.core.outputs import Ended, Lost, Suspended
+from consensus.core.tables.ballot import Ballot
 from consensus.core.tables.suspicion import smallest_removal
-from consensus.core.types import Member
+from consensus.core.types import Member, OpenProposal
 
 _NOBODY: frozenset[Member] = frozenset()
 LINKS_MAX = 64
@@ -170,6 +171,47 @@ class FailureDetection(Voting):
         self._sponsored = {}
         self._out.append(Ended())
 
+    def _missing(self, ballot: Ballot) -> Mask:
+        """Mask of those whose vote, or in an order whose clock, an open proposal waits for."""
+        mask = self._full & ~(ballot.accepted | ballot.noted)
+        if self.config.ordered:
+            clock = ballot.key >> RANK_BITS
+            for rank, heard in enumerate(self._order.heard):
+                if heard < clock and rank != self._rank:
+                    mask |= 1 << rank
+        return mask
+
+    def open_proposals(self) -> tuple[OpenProposal, ...]:
+        """What was not delivered here, in the order in which it will be."""
+        members, wedged = self._view.members, self._synod.wedged
+        found = []
+        for key in sorted(self._ballots):
+            ballot = self._ballots[key]
+            if ballot.content is None or ballot.index:
+                continue
+            missing = 0 if wedged or ballot.outcome else self._missing(ballot)
+            waits_for = tuple(m for r, m in enumerate(members) if missing >> r & 1)
+            proposal, kind = self._proposal_id(key), ballot.content.kind
+            found.append(OpenProposal(proposal, kind, waits_for, bool(ballot.rejected)))
+        return tuple(found)
+
+    @property
+    def waiting_proposals(self) -> int:
+        """Own proposals that wait for room in the window, or for the next view."""
+        return len(self._backlog)
+
+    @property
+    def suspicions(self) -> tuple[tuple[Member, tuple[Member, ...]], ...]:
+        """Members of the view that somebody does not hear, each with those who say so."""
+        members, down = self._view.members, list(self._matrix.down)
+        if self._rank >= 0:
+            down[self._rank] |= self._silent()
+        return tuple(
+            (member, by)
+            for rank, member in enumerate(members)
+            if (by := tuple(m for m, row in zip(members, down, strict=False) if row >> rank & 1))
+        )
+
     @property
     def awaited(self) -> frozenset[Member]:
         """Whom to probe quickly: those whose vote, lane, lease, promise or INSTALL is waited for,
@@ -186,12 +228,7 @@ class FailureDetection(Voting):
             else:
                 mask = self._full
         elif self._order.queue:
-            ballot = self._ballots[self._order.queue[0]]
-            mask = self._full & ~(ballot.accepted | ballot.noted)
-            clock = ballot.key >> RANK_BITS
-            for rank, heard in enumerate(self._order.heard):
-                if heard < clock:
-                    mask |= 1 << rank
+            mask = self._missing(self._ballots[self._order.queue[0]])
         if self._leases.granters:
             mask |= self._full & ~self._leases.granters
         for cut in self._matrix.down:

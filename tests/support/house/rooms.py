@@ -28,6 +28,7 @@ FLOORS = (
     "consensus.codec",
     "consensus.arguments",
     "consensus.decision",
+    "consensus.status",
     "consensus.machine",
     "consensus.config",
     "consensus.node_context",

@@ -129,6 +129,7 @@ class Peer:
             clock_offset_s=current.clock_offset_s if current is not None else None,
             relayed=self.detour is not None and self.detour.cut,
             silent=self.liveness.silent_at is not None,
+            heard_at=self.liveness.heard_at,
             backlog_bytes=sender.backlog_bytes if sender is not None else 0,
             backlog_entries=sender.backlog_entries if sender is not None else 0,
         )
