@@ -65,8 +65,9 @@ Held: TypeAlias = tuple[Key, Index, int, Content, Answers, Reasons]
 `index` is its place if it was delivered there, or 0, `own` what the member itself did about it
 (see `trim`)."""
 
-Promise: TypeAlias = tuple[Index, BallotNumber, Value | None, tuple[Held, ...]]
-"""(stable index, accepted ballot or 0, accepted value or None, held): a member's frozen state."""
+Promise: TypeAlias = tuple[Index, BallotNumber, Value | None, tuple[Held, ...], Index]
+"""(stable index, accepted ballot or 0, accepted value or None, held, index): a member's frozen
+state. `index` is that of the last decision it has delivered: on the lane, the message's mark."""
 
 LinkFields: TypeAlias = tuple[
     BallotNumber, Mask, Member | None, Index, bytes, tuple[tuple[Rank, bytes], ...]

@@ -41,7 +41,7 @@ BY_SCHEDULES = {
     "a kick's target left out of the ballot": ("any", VETO),
     "a reject reported before enough members stored it": ("any", AGREEMENT),
     "a restart under the same incarnation": ("any", HONESTY),
-    "a trim that ignores notes": ("any", AGREEMENT),
+    "a trim that ignores notes": ("any", HONESTY),
     "a view change by less than a quorum": ("any", VIEWS),
     "a view change without phase 2": ("any", AGREEMENT),
     "a vote after wedging": ("any", VIEWS),

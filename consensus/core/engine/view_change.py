@@ -16,10 +16,10 @@ from consensus.core.message_fields import (
     PromiseMessage,
 )
 from consensus.core.message_kinds import ACCEPT, ACCEPTED, PREPARE, PROMISE
-from consensus.core.numbers import RANK_BITS, RANK_MASK, BallotNumber, Mask, Rank
+from consensus.core.numbers import RANK_BITS, RANK_MASK, BallotNumber, Index, Mask, Rank
 from consensus.core.outputs import ValueAccepted
 from consensus.core.tables.membership_rules import Change, next_members, reason_text
-from consensus.core.tables.trim import OWN_ACCEPTED, OWN_NOTED, OWN_NOTHING, compute_trim
+from consensus.core.tables.trim import OWN_ACCEPTED, OWN_NOTED, OWN_NOTHING, agrees, compute_trim
 from consensus.core.types import JOIN, Entry, Held, Member, Outcome, Promise, Value
 from consensus.core.view import VIEW_SIZE_MAX, ranks
 
@@ -39,12 +39,13 @@ class ViewChange(FailureDetection):
         ballot, value = max(((p[1], p[2]) for p in promises.values()), key=lambda pair: pair[0])
         return value if ballot else None
 
-    def _trim_outcome(self, own: Iterable[int]) -> Outcome:
-        """Rejected if any promiser noted a reject; committed if every one accepted (VC4)."""
+    def _trim_outcome(self, own: Iterable[int], delivered: bool) -> Outcome:
+        """Rejected if any promiser noted a reject; committed if every one accepted, or one has
+        delivered it, for which everybody had accepted, whatever a promiser says now (VC4, VE2)."""
         did = list(own)
         if OWN_NOTED in did:
             return Outcome.REJECTED
-        if all(mine == OWN_ACCEPTED for mine in did):
+        if delivered or all(mine == OWN_ACCEPTED for mine in did):
             return Outcome.COMMITTED
         return Outcome.ABANDONED
 
@@ -197,7 +198,8 @@ class ViewChange(FailureDetection):
                 own = OWN_ACCEPTED if ballot.accepted & self._bit else OWN_NOTHING
             held.append((key, ballot.index, own, ballot.content, *ballot.said()))
         synod = self._synod
-        return self._order.stable, synod.accepted, synod.value, tuple(held)
+        order = self._order
+        return order.stable, synod.accepted, synod.value, tuple(held), order.index
 
     def _from_its_coordinator(self, rank: Rank, ballot: BallotNumber) -> bool:
         leap = (ballot >> RANK_BITS) - self._synod.round
@@ -208,10 +210,11 @@ class ViewChange(FailureDetection):
 
     def _on_prepare(self, rank: Rank, message: PrepareMessage) -> None:
         ballot = message.ballot
-        if not self._from_its_coordinator(rank, ballot) or not self._synod.see(ballot):
+        if not self._from_its_coordinator(rank, ballot) or not self._may_promise(ballot):
             return
+        self._synod.see(ballot)
         self._freeze()
-        fields = self._number, *self._head(), ballot, *self._promise()
+        fields = self._number, *self._head(), ballot, *self._promise()[:-1]
         coordinator = self._view.members[rank]
         self._tell_grants(coordinator)
         self._tell(coordinator, PromiseMessage(PROMISE, *fields))
@@ -227,14 +230,21 @@ class ViewChange(FailureDetection):
         if not self._promise_sound(message):
             self._accuse(self._view.members[rank], "impossible promise")
             return
-        synod.promises[rank] = message[5:]
+        synod.promises[rank] = *message[5:], message.mark
         self._try_value()
+
+    def _may_promise(self, ballot: BallotNumber) -> bool:
+        """A ballot is promised once: asked again, after it has delivered more, a member would
+        say something else of the same ballot (VE1). No coordinator has reason to ask twice."""
+        return ballot > self._synod.highest
 
     def _promise_sound(self, message: PromiseMessage) -> bool:
         accepted, value, held = message.accepted, message.value, message.held
         size = len(self._view.members)
         return (
-            (accepted == 0) == (value is None)
+            message.stable <= message.mark
+            and all(h[1] <= message.mark for h in held)
+            and (accepted == 0) == (value is None)
             and accepted < message.ballot
             and (value is None or self._value_sound(value))
             and all(a[0] < b[0] for a, b in pairwise(held))
@@ -253,7 +263,14 @@ class ViewChange(FailureDetection):
             and all(a[0] < b[0] for a, b in pairwise(trim))
             and all(e[0] & RANK_MASK < size and all(r < size for r, _ in e[3] + e[4]) for e in trim)
             and order.index + new == end
+            and self._keeps_delivered(trim, end)
         )
+
+    def _keeps_delivered(self, trim: tuple[Entry, ...], end: Index) -> bool:
+        """A value does not undo what this member has reported (VE2). Between honest members there
+        is none that would: a coordinator has left out or turned around what somebody said."""
+        ballots = [self._ballots[key] for key in self._order.log]
+        return agrees(((each.index, self._entry(each)) for each in ballots), trim, end)
 
     def _try_value(self) -> None:
         """Propose a value once the promises suffice."""

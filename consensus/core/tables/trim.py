@@ -5,9 +5,9 @@ A member's promise holds each proposal it has and has not forgotten: see `types.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
-from consensus.core.numbers import RANK_BITS, RANK_MASK, Index, Key, Rank
+from consensus.core.numbers import NO_INDEX, RANK_BITS, RANK_MASK, Index, Key, Rank
 from consensus.core.types import Content, Decision, Entry, Outcome, Promise, ProposalId
 from consensus.core.view import View
 
@@ -15,18 +15,38 @@ OWN_NOTHING, OWN_ACCEPTED, OWN_NOTED = 0, 1, 2
 """What a promiser did about a proposal; who noted a reject after accepting is OWN_NOTED."""
 
 
+def stable_index(promises: Collection[Promise]) -> Index:
+    """Up to here everybody has delivered, as far as any promiser knows: the highest stable index
+    that does not say of a promiser that it delivered more than it says itself (VE2). Index 0, which
+    everybody has delivered, is always one."""
+    delivered = min(promise[4] for promise in promises)
+    return max((promise[0] for promise in promises if promise[0] <= delivered), default=NO_INDEX)
+
+
+def agrees(log: Iterable[tuple[Index, Entry]], trim: tuple[Entry, ...], end: Index) -> bool:
+    """Whether a trim that ends at index `end` gives the places of what was delivered, by index in
+    `log`, the same proposals, contents and outcomes (VE2). Answers and reasons may differ (D2)."""
+    first = end - len(trim) + 1
+    for index, (key, outcome, content, _, _) in log:
+        at = index - first
+        if 0 <= at < len(trim) and trim[at][:3] != (key, outcome, content):
+            return False
+    return True
+
+
 def compute_trim(
     promises: Mapping[Rank, Promise],
-    outcome_of: Callable[[Iterable[int]], Outcome],
+    outcome_of: Callable[[Iterable[int], bool], Outcome],
 ) -> tuple[Entry, ...]:
     """The trim from the promises by rank.
 
-    `outcome_of` judges what the promisers did, one value for each of them. What is at or below a
-    promiser's stable index has been delivered by everyone, and some have forgotten it: it is left
-    out (D1). What a promiser does not hold it has not voted on. Answers and reasons are everything
-    any promiser knows, so that those who go on have the same (D2).
+    `outcome_of` judges what the promisers did, one value for each of them, and whether one has
+    delivered it. What is at or below `stable_index` has been delivered by everyone, and some have
+    forgotten it: it is left out (D1). What a promiser does not hold it has not voted on. Answers
+    and reasons are everything any promiser knows, so that those who go on have the same (D2).
     """
-    stable = max(promise[0] for promise in promises.values())
+    stable = stable_index(promises.values())
+    delivered: set[Key] = set()
     contents: dict[Key, Content] = {}
     own: dict[Key, dict[Rank, int]] = {}
     answers: dict[Key, dict[Rank, bytes]] = {}
@@ -35,6 +55,8 @@ def compute_trim(
         for key, index, mine, content, said, why in promise[3]:
             if index and index <= stable:
                 continue
+            if index:
+                delivered.add(key)
             contents.setdefault(key, content)
             own.setdefault(key, {})[rank] = mine
             answers.setdefault(key, {}).update(said)
@@ -42,7 +64,8 @@ def compute_trim(
                 reasons.setdefault(key, {}).setdefault(r, reason)
     trim = []
     for key in sorted(contents):
-        outcome = outcome_of([own[key].get(rank, OWN_NOTHING) for rank in sorted(promises)])
+        did = [own[key].get(rank, OWN_NOTHING) for rank in sorted(promises)]
+        outcome = outcome_of(did, key in delivered)
         said = tuple(sorted(answers[key].items())) if outcome == Outcome.COMMITTED else ()
         why = tuple(sorted(reasons.get(key, {}).items())) if outcome == Outcome.REJECTED else ()
         trim.append((key, int(outcome), contents[key], said, why))

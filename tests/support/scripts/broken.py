@@ -205,8 +205,8 @@ class NotesLeftOutOfTrim(Group):
     """A trim counts rejects that promisers voted, and not those they noted."""
 
     def _promise(self) -> Promise:
-        stable, accepted, value, held = super()._promise()
-        return stable, accepted, value, tuple(self._without_note(entry) for entry in held)
+        stable, accepted, value, held, index = super()._promise()
+        return stable, accepted, value, tuple(map(self._without_note, held)), index
 
     def _without_note(self, entry: tuple[Any, ...]) -> tuple[Any, ...]:
         ballot = self._ballots[entry[0]]

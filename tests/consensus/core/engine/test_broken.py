@@ -65,7 +65,7 @@ class DeliversWithoutClocks(Group):
 
 
 class TrimIgnoresNotes(Group):
-    def _trim_outcome(self, own):
+    def _trim_outcome(self, own, delivered):
         accepted = all(mine == OWN_ACCEPTED for mine in own)
         return Outcome.COMMITTED if accepted else Outcome.ABANDONED
 
