@@ -68,6 +68,7 @@ class Link:
         duplicate: float = 0.0,
         config: PumpConfig | None = None,
         config_b: PumpConfig | None = None,
+        bare: bool = False,
     ) -> None:
         self.now = 1.0
         self.delay_s, self.jitter_s, self.loss, self.duplicate = delay_s, jitter_s, loss, duplicate
@@ -76,8 +77,9 @@ class Link:
         self.b = Pump(None, random=seeded((seed, "b")), now=self.now, config=config_b or config)
         keys_a, keys_b = key_pair(suite)
         self.keys = keys_a, keys_b
-        self.plane_a = self.a.add_plane(keys_a)
-        self.plane_b = self.b.add_plane(keys_b)
+        # Packets of bare planes are not sealed: a network can tell which of them it loses.
+        self.plane_a = self.a.add_bare_plane(B) if bare else self.a.add_plane(keys_a)
+        self.plane_b = self.b.add_bare_plane(A) if bare else self.b.add_plane(keys_b)
         self.flying: list[tuple[float, int, Address, Address, bytes]] = []
         self.sent = 0
         self.events: dict[Pump, list[ChannelEvent]] = {self.a: [], self.b: []}
