@@ -165,6 +165,7 @@ void Channel::timeout() {
         failing_reason_ = kTimedOut;
         return;
     }
+    if (socket_) utp_socket_probe(socket_);
     utp_check_timeouts(context_);
 }
 
@@ -201,6 +202,7 @@ void Channel::drain_sends() {
         connected_ = true;
         if (!incoming) host_.event(*this, kConnected);
     }
+    utp_socket_repair(socket_);
     utp_socket_flush(socket_, false);
     while (!waiting_.empty() && !failing_) {
         utp_iovec spans[kSpans];

@@ -1,6 +1,7 @@
 #include "ledbat.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace quorate {
 
@@ -78,7 +79,8 @@ size_t Ledbat::acked(const Path &path, size_t window, size_t bytes, uint32_t del
 
 size_t Ledbat::avoid(const Path &path, size_t window, size_t bytes, uint32_t delay_us,
                      bool limited) {
-    if (limited && path.now_ms >= slowdown_ms_) {
+    if (limited && !path.repairing && path.now_ms >= slowdown_ms_) {
+        undo_window_ = 0;
         // Empties our share of the queue, so that everybody on the path sees its true length.
         threshold_ = std::max(window, kThresholdMinPackets * path.packet_size);
         begun_ms_ = path.now_ms;
@@ -103,13 +105,24 @@ size_t Ledbat::lost(const Path &path, size_t window) {
         threshold_ = std::max(threshold_ / 2, kThresholdMinPackets * path.packet_size);
         return window;
     }
+    undo_window_ = window;
+    undo_phase_ = phase_;
+    undo_slowdown_ms_ = slowdown_ms_;
     schedule_slowdown(path);
     phase_ = kAvoiding;
     return clamped(path, static_cast<double>(window) / 2);
 }
 
+size_t Ledbat::undo(size_t window) {
+    if (!undo_window_) return window;
+    phase_ = undo_phase_;
+    slowdown_ms_ = undo_slowdown_ms_;
+    return std::max(window, std::exchange(undo_window_, 0));
+}
+
 size_t Ledbat::timed_out(const Path &path, size_t window, bool again) {
     // Timeouts one after another are one event, and must not drive the threshold to nothing.
+    undo_window_ = 0;
     const size_t reached = phase_ == kFrozen || phase_ == kRamping ? threshold_ : window;
     if (!again) threshold_ = std::max(reached / 2, kThresholdMinPackets * path.packet_size);
     if (in_slowdown()) schedule_slowdown(path);
@@ -121,6 +134,7 @@ size_t Ledbat::restart(size_t window, size_t packet_size) {
     phase_ = kStarting;
     slowdown_ms_ = kNever;
     fraction_ = 0;
+    undo_window_ = 0;
     return std::min(window, kInitialWindowPackets * packet_size);
 }
 

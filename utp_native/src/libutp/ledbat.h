@@ -36,6 +36,7 @@ class Ledbat {
         uint32_t base_rtt_ms;  // without a queue
         size_t packet_size;
         size_t window_max;
+        bool repairing;        // what is lost waits for room in the window
     };
 
     // `bytes` were acknowledged and `delay_us` is our direction's queue. `limited`: the window was
@@ -43,6 +44,8 @@ class Ledbat {
     size_t acked(const Path &path, size_t window, size_t bytes, uint32_t delay_us, bool limited);
     // A packet was lost; the caller sees to it that this is once a round trip.
     size_t lost(const Path &path, size_t window);
+    // What was last called lost had only been late (as RFC 4015 does): the window as it was.
+    size_t undo(size_t window);
     // Everything in flight counts as lost. `again`: the one after another without an answer.
     size_t timed_out(const Path &path, size_t window, bool again);
     // Another path: nothing that was learnt holds.
@@ -68,6 +71,10 @@ class Ledbat {
     uint64_t begun_ms_ = 0;     // the slowdown under way
     uint64_t frozen_until_ms_ = 0;
     uint32_t slowdowns_ = 0;
+    // What to come back to if the last loss was none; a window of 0: nothing.
+    size_t undo_window_ = 0;
+    Phase undo_phase_ = kStarting;
+    uint64_t undo_slowdown_ms_ = kNever;
 };
 
 }  // namespace quorate

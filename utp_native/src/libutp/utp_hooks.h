@@ -7,6 +7,7 @@
 
 #include "blocks.h"
 #include "ledbat.h"
+#include "rack.h"
 #include "utp.h"
 
 // Packets in flight or waiting for an earlier one. Below half of the sequence numbers, and enough
@@ -14,8 +15,6 @@
 #define UTP_PACKETS_MAX 16384
 // Bytes of a selective acknowledgement: 1,024 packets.
 #define UTP_SACK_SIZE 128
-// Lost packets resent for one acknowledgement; one arrives for a whole batch of datagrams.
-#define UTP_RESENDS_PER_ACK 32
 // A short last packet waits for more data while more than this many are in flight.
 #define UTP_PUSH_PACKETS 32
 #define UTP_RTO_INITIAL_MS 1000
@@ -43,11 +42,9 @@ struct UtpExtra {
     uint32_t half_open_interval = 0; // ms
     uint16_t syn_seq_nr = 0;         // of the initiator
     uint16_t syn_ack_seq_nr = 0;     // of the acceptor
-    bool resending = false;          // packets between these two were marked lost by a timeout
-    uint16_t resend_next = 0;
-    uint16_t resend_end = 0;
     size_t reorder_bytes = 0;
     quorate::Ledbat ledbat;
+    UtpRack rack;
     quorate::Blocks packets;  // in flight, or waiting for the window
 };
 
@@ -68,12 +65,15 @@ void utp_half_open_repeat(UTPSocket *s);
 void utp_syn_ack_note(UTPSocket *s, uint16_t seq_nr, uint16_t ack_nr);
 void utp_syn_ack_answer(UTPSocket *s, uint16_t seq_nr, uint16_t ack_nr);
 bool utp_given_up(UTPSocket *s);
-void utp_resend_begin(UTPSocket *s);
+void utp_rack_sent(UTPSocket *s, OutgoingPacket *pkt);
+void utp_rack_acked(UTPSocket *s, OutgoingPacket *pkt, uint16_t seq);
+void utp_rack_lose_all(UTPSocket *s);
 bool utp_flush(UTPSocket *s);
 void *utp_packet_take(UTPSocket *s);
 size_t utp_sack_fill(UTPSocket *s, unsigned char *mask);
 void utp_congestion_acked(UTPSocket *s, size_t bytes_acked, int32_t delay_us);
 void utp_congestion_lost(UTPSocket *s);
+void utp_congestion_undo(UTPSocket *s);
 void utp_congestion_timeout(UTPSocket *s);
 size_t utp_congestion_initial(UTPSocket *s);
 
@@ -82,6 +82,9 @@ size_t utp_congestion_initial(UTPSocket *s);
 // Milliseconds on the context's clock; UINT64_MAX if nothing is awaited. `pending`: there is data
 // to send that libutp has not taken yet.
 uint64_t utp_socket_next_timeout(UTPSocket *s, bool pending);
+// Before and after datagrams and timers of a batch: see rack.inc.
+void utp_socket_probe(UTPSocket *s);
+void utp_socket_repair(UTPSocket *s);
 // Sends what was marked lost, as the window allows, and the last packet if `push` even if short.
 void utp_socket_flush(UTPSocket *s, bool push);
 bool utp_socket_connected(UTPSocket *s);
