@@ -58,6 +58,39 @@ def test_gives_way_to_tcp_and_comes_back() -> None:
     assert result.rate(0, 94, 95) >= 0.9 * LINK.rate_bps
 
 
+def test_comes_back_on_a_longer_path_too() -> None:
+    # Growth by LEDBAT++'s half a packet a round trip took 16 s; one packet takes less than 6.
+    path = Path(rate_bps=20e6, rtt_s=0.05, buffer_s=0.25)
+    result = simulate(path, [Flow(), Flow(start_s=30, stop_s=90, cubic=True)], 97)
+    assert result.rate(0, 30, 90) <= 0.15 * path.rate_bps
+    assert result.rate(0, 96, 97) >= 0.9 * path.rate_bps
+
+
+@pytest.mark.parametrize("loss", [0.001, 0.01, 0.02])
+@pytest.mark.parametrize("rtt_s", [0.01, 0.02])
+def test_losses_without_a_queue_cost_less_than_they_cost_tcp(rtt_s: float, loss: float) -> None:
+    path = Path(rate_bps=100e6, rtt_s=rtt_s, buffer_s=0.1, loss=loss)
+    ours, tcp = (simulate(path, [Flow(cubic=cubic)], 20).rate(0, 0, 20) for cubic in (False, True))
+    assert ours >= 1.3 * tcp
+
+
+@pytest.mark.parametrize(
+    ("rate_bps", "rtt_s", "buffer_s"),
+    [
+        *((20e6, 0.05, buffer_s) for buffer_s in (0.0015, 0.003, 0.01)),
+        *((50e6, 0.02, buffer_s) for buffer_s in (0.001, 0.002, 0.005)),
+        (100e6, 0.05, 0.002),
+    ],
+)
+def test_buffers_that_show_no_delay(rate_bps: float, rtt_s: float, buffer_s: float) -> None:
+    # They are too short for a queue that could be seen, so losses look like a radio's; what tells
+    # them apart is that the delay is the longest there is.
+    path = Path(rate_bps, rtt_s, buffer_s)
+    result = simulate(path, [Flow(), Flow(start_s=30, stop_s=90, cubic=True)], 90)
+    assert result.rate(1, 30, 90) >= 0.4 * rate_bps
+    assert result.rate(0, 30, 90) <= 0.35 * rate_bps
+
+
 def test_cold_start_on_a_long_fat_path() -> None:
     # The bar is 800 Mb/s over a minute, which the benchmark runs; a quarter of it is harder.
     path = Path(rate_bps=1e9, rtt_s=0.1, buffer_s=0.1)

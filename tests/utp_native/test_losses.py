@@ -86,7 +86,7 @@ def test_reordering_costs_little(delay_s: float, jitter_s: float, times: float, 
 def test_jitter_longer_than_the_round_trip(seed: int) -> None:
     # The least round trip is 20 ms and the longest 80: the reordering window has to widen, and what
     # it was too narrow for has to be forgiven.
-    assert seconds_for(MIB, 0.01, 0.03, seed) <= 1.2 * seconds_for(MIB, 0.025)
+    assert seconds_for(MIB, 0.01, 0.03, seed) <= 1.4 * seconds_for(MIB, 0.025)
 
 
 def test_losses_and_reordering_together() -> None:

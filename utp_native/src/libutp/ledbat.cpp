@@ -50,6 +50,7 @@ void Ledbat::schedule_slowdown(const Path &path) {
 
 size_t Ledbat::acked(const Path &path, size_t window, size_t bytes, uint32_t delay_us,
                      bool limited) {
+    queue_.acked(path.now_ms, path.rtt_ms, delay_us, bytes, path.packet_size);
     switch (phase_) {
     case kStarting:
         if (delay_us > kTargetUs / 4 * 3) {
@@ -92,7 +93,9 @@ size_t Ledbat::avoid(const Path &path, size_t window, size_t bytes, uint32_t del
     // What a whole window of acknowledgements changes, and this one's share of it.
     const double whole = static_cast<double>(window);
     const double share = std::min(1.0, static_cast<double>(bytes) / whole);
-    double change = limited ? gain(path) * static_cast<double>(path.packet_size) : 0;
+    // Reno's packet a round trip while there is no queue, the draft's gain where there is one.
+    const double packets = std::max(gain(path), queue_.room(path.now_ms));
+    double change = limited ? packets * static_cast<double>(path.packet_size) : 0;
     if (delay_us > kSetPointUs)
         change = std::max(change - whole * (delay_us / static_cast<double>(kSetPointUs) - 1),
                           -whole / 2);
@@ -100,9 +103,14 @@ size_t Ledbat::avoid(const Path &path, size_t window, size_t bytes, uint32_t del
 }
 
 size_t Ledbat::lost(const Path &path, size_t window) {
-    if (phase_ == kFrozen) {
-        // Sent before the window was cut: it is the window to come back to that was too large.
-        threshold_ = std::max(threshold_ / 2, kThresholdMinPackets * path.packet_size);
+    const bool crowded = queue_.crowded(path.packet_size);
+    if (crowded) queue_.hold(path.now_ms);
+    const double leaves = crowded ? kLossLeaves : kQuietLossLeaves;
+    if (phase_ == kFrozen || (phase_ == kRamping && !crowded)) {
+        // Sent before the window was cut, or on the way back: it is the window to come back to that
+        // was too large.
+        const double threshold = leaves * static_cast<double>(threshold_);
+        threshold_ = std::max(static_cast<size_t>(threshold), kThresholdMinPackets * path.packet_size);
         return window;
     }
     undo_window_ = window;
@@ -110,7 +118,7 @@ size_t Ledbat::lost(const Path &path, size_t window) {
     undo_slowdown_ms_ = slowdown_ms_;
     schedule_slowdown(path);
     phase_ = kAvoiding;
-    return clamped(path, static_cast<double>(window) / 2);
+    return clamped(path, leaves * static_cast<double>(window));
 }
 
 size_t Ledbat::undo(size_t window) {
@@ -135,6 +143,7 @@ size_t Ledbat::restart(size_t window, size_t packet_size) {
     slowdown_ms_ = kNever;
     fraction_ = 0;
     undo_window_ = 0;
+    queue_ = QueueWatch();
     return std::min(window, kInitialWindowPackets * packet_size);
 }
 

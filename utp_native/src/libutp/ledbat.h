@@ -11,6 +11,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "queue_watch.h"
+
 namespace quorate {
 
 constexpr uint32_t kTargetUs = 60000;
@@ -23,6 +25,8 @@ constexpr uint32_t kInitialWindowPackets = 10;  // RFC 6928
 constexpr uint32_t kWindowMinPackets = 2;       // one loss must not need a timeout
 constexpr uint32_t kThresholdMinPackets = 4;    // losses and slowdowns must not wear it down
 constexpr uint32_t kFreezeRtts = 2;
+constexpr double kLossLeaves = 0.5;             // where there is a queue, as the draft has it
+constexpr double kQuietLossLeaves = 0.85;       // where there is none
 constexpr uint32_t kSlowdownFactor = 9;         // a slowdown costs at most a tenth of the time
 // From two packets to 16,384, by a sixteenth each round trip.
 constexpr uint32_t kRampRttsMax = 160;
@@ -42,7 +46,10 @@ class Ledbat {
     // `bytes` were acknowledged and `delay_us` is our direction's queue. `limited`: the window was
     // used up lately; one that was not says nothing about the path and does not grow.
     size_t acked(const Path &path, size_t window, size_t bytes, uint32_t delay_us, bool limited);
-    // A packet was lost; the caller sees to it that this is once a round trip.
+    // Each packet that counts as lost, and each of these that was only late.
+    void packet_lost(const Path &path) { queue_.packet_lost(path.packet_size); }
+    void packet_was_late(const Path &path) { queue_.packet_was_late(path.packet_size); }
+    // Packets were lost; the caller sees to it that this is once a round trip.
     size_t lost(const Path &path, size_t window);
     // What was last called lost had only been late (as RFC 4015 does): the window as it was.
     size_t undo(size_t window);
@@ -71,6 +78,7 @@ class Ledbat {
     uint64_t begun_ms_ = 0;     // the slowdown under way
     uint64_t frozen_until_ms_ = 0;
     uint32_t slowdowns_ = 0;
+    QueueWatch queue_;
     // What to come back to if the last loss was none; a window of 0: nothing.
     size_t undo_window_ = 0;
     Phase undo_phase_ = kStarting;

@@ -72,6 +72,8 @@ bool utp_flush(UTPSocket *s);
 void *utp_packet_take(UTPSocket *s);
 size_t utp_sack_fill(UTPSocket *s, unsigned char *mask);
 void utp_congestion_acked(UTPSocket *s, size_t bytes_acked, int32_t delay_us);
+void utp_congestion_packet_lost(UTPSocket *s);
+void utp_congestion_packet_was_late(UTPSocket *s);
 void utp_congestion_lost(UTPSocket *s);
 void utp_congestion_undo(UTPSocket *s);
 void utp_congestion_timeout(UTPSocket *s);
