@@ -52,6 +52,7 @@ class NodeContext:
         self.clock = endpoint.clock
         """The clock the machine goes by, in seconds."""
         self.new_waiter = endpoint.waiter
+        self._spawn = endpoint.spawn
         self.random: RandomBytes = os.urandom
         self.handlers: dict[str, Handler] = {}
         """Who votes on what a peer asks this node alone, and where a group has nobody of its own;
@@ -89,12 +90,12 @@ class NodeContext:
         """Have where the peer is known to be kept for the next process, if there is a file."""
         if self._remember is not None and self.tasks is not None:
             found = (*newest, *self.machine.contacts.addresses(peer))
-            self.tasks.start_soon(self._remember, peer, tuple(dict.fromkeys(found)))
+            self.spawn(self._remember, peer, tuple(dict.fromkeys(found)))
 
     def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
         """Run something beside everything else, until the node closes."""
         assert self.tasks is not None
-        self.tasks.start_soon(function, *arguments)
+        self._spawn(self.tasks, function, *arguments)
 
     def look(self, action: Callable[[Machine, float], T]) -> T:
         """Do something with the machine that may leave nothing to be carried out. Raises

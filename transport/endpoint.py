@@ -8,9 +8,10 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import anyio
+from anyio.abc import TaskGroup
 
 from transport import event_loop
 from transport.busy_poll import LIMIT_S, BusyPoll
@@ -21,6 +22,7 @@ from transport.core.errors import LocalError
 from transport.core.events import BulkClosed, BulkPlane, PathMoved, PresenceDown, PresenceUp
 from transport.core.handshake.negotiation import HandshakeConfig
 from transport.core.types import Address, RandomBytes
+from transport.forks import let_go_in_children
 from transport.machine_protocol import Machine
 from utp_native import Pump
 from utp_native.native import has_aes
@@ -84,15 +86,19 @@ class Endpoint:
         self._flush_due = False
         self._flushing = False
         self._in_turn = False
-        self._failed = anyio.Event()
-        self._failure: Exception | None = None
+        self._failed, self._failure = anyio.Event(), cast(Exception | None, None)
         self._armed: float | None = None
         self._closed = False
         self.address: Address = sock.getsockname()[:2]
+        let_go_in_children(self)
 
     def waiter(self) -> event_loop.Waiter:
         """Something for one task to wait for."""
         return self._loop.waiter()
+
+    def spawn(self, tasks: TaskGroup, function: Callable[..., Any], *arguments: Any) -> None:
+        """Start a task in `tasks`, also from a callback of the event loop."""
+        self._loop.spawn(tasks, function, *arguments)
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -113,6 +119,11 @@ class Endpoint:
                 self._channels.close()
                 self._pump.close()
                 self._sock.close()
+
+    def let_go(self) -> None:
+        """In a forked child: the peers are the parent's, nothing is said to them from here."""
+        self._closed = True
+        self._sock.close()
 
     async def run(self) -> None:
         """Serve the socket until cancelled. Raises OSError when the socket breaks, and whatever

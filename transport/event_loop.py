@@ -6,11 +6,14 @@ the socket stays registered, and the callbacks run in the loop itself.
 """
 
 import asyncio
+import contextvars
 import math
 from collections.abc import Callable
-from typing import Protocol, cast
+from contextlib import suppress
+from typing import Any, Protocol, cast
 
 import anyio
+from anyio.abc import TaskGroup
 
 
 class Waiter(Protocol):
@@ -41,6 +44,9 @@ class Loop(Protocol):
     def waiter(self) -> Waiter:
         """A new waiter."""
 
+    def spawn(self, tasks: TaskGroup, function: Callable[..., Any], *arguments: Any) -> None:
+        """Start a task in `tasks`, from wherever in the loop's thread this is called."""
+
     async def run(self, fd: int, readable: Callable[[], None]) -> None:
         """Call `readable` whenever `fd` is, until cancelled."""
 
@@ -67,21 +73,30 @@ class AsyncioLoop:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._context = _telling_asyncio()
+        """What the callbacks run in, and the tasks that begin in them."""
         self.time = self._loop.time
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        self._loop.call_soon(callback)
+        self._loop.call_soon(callback, context=self._context)
 
     def call_at(self, when: float | None, callback: Callable[[], None]) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if when is None else self._loop.call_at(when, callback)
+        self._timer = None
+        if when is not None:
+            self._timer = self._loop.call_at(when, callback, context=self._context)
 
     def waiter(self) -> Waiter:
         return _FutureWaiter(self._loop.create_future())
 
+    def spawn(self, tasks: TaskGroup, function: Callable[..., Any], *arguments: Any) -> None:
+        # In a copy: a callback may be in the context itself, which nobody can enter twice.
+        self._context.copy().run(tasks.start_soon, function, *arguments)
+
     async def run(self, fd: int, readable: Callable[[], None]) -> None:
-        self._loop.add_reader(fd, readable)
+        # A reader keeps the context that it is registered in.
+        self._context.run(self._loop.add_reader, fd, readable)
         try:
             await anyio.sleep_forever()
         finally:
@@ -113,6 +128,9 @@ class TrioLoop:
     def waiter(self) -> Waiter:
         return cast(Waiter, self._trio.Event())
 
+    def spawn(self, tasks: TaskGroup, function: Callable[..., Any], *arguments: Any) -> None:
+        tasks.start_soon(function, *arguments)
+
     async def run(self, fd: int, readable: Callable[[], None]) -> None:
         async with self._trio.open_nursery() as nursery:
             nursery.start_soon(self._tick)
@@ -126,6 +144,21 @@ class TrioLoop:
                 await self._trio.sleep_forever()
             self._scope = self._trio.CancelScope()
             self._callback()
+
+
+def _telling_asyncio() -> contextvars.Context:
+    """This task's context, in which whoever asks for the library that runs is told asyncio.
+
+    anyio asks sniffio if that is installed, which may come with any other package, and sniffio
+    sees asyncio only inside of a task. A callback is in none, and could neither start a task nor
+    make an event or a scope; nor could the plain handlers of a program that are called there.
+    """
+    context = contextvars.copy_context()
+    with suppress(ModuleNotFoundError):
+        import sniffio
+
+        context.run(sniffio.current_async_library_cvar.set, "asyncio")
+    return context
 
 
 def _nothing() -> None:

@@ -38,6 +38,7 @@ from consensus.blobs.shelf import Shelf
 from consensus.blobs.uses import BlobUses
 from consensus.core.blob.fetch_events import Drop, FetchConfig, Progress
 from consensus.core.blob.tree import BLOB_SIZE_MAX, BlobRef
+from transport.forks import let_go_in_children
 
 __all__ = [
     "BlobDamaged",
@@ -81,6 +82,7 @@ class BlobStore:
         self._lock = lock
         self._uses = BlobUses(self._shelf)
         self._fetching: dict[BlobRef, anyio.Lock] = {}
+        let_go_in_children(self)
 
     @classmethod
     async def open(
@@ -118,6 +120,10 @@ class BlobStore:
         for holding in self._shelf.in_use.values():
             holding.blob.close()
         self._shelf.in_use.clear()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the lock, which in a forked child leaves it to the parent."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
