@@ -83,3 +83,32 @@ def test_end_after_sequence_numbers_wrap() -> None:
     peer.give(end, third, second, first)
     assert peer.pump.read(channel, 100) == b"onetwothree"
     assert any(event.kind is EventKind.EOF for event in peer.events)
+
+
+@pytest.mark.parametrize("beyond", [0, 1], ids=["as BEP 29 says", "as libutp counts"])
+@pytest.mark.parametrize("written", [b"", b"more"])
+@pytest.mark.parametrize("released", [False, True])
+def test_after_its_end_a_peer_may_go_on_with_that_number(
+    released: bool, written: bytes, beyond: int
+) -> None:
+    peer = RawPeer()
+    channel = peer.connect(seq=0xFFFD)
+    peer.give(peer.data(b"hello"))
+    peer.seq += 1
+    peer.give(peer.datagram(FIN, seq=peer.seq, ack=peer.ack))
+    assert peer.pump.read(channel, 100) == b"hello"
+    assert peer.events[-1].kind is EventKind.EOF
+    if written:
+        peer.pump.write(channel, written)
+    if released:
+        peer.pump.close_channel(channel)
+    else:
+        peer.pump.finish(channel)
+    sent = peer.take()
+    assert [packet.type for packet in sent if packet.type != STATE][-1] == FIN
+    again = peer.give(peer.datagram(STATE, seq=peer.seq + beyond, ack=sent[-1].seq))
+    again += peer.wait(10.0)
+    assert [packet for packet in again if packet.type != STATE] == []
+    assert peer.pump.counters()["channels"] == (0 if released else 1)
+    if not released:
+        assert peer.events[-1].kind is EventKind.CLOSED
