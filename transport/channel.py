@@ -1,14 +1,24 @@
 """A channel: a reliable byte stream to a peer, one µTP connection inside the presence."""
 
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import anyio
 import anyio.lowlevel
 
 from transport.core.errors import LocalError, RemoteError
-from utp_native import ChannelEvent, EventKind
+from utp_native import ChannelEvent, EventKind, Reason
 
 READ_SIZE_MAX = 1 << 18
+_BROKE = {
+    Reason.RESET: "the peer gave it up before its end: what served or used it there failed or was"
+    " cancelled, nothing is served by that name, or the node was closed",
+    Reason.REFUSED: "the peer refused it",
+    Reason.TIMED_OUT: "the peer was not heard for too long",
+    Reason.PLANE_REMOVED: "the presence with the peer has ended",
+    Reason.ABORTED: "there was no memory for it",
+}
+"""Why a channel may fail that was open or being opened, for its reader and its writer."""
 
 
 class ChannelBroken(RemoteError):
@@ -27,12 +37,16 @@ class Streams(Protocol):
     def finish(self, handle: int) -> None:
         """Half-close. Raises ChannelBroken."""
 
-    def close_channel(self, handle: int) -> None:
-        """Close and forget; what was written is still delivered."""
+    def close_channel(self, handle: int, *, abort: bool) -> None:
+        """Close and forget; what was written is still delivered, unless it is to `abort`."""
 
 
 class Channel:
     """A byte stream to one peer; both sides may write first. One reader and one writer at a time.
+
+    A reader sees the end, `b""`, only of what its writer has ended: with `send_eof`, `aclose`, or,
+    in a service, by returning. What is given up with `abort`, or left by an exception under
+    `async with`, reaches it as ChannelBroken.
 
     Satisfies the byte channel that blobs travel over: `send`, `receive`, `send_eof`, `aclose`.
     """
@@ -113,12 +127,32 @@ class Channel:
         self._streams.finish(self._handle)
 
     async def aclose(self) -> None:
-        """Close both directions. What was sent is still delivered while the presence lasts; what
-        has come and was not received is lost."""
+        """Close both directions, in order: what was sent is still delivered while the presence
+        lasts, and then its end. What has come and was not received is lost."""
+        self._close(abort=False)
+
+    def abort(self) -> None:
+        """Give both directions up. The peer's reader and writer get ChannelBroken; what was sent
+        and has not arrived is dropped."""
+        self._close(abort=True)
+
+    def _close(self, *, abort: bool) -> None:
         if not self._closed:
             self._closed = True
-            self._streams.close_channel(self._handle)
+            self._streams.close_channel(self._handle, abort=abort)
             self.wake()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close in order, or, where an exception leaves the block, abort."""
+        self._close(abort=error is not None)
 
     def _check(self) -> None:
         if self._closed:
@@ -142,7 +176,7 @@ class Channel:
         elif kind is EventKind.WRITABLE or kind is EventKind.CONNECTED:
             self._writable.set()
         elif kind is EventKind.FAILED:
-            self.fail(f"the channel broke: {event.reason.name.lower().replace('_', ' ')}")
+            self.fail(f"the channel broke: {_BROKE[event.reason]}")
 
     def fail(self, reason: str) -> None:
         """Nothing more will come or go."""

@@ -273,15 +273,16 @@ class ChannelTable:
                 raise ChannelBroken(str(error)) from error
             self._moved()
 
-    def close_channel(self, handle: int) -> None:
-        """Close and forget; what was written is still delivered."""
+    def close_channel(self, handle: int, *, abort: bool) -> None:
+        """Close and forget; what was written is still delivered, unless it is to `abort`."""
         if self._remove(handle) is not None:
-            self._pump.close_channel(handle)
+            self._pump.close_channel(handle, abort=abort)
             self._touch()
 
     def close(self) -> None:
-        """The endpoint ends: everything fails."""
-        for channel in self._channels.values():
+        """The endpoint ends: everything fails, here and for the peers."""
+        for handle, channel in self._channels.items():
+            self._pump.close_channel(handle, abort=True)
             channel.fail("the endpoint is closed")
         for peer in list(self._expected):
             self.expect(peer, False)

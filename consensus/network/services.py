@@ -39,17 +39,19 @@ class Services:
         try:
             await channel.send(greeting)
         except BaseException:
-            await channel.aclose()
+            channel.abort()
             raise
         return channel
 
     async def accept(self, channel: Channel) -> None:
         """Serve a channel that a peer opened, to its end. Whatever a service raises ends its
-        channel only, and is logged."""
+        channel only, and is logged. Only one whose service returns ends in order: the peer could
+        not tell a stream that was given up from a complete one."""
         try:
             service = await self._greeted(channel)
             if service is not None:
                 await service(channel)
+                await channel.aclose()
         except TransportError as error:
             log.info("a channel of %s ended: %s", channel.peer.hex()[:16], error)
         except Exception:
@@ -58,8 +60,7 @@ class Services:
             await anyio.lowlevel.checkpoint_if_cancelled()  # By the node; otherwise:
             log.exception("a service was cancelled from elsewhere")
         finally:
-            with anyio.CancelScope(shield=True):
-                await channel.aclose()
+            channel.abort()  # Harmless where it was closed.
 
     async def _greeted(self, channel: Channel) -> Service | None:
         try:

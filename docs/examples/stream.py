@@ -17,13 +17,13 @@ async def main() -> None:
 
         talker.know(shouter.key, [shouter.address])
         await talker.connect(shouter.key)
-        channel = await talker.open_channel(shouter.key, "capitals")
-        await channel.send(b"all is well")
-        heard = b""
-        while len(heard) < len(b"all is well"):
-            heard += await channel.receive()
+        async with await talker.open_channel(shouter.key, "capitals") as channel:
+            await channel.send(b"all is well")
+            await channel.send_eof()
+            heard = b""
+            while data := await channel.receive():
+                heard += data
         print(heard.decode())
-        await channel.aclose()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.support.network.endpoints import End, everything, exactly, open_pair
+from tests.support.network.endpoints import End, everything, exactly, open_ends, open_pair
 from tests.support.waiting import PATIENCE_S, cancelled_in, until
 from transport.channel import Channel, ChannelBroken
 from transport.core.errors import LocalError
@@ -194,6 +194,33 @@ async def test_closing_delivers_what_was_sent_and_ends_both_directions() -> None
             await mine.send(b"x")
         with pytest.raises(LocalError, match="closed on this side"):
             await mine.receive()
+
+
+async def test_what_is_given_up_breaks_for_the_peer() -> None:
+    async with open_pair() as (one, other):
+        mine, theirs = await one.channel(other)
+        await mine.send(b"half")
+        with anyio.fail_after(PATIENCE_S):
+            assert await exactly(theirs, 4) == b"half"
+        mine.abort()
+        mine.abort()
+        await mine.aclose()
+        with anyio.fail_after(PATIENCE_S), pytest.raises(ChannelBroken, match="gave it up"):
+            await theirs.receive()
+        with pytest.raises(LocalError, match="closed on this side"):
+            await mine.send(b"x")
+
+
+async def test_what_a_closed_endpoint_has_not_ended_breaks_for_the_peer() -> None:
+    async with open_ends(1) as (other,):
+        async with open_ends(1) as (one,):
+            await one.meet(other)
+            mine, theirs = await one.channel(other)
+            await mine.send(b"half")
+            with anyio.fail_after(PATIENCE_S):
+                assert await exactly(theirs, 4) == b"half"
+        with anyio.fail_after(PATIENCE_S), pytest.raises(ChannelBroken, match="gave it up"):
+            await theirs.receive()
 
 
 async def test_closing_wakes_whoever_waits() -> None:

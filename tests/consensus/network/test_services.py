@@ -1,14 +1,15 @@
 """Named services over channels, and coming back to a group, with nodes on real sockets."""
 
 import os
+from contextlib import AsyncExitStack, suppress
 
 import anyio
 import pytest
 
-from consensus import GroupEnded, accept
+from consensus import GroupEnded, Node, accept
 from consensus.core.errors import GroupError
 from consensus.network import services
-from tests.support.network.endpoints import everything
+from tests.support.network.endpoints import everything, exactly
 from tests.support.nodes.nodes import PATIENCE_S, gather_group, open_nodes
 from transport.channel import Channel, ChannelBroken
 from transport.core.errors import LocalError
@@ -35,15 +36,74 @@ async def test_a_service_is_given_the_channels_opened_to_it() -> None:
         assert served == [one.key]
 
 
-async def test_a_service_that_nobody_serves_ends_the_channel() -> None:
+async def test_a_service_that_nobody_serves_breaks_the_channel() -> None:
     async with open_nodes(2) as (one, other):
         await one.connect(other.key)
         channel = await one.open_channel(other.key, "nobody")
+        with anyio.fail_after(PATIENCE_S), pytest.raises(ChannelBroken, match="nothing is served"):
+            await channel.receive()
+
+
+@pytest.mark.parametrize("how", ["raises", "is cancelled", "is closed with its node"])
+async def test_what_a_service_has_not_ended_never_looks_complete(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    half = os.urandom(50_000)
+    read = anyio.Event()
+    async with open_nodes(1) as (one,), AsyncExitStack() as closing:
+        other = await closing.enter_async_context(Node.open())
+
+        @other.serve("file")
+        async def file(channel: Channel) -> None:
+            await channel.send(half)
+            await read.wait()
+            if how == "raises":
+                raise OSError("the disk broke")
+            if how == "is cancelled":
+                raise anyio.get_cancelled_exc_class()
+            await anyio.sleep_forever()
+
+        one.know(other.key, [other.address])
+        await one.connect(other.key)
+        channel = await one.open_channel(other.key, "file")
         with anyio.fail_after(PATIENCE_S):
-            assert await everything(channel) == b""
+            assert await exactly(channel, len(half)) == half
+        read.set()
+        if how == "is closed with its node":
+            await closing.aclose()
+        with anyio.fail_after(PATIENCE_S), pytest.raises(ChannelBroken):
+            await channel.receive()
 
 
-async def test_a_channel_without_a_greeting_is_closed_in_time(
+@pytest.mark.parametrize("how", ["raises", "returns"])
+async def test_a_channel_left_by_an_exception_breaks_and_otherwise_ends(how: str) -> None:
+    said: list[object] = []
+    over = anyio.Event()
+    async with open_nodes(2) as (one, other):
+
+        @other.serve("upload")
+        async def upload(channel: Channel) -> None:
+            await channel.send(b"!")
+            try:
+                said.append(await everything(channel))
+            except ChannelBroken:
+                said.append("broken")
+            over.set()
+
+        await one.connect(other.key)
+        with suppress(OSError):
+            async with await one.open_channel(other.key, "upload") as channel:
+                await channel.send(b"half")
+                with anyio.fail_after(PATIENCE_S):
+                    assert await channel.receive() == b"!"
+                if how == "raises":
+                    raise OSError("the disk broke")
+        with anyio.fail_after(PATIENCE_S):
+            await over.wait()
+        assert said == (["broken"] if how == "raises" else [b"half"])
+
+
+async def test_a_channel_without_a_greeting_breaks_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(services, "GREETING_TIMEOUT_S", 0.2)
@@ -54,10 +114,8 @@ async def test_a_channel_without_a_greeting_is_closed_in_time(
         await broken.send(b"\xff" + os.urandom(10))
         with anyio.fail_after(PATIENCE_S):
             for channel in (silent, broken):
-                try:
-                    assert await everything(channel) == b""
-                except ChannelBroken:
-                    continue
+                with pytest.raises(ChannelBroken):
+                    await channel.receive()
         other.on("still")(lambda proposal: accept())
         assert await one.ask(other.key, "still") is None
 
