@@ -22,6 +22,7 @@ from consensus.arguments import (
 )
 from consensus.blobs.service import BlobService, OnProgress
 from consensus.blobs.store import FetchReport
+from consensus.clocks import lease_clocks
 from consensus.config import NodeConfig, machine_config
 from consensus.core import outputs
 from consensus.core.blob.tree import BlobRef
@@ -366,7 +367,8 @@ def _machine(
     """A new machine: in a new life, unless durable groups go on in the one that is stored."""
     incarnation = stored[0].incarnation if stored else int.from_bytes(os.urandom(8), "big")
     now = anyio.current_time()
-    return Machine(identity, machine_config(config, now), os.urandom, now, incarnation)
+    random, clocks = os.urandom, lease_clocks()
+    return Machine(identity, machine_config(config, now), random, now, incarnation, clocks)
 
 
 @asynccontextmanager

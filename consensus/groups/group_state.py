@@ -27,6 +27,7 @@ from consensus.decision import (
 from consensus.groups.history import History
 from consensus.groups.waiters import Waiters
 from consensus.machine.hosted_group import TimedOut
+from consensus.machine.instant import Span
 from consensus.machine.lease_clock import ReadReady
 from consensus.status import shown
 from transport.event_loop import Waiter
@@ -65,7 +66,7 @@ class GroupState:
         """There is a view, or never will be."""
         self.history = History(lambda decision, view: describe(decision, view, certify))
         self.proposals = Waiters[Handle, Decision](new_waiter)
-        self.reads = Waiters[Handle, float | None](new_waiter)
+        self.reads = Waiters[Handle, Span | None](new_waiter)
         self.observer: Observer | None = None
         self._certify = certify
 
@@ -106,8 +107,8 @@ class GroupState:
     def take(self, output: outputs.Output | TimedOut | ReadReady) -> None:
         """Something else that the engine has to say."""
         match output:
-            case ReadReady(handle, until):
-                self.reads.settle(handle, until)
+            case ReadReady(handle, span):
+                self.reads.settle(handle, span)
             case outputs.SnapshotReceived(index, data) if self.observer is not None:
                 self.observer.restored(index, data)
             case outputs.SnapshotWanted(joiner, index) if self.observer is not None:

@@ -30,6 +30,7 @@ from consensus.decision import (
 from consensus.groups.group_state import FellToChange, GroupState
 from consensus.groups.history import Events, GroupEventKind
 from consensus.groups.observed import Observed
+from consensus.machine.instant import Span
 from consensus.machine.lease_clock import ReadReady
 from consensus.machine.machine import Machine
 from consensus.node_context import NodeContext
@@ -221,7 +222,7 @@ class Group:
             return
         with anyio.fail_after(timeout_s):
             while begun is not None:
-                if self._good(await self._wait_read(begun)):
+                if self._context.machine.runs(await self._wait_read(begun)):
                     return
                 begun = self._begin_read()
 
@@ -237,19 +238,15 @@ class Group:
                 return handle
             if begun.asks:
                 context.endpoint.touch()
-            if self._good(begun.until):
+            if context.machine.runs(begun.span):
                 return None
 
-    async def _wait_read(self, handle: Handle) -> float | None:
+    async def _wait_read(self, handle: Handle) -> Span | None:
         try:
             return await self.state.reads.wait(handle)
         except BaseException:
             self._context.do(lambda m, now: m.cancel_read(self._number, handle))
             raise
-
-    def _good(self, until: float | None) -> bool:
-        """The clock, looked at again: this process may have been stopped meanwhile."""
-        return until is None or self._context.clock() < until
 
     def events(self, *, from_now: bool = False) -> Events[GroupEventKind]:
         """All that happens in this group since this node is in it, as far as it is kept (the last

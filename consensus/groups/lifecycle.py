@@ -199,6 +199,7 @@ class Lifecycle:
         replica: Replica | None = None,
     ) -> Group:
         number = group_number(group_id)
+        config = self._context.machine.possible(config)
         if config.durable:
             await self._durables.begin(name, group_id, config, founding, sponsor)
         former = self._groups.get(number)

@@ -4,6 +4,7 @@ How the two hang together is in `router`.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from consensus.core.config import GroupConfig
 from consensus.core.engine.durable_group import DurableGroup
@@ -21,6 +22,7 @@ from consensus.core.types import (
 )
 from consensus.machine.addresses import encode_addresses
 from consensus.machine.hosted_group import HostedGroup, TimedOut
+from consensus.machine.instant import Span
 from consensus.machine.lease_clock import ReadReady
 from consensus.machine.router import PAIR_NUMBER, MachineConfig, Router
 from transport.core.types import Address, Transmit
@@ -60,13 +62,21 @@ class Machine(Router):
         while (due := self._timers.due(now)) is not None:
             hosted, what = due
             if hosted is not None and isinstance(what, Timer):
-                hosted.group.fire(what)
-                self._dirty[hosted] = None
+                self._fire(hosted, what, now)
             elif hosted is not None and isinstance(what, int):
                 self._tell(hosted, TimedOut(what))
             elif isinstance(what, bytes) and self._demand.needs(what):
                 self.contacts.reconnect(what, now)
         self._work(now)
+
+    def _fire(self, hosted: HostedGroup, timer: Timer, now: float) -> None:
+        if timer.name == "lease" and self._clocks is not None:
+            left_s = hosted.lease.left_s(timer, self._clocks())
+            if left_s:
+                self._timers.arm((hosted, timer), now, left_s)
+                return
+        hosted.group.fire(timer)
+        self._dirty[hosted] = None
 
     def poll_transmits(self) -> list[Transmit]:
         """Datagrams that may go now."""
@@ -95,6 +105,11 @@ class Machine(Router):
         return min(peers_at, timers_at)
 
     # What the application asks for.
+
+    def possible(self, config: GroupConfig) -> GroupConfig:
+        """A group's settings as they can be here: without leases where the clocks for them are
+        missing (LC1). A durable group has those that it began with, wherever it goes on."""
+        return config if self._clocks is not None else replace(config, lease_s=0.0)
 
     def connect(self, peer: bytes, now: float, timeout_s: float) -> None:
         """Have a presence with a peer whose address is known. Raises GroupError if it is not."""
@@ -134,7 +149,8 @@ class Machine(Router):
         self, number: int, config: GroupConfig, now: float, notary: Notary | None = None
     ) -> None:
         """Found a group: its first view is this node alone."""
-        self._add(HostedGroup(Group.found(self.me, config), number, notary=notary))
+        group = Group.found(self.me, self.possible(config))
+        self._add(HostedGroup(group, number, notary=notary))
         self._work(now)
 
     def join(
@@ -147,7 +163,7 @@ class Machine(Router):
     ) -> None:
         """Stand ready to be taken into a group by a sponsor with whom a presence is up."""
         member = self.contacts.member(sponsor)
-        group = Group.joining(self.me, member, config)
+        group = Group.joining(self.me, member, self.possible(config))
         hosted = HostedGroup(group, number, sponsor=member, notary=notary)
         for each in sorted(self.contacts.lives.items())[:LINKS_TOLD_MAX]:
             group.link(Member(*each), True)
@@ -206,12 +222,18 @@ class Machine(Router):
         return self._acted(hosted, hosted.group.propose(content), now, timeout_s)
 
     def read(self, number: int, now: float) -> ReadReady | Handle:
-        """Begin a read: what is done at once, or the handle with which `ReadReady` comes. Look at
-        the clock before believing either. Raises GroupError."""
+        """Begin a read: what is done at once, or the handle with which `ReadReady` comes. Ask
+        `runs` before believing either. Raises GroupError."""
         hosted = self._hosted_group(number)
-        begun = hosted.lease.begin(hosted.group, now)
+        instant = None if self._clocks is None else self._clocks()
+        begun = hosted.lease.begin(hosted.group, instant)
         self._acted(hosted, 0, now)
         return begun
+
+    def runs(self, span: Span | None) -> bool:
+        """Whether a read is good that is done if this lease runs: by the clocks, looked at now, as
+        this process, or the machine, may have stood still since the read was done."""
+        return span is None or (self._clocks is not None and span.runs(self._clocks()))
 
     def cancel_read(self, number: int, handle: Handle) -> None:
         """Nobody waits for a read any more."""

@@ -39,7 +39,8 @@ from consensus.machine.awaited import Awaited
 from consensus.machine.contacts import Contacts
 from consensus.machine.demand import Demand
 from consensus.machine.hosted_group import UNREACHABLE, GroupEvent, HostedGroup, PairEvent, TimedOut
-from consensus.machine.lease_clock import ReadReady
+from consensus.machine.instant import Clocks
+from consensus.machine.lease_clock import SLEW_BOUND, ReadReady
 from consensus.machine.outbox import Outbox
 from consensus.machine.timers import Timers
 from transport.core.config import TransportConfig
@@ -89,7 +90,10 @@ class Router:
         random: RandomBytes,
         now: float,
         incarnation: int,
+        clocks: Clocks | None,
     ) -> None:
+        """`clocks`: what leases are counted by; None where one is missing, so that there are no
+        leases."""
         self._config = config
         self.me = Member(identity.key, incarnation)
         self.peers = Peers(identity, config.transport, random, now, incarnation)
@@ -99,6 +103,7 @@ class Router:
         """Groups that were given something since their outputs were carried out. That is put off
         to the next poll, so that what was asked for together travels together."""
         self._now = now
+        self._clocks = clocks
         self._events: list[object] = []
         self._timers = Timers[tuple[HostedGroup | None, Timer | bytes | Handle]]()
         self.contacts = Contacts(self.peers)
@@ -283,6 +288,8 @@ class Router:
                 tell(_new(event, (whose, output)))
             elif type(output) is Arm:
                 timer, delay_s = output
+                if timer[0] == "lease":
+                    delay_s = self._grant(hosted, timer, delay_s)
                 timers.arm((hosted, timer), now, delay_s)
             elif type(output) is Disarm:
                 (timer,) = output
@@ -294,7 +301,8 @@ class Router:
                     continue  # Only who asked is told.
                 tell(_new(event, (whose, output)))
             elif type(output) is LeaseAsked:
-                hosted.lease.asked(output.number, now)
+                if self._clocks is not None:
+                    hosted.lease.asked(output.number, self._clocks())
             elif type(output) is LeaseGranted:
                 hosted.lease.granted(output.number, output.lease_s)
             elif type(output) is Readable:
@@ -306,6 +314,13 @@ class Router:
         if sends:
             self._send(hosted, sends, now)
         self._awaited.stirred[hosted] = None
+
+    def _grant(self, hosted: HostedGroup, timer: Timer, delay_s: float) -> float:
+        """A grant begins to run; when to look whether it is over."""
+        if self._clocks is None:
+            return delay_s * (1 + SLEW_BOUND)
+        hosted.lease.grants(timer, delay_s, self._clocks())
+        return delay_s
 
     def _carry_out_rare(self, hosted: HostedGroup, output: Output, now: float) -> None:
         """What may change to whom messages go; those before it are on their way."""

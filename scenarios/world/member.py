@@ -10,6 +10,7 @@ from consensus.core.blob.tree import BlobRef
 from consensus.core.outputs import VoteWanted
 from consensus.core.types import Proposal, Vote
 from consensus.machine.hosted_group import GroupEvent, PairEvent
+from consensus.machine.instant import Clocks, Instant
 from consensus.machine.machine import Machine, MachineConfig
 from scenarios.world.blobs import MemoryBlobs
 from scenarios.world.world import Host
@@ -21,6 +22,11 @@ from utp_native import Pump
 Judge = Callable[[Proposal], Vote]
 
 
+def clocks_of(host: Host) -> Clocks:
+    """What leases of its nodes are counted by."""
+    return lambda: Instant(host.world.now, host.now, host.now)
+
+
 class SimulatedNode:
     """The four verbs over a machine, a pump without a socket, and blobs in memory.
 
@@ -29,11 +35,13 @@ class SimulatedNode:
 
     def __init__(
         self, host: Host, now: float, identity: Identity, judge: Judge,
-        config: MachineConfig | None = None,
+        config: MachineConfig | None = None, clocks: Clocks | None = None,
     ) -> None:  # fmt: skip
+        """`clocks`: the host's if not said otherwise."""
         self.machine = Machine(
-            identity, config or MachineConfig(), host.random_bytes, now, host.incarnation
-        )
+            identity, config or MachineConfig(), host.random_bytes, now, host.incarnation,
+            clocks or clocks_of(host),
+        )  # fmt: skip
         self.key = identity.key
         self.pump = Pump(None, random=host.random_bytes, now=now)
         self.blobs = MemoryBlobs(self.pump, host.random_bytes, self._fetched)

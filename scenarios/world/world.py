@@ -64,12 +64,15 @@ class Host:
         self.on_event: Callable[[Host, Any], None] | None = None
         self.processing_s = 0.0
         """Time a node needs for one datagram; it is deaf and mute meanwhile."""
+        self.slept_s = 0.0
+        """How long its machine has slept: the clock that the node goes by has not counted that."""
         self.overflowed = 0
         """Datagrams dropped because SOCKET_BUFFER_MAX others waited."""
         self._factory = factory
         self._random = random.Random(f"{world.seed} {name}")
         self._inbox: deque[tuple[bytes, Address]] = deque()
         self._paused = False
+        self._asleep_at: float | None = None
         self._scheduled = False
         self._busy_until = 0.0
         self._wake: Handle | None = None
@@ -79,6 +82,12 @@ class Host:
     def up(self) -> bool:
         """Whether the node lives (a paused one does)."""
         return self.node is not None
+
+    @property
+    def now(self) -> float:
+        """What the node's clock says, which stands while its machine sleeps."""
+        at = self.world.clock.now if self._asleep_at is None else self._asleep_at
+        return at - self.slept_s
 
     @property
     def paused(self) -> bool:
@@ -97,7 +106,7 @@ class Host:
         self.lives += 1
         self._paused = False
         self._busy_until = self.world.clock.now
-        self.node = self._factory(self, self.world.clock.now)
+        self.node = self._factory(self, self.now)
         self.world.network.attach(self.address, self._receive)
         self._drain()
 
@@ -129,6 +138,25 @@ class Host:
             self._schedule()
             self._arm()
 
+    def sleep(self) -> None:
+        """Its machine sleeps: as `pause`, but what comes is lost, and the node's clock stands."""
+        if self._asleep_at is None:
+            self.pause()
+            self.world.network.detach(self.address)
+            self._asleep_at = self.world.clock.now
+
+    def wake(self) -> None:
+        """It goes on, and as far as the node's clock knows no time has passed."""
+        if self._asleep_at is not None:
+            self.slept_s += self.world.clock.now - self._asleep_at
+            self._asleep_at = None
+            if self.node is not None:
+                self.world.network.attach(self.address, self._receive)
+            if self._wake is not None:
+                self._wake.cancel()
+                self._wake = None
+            self.resume()
+
     def move(self, address: Address) -> None:
         """From now on it sends from, and listens at, another address."""
         self.world.network.detach(self.address)
@@ -140,7 +168,7 @@ class Host:
         """`action(node, now)`, then drains: how a test does something with a node."""
         if self.node is None:
             raise ValueError(f"{self.name} is down")
-        result = action(self.node, self.world.clock.now)
+        result = action(self.node, self.now)
         self._drain()
         return result
 
@@ -169,7 +197,7 @@ class Host:
         now = self.world.clock.now
         inbox = self._inbox
         batch = [inbox.popleft() for _ in range(min(BATCH_MAX, len(inbox)))]
-        self.node.receive_datagrams(batch, now)
+        self.node.receive_datagrams(batch, self.now)
         if self.processing_s:
             self._busy_until = now + len(batch) * self.processing_s
             self.world.clock.at(self._busy_until, self._drain, self.lives)
@@ -185,11 +213,11 @@ class Host:
             return
         due = node.next_timeout()
         now = self.world.clock.now
-        if due is not None and due <= now:
+        if due is not None and due + self.slept_s <= now:
             if now < self._busy_until:
                 self._wake = self.world.clock.at(self._busy_until, self._timeout)
                 return
-            node.handle_timeout(now)
+            node.handle_timeout(max(self.now, due))  # A sum and its difference may be rounded.
         self._drain()
 
     def _drain(self, life: int | None = None) -> None:
@@ -216,7 +244,7 @@ class Host:
                 wake.cancel()
                 self._wake = None
             return
-        due = max(due, self._busy_until)
+        due = max(due + self.slept_s, self._busy_until)
         if wake is not None:
             if wake.time_s <= due:
                 return  # It wakes early, finds nothing due and arms again.

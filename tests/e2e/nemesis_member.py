@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 
 from consensus.groups import replica as replica_module
+from consensus.machine.instant import Instant
 from consensus.machine.lease_clock import LeaseClock
 from consensus.machine.machine import MachineConfig
 from quorate import (
@@ -67,9 +68,8 @@ class Kinds:
         """From now on."""
         begin = LeaseClock.begin
 
-        def watched(self: LeaseClock, group: Any, now: float) -> Any:
-            number = group.lease
-            leased = bool(number) and now < self.until_of(number)
+        def watched(self: LeaseClock, group: Any, now: Instant | None) -> Any:
+            leased = self.leased(group.lease, now) is not None
             cls.last = "lease" if leased else "alone" if group.always_leased else "question"
             return begin(self, group, now)
 

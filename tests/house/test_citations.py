@@ -42,7 +42,10 @@ def test_sound_texts_are_sound() -> None:
         ({"b": "// It waits."}, "engine/: nothing cites Z2"),
         ({"z": TABLES["docs/z.md"] + "- **Z1.** Again.\n"}, "docs/z.md:6: Z1 is defined twice"),
         ({"zz": TABLES["docs/zz.md"] + "**Z3. Astray.**"}, "docs/zz.md:5: Z3 belongs on docs/z.md"),
-        ({"z": TABLES["docs/z.md"] + "* **Z4.** Far.\n"}, "docs/z.md:6: Z4 comes after Z2"),
+        (
+            {"z": TABLES["docs/z.md"] + "* **Z5.** Far.\n* **Z4.** Late.\n"},
+            "docs/z.md:7: Z4 comes after Z5",
+        ),
         (
             {"z": TABLES["docs/z.md"] + "- **Z3.** New.\n"},
             "docs/z.md: its table of ids lacks Z1 to Z3",

@@ -1,11 +1,13 @@
-"""Reads are linearizable whatever stops, cuts off or skews their members; and what makes them so
-is needed."""
+"""Reads are linearizable whatever stops, puts to sleep, cuts off or skews their members; and what
+makes them so is needed."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from consensus.core.engine.reads import Reads
+from consensus.machine.instant import Instant
 from consensus.machine.lease_clock import CLOCK_RATE_BOUND, LeaseClock
 from scenarios.check.facts import Violation
 from scenarios.check.reads import ReadChecker
@@ -90,3 +92,49 @@ def test_a_lease_of_which_the_holder_counts_twice_the_time_is_caught(
         LeaseClock, "granted", lambda self, number, lease_s: granted(self, number, 2 * lease_s)
     )
     assert caught()
+
+
+def boot_s(now: Instant, since: Instant) -> float:
+    return now.boot_s - since.boot_s
+
+
+def awake_s(now: Instant, since: Instant) -> float:
+    return now.awake_s - since.awake_s
+
+
+def raw_s(now: Instant, since: Instant) -> float:
+    return now.raw_s - since.raw_s
+
+
+Counts = Callable[[Instant, Instant], float]
+
+
+@pytest.mark.parametrize("counts", [awake_s, raw_s])
+def test_a_holder_that_does_not_count_sleep_is_caught(
+    monkeypatch: pytest.MonkeyPatch, counts: Counts
+) -> None:
+    monkeypatch.setattr(Instant, "most_s", counts)
+    assert caught()
+
+
+def cut_off_in_turn() -> None:
+    """Each of three, of which one slewed clock runs slower than the others."""
+    for seed in range(3):
+        readers = Readers(seed, SKEW)
+        readers.cut_off(readers.hosts[1])
+        assert readers.checker.reads > 100
+        assert readers.checker.committed > 100
+
+
+def test_slewed_clocks_make_no_read_old() -> None:
+    cut_off_in_turn()
+
+
+@pytest.mark.parametrize("counts", [boot_s, awake_s])
+@pytest.mark.parametrize("which", ["most_s", "least_s"])
+def test_a_clock_that_is_slewed_is_caught_at_the_holder_and_at_the_grantor(
+    monkeypatch: pytest.MonkeyPatch, which: str, counts: Counts
+) -> None:
+    monkeypatch.setattr(Instant, which, counts)
+    with pytest.raises(Violation, match=ReadChecker.name):
+        cut_off_in_turn()

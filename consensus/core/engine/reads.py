@@ -12,10 +12,10 @@ that still run, and the coordinator computes no value until each of those has pr
 so knows that its lease is over) or the time is over (D12). The argument is
 in `docs/protocol/groups.md`, "Reads".
 
-The engine holds no instants. A grant is an armed timer at its grantor. The holder's shell notes
-when a question left (`LeaseAsked`), counts from there when it is answered (`LeaseGranted`), says
-with each read whether by its clock the lease still runs, and looks at the clock again when the
-read is done (`Readable`).
+The engine holds no instants. A grant is an armed timer at its grantor, whose shell lets it fire
+once each of its clocks has counted the grant. The holder's shell notes when a question left
+(`LeaseAsked`), counts from there when it is answered (`LeaseGranted`), says with each read whether
+by its clocks the lease still runs, and looks at them again when the read is done (`Readable`).
 """
 
 from __future__ import annotations

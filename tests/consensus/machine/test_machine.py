@@ -2,16 +2,21 @@
 
 import pytest
 
+from consensus.core import message_kinds as kinds
 from consensus.core.config import GroupConfig
 from consensus.core.errors import GroupError
 from consensus.core.outputs import Decided, Expelled, Lost, Suspended
-from consensus.core.types import Content, Decision, Handle, Member, Outcome
+from consensus.core.types import Content, Decision, Handle, Member, Outcome, Timer
 from consensus.machine import outbox
 from consensus.machine.hosted_group import PairEvent
+from consensus.machine.instant import Instant, Span
+from consensus.machine.lease_clock import SLEW_BOUND
 from consensus.machine.machine import GROUPS_MAX, Machine, MachineConfig
 from scenarios.world.network import Link
+from tests.support.messages import message as said
 from tests.support.nodes.cast import NUMBER, Cast
 from transport.core.config import TransportConfig
+from transport.core.crypto.keys import Identity
 
 LOSSY = Link(delay_s=0.02, jitter_s=0.02, loss=0.2, duplication=0.05, reordering=0.05)
 PATIENT = MachineConfig(transport=TransportConfig(suspicion_s=1.0))
@@ -292,3 +297,31 @@ def test_proposals_made_together_share_datagrams_and_are_all_decided() -> None:
     cast.until(lambda: all(cast.outcome("a", handle) is not None for handle in handles))
     bodies = [d.body[0] for d in cast.decisions("c") if d.kind == "work"]
     assert bodies == list(range(40))
+
+
+def test_without_the_clocks_there_are_no_leases() -> None:
+    host = Cast("a").hosts["a"]
+    machine = Machine(
+        Identity.generate(host.random_bytes), MachineConfig(), host.random_bytes, 0.0, 1, None
+    )
+    assert machine.possible(GroupConfig()) == GroupConfig(lease_s=0.0)
+    machine.found(NUMBER, GroupConfig(), 0.0)
+    assert machine._hosted[NUMBER].group.config.lease_s == 0
+    assert not machine.runs(Span(Instant(0.0, 0.0, 0.0), 1000.0))
+    assert machine.runs(None)
+
+
+def test_grants_are_longer_where_nothing_but_a_slewed_clock_counts_them() -> None:
+    cast = Cast("ab")
+    cast.gather("ab")
+    machine = cast.machine("a")
+    machine._clocks = None  # As after a durable group was moved to such a machine.
+    (hosted,) = machine._hosted.values()
+    asked = said(kinds.LEASE_ASK, 2, hosted.group._clock, hosted.group.index, 1, 1000)
+    hosted.group.receive(cast.member("b"), asked)
+    now = cast.world.now
+    cast.do("a", lambda m, at: m._acted(hosted, Handle(0), at))
+    assert hosted.group._leases.grants
+    heap = machine._timers._heap
+    armed = [at for at, _, (_, what) in heap if isinstance(what, Timer) and what.name == "lease"]
+    assert armed == [pytest.approx(now + GroupConfig().lease_s * (1 + SLEW_BOUND))]

@@ -8,18 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.preload import ROOT
+
 SOURCE = Path(__file__).with_suffix(".c")
-ROOT = Path(__file__).parents[3]
 KILLED = 7
 """What a process that was killed returns."""
-
-
-def build(directory: Path) -> Path:
-    """The library, compiled into a directory."""
-    library = directory / "room.so"
-    command = ["cc", "-O1", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl"]
-    subprocess.run(command, check=True)
-    return library
 
 
 def run(library: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:

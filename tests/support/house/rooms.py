@@ -31,6 +31,7 @@ FLOORS = (
     "consensus.status",
     "consensus.machine",
     "consensus.config",
+    "consensus.clocks",
     "consensus.node_context",
     "consensus.storage",
     "consensus.network",

@@ -10,6 +10,7 @@ from consensus.core.view import View
 from consensus.machine.hosted_group import GroupEvent, PairEvent, TimedOut
 from consensus.machine.lease_clock import ReadReady
 from consensus.machine.machine import Machine, MachineConfig
+from scenarios.world.member import clocks_of
 from scenarios.world.network import Link
 from scenarios.world.world import Host, World
 from transport.core.crypto.keys import Identity
@@ -33,7 +34,9 @@ class Player:
     def __init__(
         self, host: Host, now: float, identity: Identity, judge: Judge, config: MachineConfig
     ) -> None:
-        self.machine = Machine(identity, config, host.random_bytes, now, host.incarnation)
+        self.machine = Machine(
+            identity, config, host.random_bytes, now, host.incarnation, clocks_of(host)
+        )
         self.key = identity.key
         self.judge = judge
         self._now = now

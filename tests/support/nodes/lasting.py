@@ -11,6 +11,7 @@ from consensus.core.outputs import Persist
 from consensus.core.types import Member
 from consensus.machine.hosted_group import GroupEvent
 from consensus.machine.machine import Machine, MachineConfig
+from scenarios.world.member import clocks_of
 from scenarios.world.network import Link
 from scenarios.world.world import Host, World
 from tests.support.nodes.cast import NUMBER, Cast, Player, accept
@@ -51,7 +52,9 @@ class LastingPlayer(Player):
         super().__init__(host, now, identity, accept, config)
         if disk.incarnation is None:
             disk.incarnation = host.incarnation
-        self.machine = Machine(identity, config, host.random_bytes, now, disk.incarnation)
+        self.machine = Machine(
+            identity, config, host.random_bytes, now, disk.incarnation, clocks_of(host)
+        )
         self._disk = disk
         self._writing: list[tuple[float, Persist]] = []
         for peer, address in disk.where.items():

@@ -1,6 +1,7 @@
-"""Members that read and propose at random, in a world that stops them, cuts them off and lets
-their clocks run at different rates."""
+"""Members that read and propose at random, in a world that stops them, cuts them off, puts their
+machines to sleep, and lets their clocks run at different rates."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -10,6 +11,7 @@ from consensus.core.errors import GroupError
 from consensus.core.outputs import Decided, Expelled, Installed, SnapshotReceived
 from consensus.core.types import Content, Outcome
 from consensus.machine.hosted_group import GroupEvent
+from consensus.machine.instant import Instant, Span
 from consensus.machine.lease_clock import ReadReady
 from consensus.machine.machine import Machine, MachineConfig
 from scenarios.check.reads import ReadChecker
@@ -30,19 +32,43 @@ LEASE_S = 1.0
 Result = TypeVar("Result")
 
 
-class Skewed:
-    """A node whose clock runs at `rate` and has an offset of its own."""
+SLEW = 0.083333
+"""By how much a daemon that sets a clock right may let it run faster or slower."""
 
-    def __init__(self, node: SimulatedNode, rate: float, offset_s: float) -> None:
-        self.inner = node
+
+class SkewedClocks:
+    """A machine's clocks: a quartz that runs at `rate`, and what is slewed by `slew` beyond that
+    and has an offset of its own."""
+
+    def __init__(self, host: Host, rate: float, slew: float, offset_s: float) -> None:
+        self.host = host
         self.rate = rate
+        self.slewed = rate * (1 + slew)
         self.offset_s = offset_s
-        self.key = node.key
-        self.machine = node.machine
+        self.looked_at: Instant | None = None
+        """What a process saw that was stopped before it went on, while it goes on."""
+
+    def __call__(self) -> Instant:
+        if self.looked_at is not None:
+            return self.looked_at
+        host = self.host
+        boot_s, raw_s = self.slewed * host.world.now, self.rate * host.now
+        return Instant(boot_s, self.local(host.now), raw_s)
 
     def local(self, now: float) -> float:
-        """What its clock says at an instant."""
-        return self.offset_s + self.rate * now
+        """What the clock says that the node goes by."""
+        return self.offset_s + self.slewed * now
+
+
+class Skewed:
+    """A node that goes by such clocks."""
+
+    def __init__(self, node: SimulatedNode, clocks: SkewedClocks) -> None:
+        self.inner = node
+        self.clocks = clocks
+        self.local = clocks.local
+        self.key = node.key
+        self.machine = node.machine
 
     def receive_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: float) -> None:
         self.inner.receive_datagrams(batch, self.local(now))
@@ -58,7 +84,7 @@ class Skewed:
 
     def next_timeout(self) -> float | None:
         at = self.inner.next_timeout()
-        return None if at is None else (at - self.offset_s) / self.rate
+        return None if at is None else (at - self.clocks.offset_s) / self.clocks.slewed
 
     def do(self, action: Callable[[Machine, float], Result], now: float) -> Result:
         result: Result = self.inner.do(action, self.local(now))
@@ -79,14 +105,16 @@ class Readers:
         self.out: set[str] = set()
         self.sizes: dict[str, int] = {}
         rates = iter((1 + skew, 1 - skew, 1 + skew / 2))
+        slews = deque((SLEW, SLEW, -SLEW))  # Two that grant too short, one that holds too long.
+        slews.rotate(seed)
 
         def factory(host: Host, now: float) -> Skewed:
             config = MachineConfig(transport=NIMBLE)
-            rate = next(rates)
             offset_s = 1000 * host.world.random.random()
-            local = offset_s + rate * now
+            clocks = SkewedClocks(host, next(rates), slews.pop(), offset_s)
             identity = Identity.generate(host.random_bytes)
-            return Skewed(SimulatedNode(host, local, identity, agree, config), rate, offset_s)
+            local = clocks.local(now)
+            return Skewed(SimulatedNode(host, local, identity, agree, config, clocks), clocks)
 
         config = GroupConfig(lease_s=0.0 if asks else LEASE_S, takeover_s=0.1)
         self.world, self.hosts = gathered(
@@ -111,23 +139,26 @@ class Readers:
                 self.sizes[host.name] = len(view.members)
             case Expelled():
                 self.out.add(host.name)
-            case ReadReady(handle, until):
+            case ReadReady(handle, span):
                 floor = self.open.pop((host.name, handle))
-                self._end(host, floor, until)
+                self._end(host, floor, span)
 
-    def _end(self, host: Host, floor: int, until: float | None) -> None:
-        local = host.node.local(self.world.now)
-        if until is None or local < until or not self.second_look:
+    def _end(self, host: Host, floor: int, span: Span | None) -> None:
+        if not self.second_look or host.node.machine.runs(span):
             self.checker.ended(host.name, floor, self.index.get(host.name, 0))
 
-    def read(self, host: Host, asked_at: float | None = None) -> None:
-        """Begin a read; `asked_at`: when its process looked at the clock, and was then stopped."""
+    def read(self, host: Host, looked_at: Instant | None = None) -> None:
+        """Begin a read; `looked_at`: what its process saw on the clocks, and was then stopped."""
         floor = self.checker.began()
-        at = host.node.local(self.world.now if asked_at is None else asked_at)
+        clocks = host.node.clocks
         with suppress(GroupError):
-            begun = act(host, lambda m, _: m.read(NUMBER, at))
+            clocks.looked_at = looked_at
+            try:
+                begun = act(host, lambda m, now: m.read(NUMBER, now))
+            finally:
+                clocks.looked_at = None
             if isinstance(begun, ReadReady):
-                self._end(host, floor, begun.until)
+                self._end(host, floor, begun.span)
             else:
                 self.open[host.name, begun] = floor
 
@@ -154,18 +185,37 @@ class Readers:
                 fault_at = world.now + 0.5 + 2.0 * random.random()
                 self._fault(random.choice(self.live()))
 
+    def cut_off(self, host: Host) -> None:
+        """One that has just been granted a lease is cut off, and goes on reading until that is
+        over; the others remove it and propose all the time."""
+        world = self.world
+        others = [other for other in self.hosts if other is not host]
+        self.read(host)
+        world.run(for_s=0.1)
+        world.cut([host.name], [other.name for other in others])
+        end = world.now + 2 * LEASE_S
+        while world.now < end:
+            world.run(for_s=0.004)
+            self.read(host)
+            self.propose(others[0])
+
     def _fault(self, host: Host) -> None:
         world, random = self.world, self.world.random
         others = [other.name for other in self.hosts if other is not host]
         length_s = random.choice((0.05, 0.3, 0.8, 1.5))
-        if random.random() < 0.5:
-            asked_at = world.now
-            host.pause()
-
-            def resume() -> None:
-                self.read(host, asked_at)
-                host.resume()
-
-            world.at(world.now + length_s, resume)
-        else:
+        kind = random.choice(("stopped", "asleep", "cut off"))
+        if kind == "cut off":
             world.cut([host.name], others, heal_after_s=length_s)
+            return
+        looked_at = host.node.clocks()
+
+        def go_on() -> None:
+            if kind == "stopped":
+                self.read(host, looked_at)
+                host.resume()
+            else:
+                host.wake()
+                self.read(host)
+
+        (host.pause if kind == "stopped" else host.sleep)()
+        world.at(world.now + length_s, go_on)

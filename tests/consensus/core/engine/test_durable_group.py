@@ -11,8 +11,18 @@ from consensus.core.engine import durable_group, state_codec
 from consensus.core.engine.durable_group import DurableGroup
 from consensus.core.engine.group import Group
 from consensus.core.engine.state_codec import LogDamaged
-from consensus.core.message_kinds import CLASSES, MARK, NOTED, PROPOSE, REJECT, RESUME, SEEN
-from consensus.core.outputs import Accused, Ended, Lost, Persist, Send
+from consensus.core.message_kinds import (
+    CLASSES,
+    LEASE_ASK,
+    MARK,
+    NOTED,
+    PROPOSE,
+    REJECT,
+    RESUME,
+    SEEN,
+)
+from consensus.core.numbers import RANK_BITS
+from consensus.core.outputs import Accused, Arm, Ended, Lost, Persist, Send
 from consensus.core.types import Content, Member, Timer, Vote
 from consensus.core.view import View
 from tests.support.messages import message as said
@@ -196,6 +206,17 @@ def test_nothing_leaves_before_it_is_on_disk():
     assert not group.caught_up
     group.persisted(persist.seq)
     assert [type(o) for o in group.poll()] == [Send, Send]
+
+
+def test_a_grant_runs_anew_in_full_after_a_restart():
+    group = fresh()
+    _, records, _ = stored(group)
+    group.receive(B, said(LEASE_ASK, 1, 0, 0, 1, 250))
+    records += stored(group)[1]
+    grant = Arm(Timer("lease", 1 << RANK_BITS | 1), 0.25)
+    group = again(records)
+    assert grant in group.poll()
+    assert set(group.group._leases.grants) == {1}
 
 
 def test_who_answers_questions_asks_them_again():

@@ -10,6 +10,7 @@ from consensus.core.engine.group import Group
 from consensus.core.engine.reads import READS_MAX
 from consensus.core.errors import GroupBusy, GroupClosed, GroupError, GroupSuspended
 from consensus.core.message_kinds import Message
+from consensus.core.numbers import RANK_BITS
 from consensus.core.outputs import (
     Accused,
     Arm,
@@ -19,9 +20,10 @@ from consensus.core.outputs import (
     Send,
     VoteWanted,
 )
-from consensus.core.types import Content, Member, Vote
+from consensus.core.types import Content, Member, Timer, Vote
 from consensus.core.view import View
-from consensus.machine.lease_clock import CLOCK_RATE_BOUND, LeaseClock, ReadReady
+from consensus.machine.instant import Instant, Span
+from consensus.machine.lease_clock import CLOCK_RATE_BOUND, GRANT_LOOK_S, LeaseClock, ReadReady
 from tests.support.messages import message as said
 
 A, B, C = (Member(bytes([i]) * 32, i) for i in (1, 2, 3))
@@ -191,43 +193,100 @@ def test_copies_of_waiting_reads_and_grants_are_copies() -> None:
     assert [type(o) for o in group.poll()] == [LeaseGranted, Readable]
 
 
+def at(now_s: float) -> Instant:
+    return Instant(now_s, now_s, now_s)
+
+
 def test_the_clock_counts_from_the_question_and_less_than_the_grantor() -> None:
     clock = LeaseClock()
     group = member()
-    begun = clock.begin(group, 10.0)
+    begun = clock.begin(group, at(10.0))
     assert not isinstance(begun, ReadReady)
     group.poll()
-    clock.asked(1, 10.0)
+    clock.asked(1, at(10.0))
     group.receive(B, lease(1))
     clock.granted(1, 0.25)
-    assert clock.until == pytest.approx(10.0 + 0.25 * (1 - CLOCK_RATE_BOUND))
+    assert clock.span == Span(at(10.0), 0.25 * (1 - CLOCK_RATE_BOUND))
     assert clock.ready(begun, 0) == ReadReady(begun, None)
     group.poll()
-    assert clock.begin(group, 10.1) == ReadReady(0, clock.until)
-    assert clock.begin(group, 10.2) == ReadReady(0, clock.until, asks=True)
+    assert clock.begin(group, at(10.1)) == ReadReady(0, clock.span)
+    assert clock.begin(group, at(10.2)) == ReadReady(0, clock.span, asks=True)
     assert len(sent(group, kinds.LEASE_ASK)) == 2
-    assert clock.begin(group, 10.21) == ReadReady(0, clock.until), "asked once"
-    again = clock.begin(group, clock.until)
+    assert clock.begin(group, at(10.21)) == ReadReady(0, clock.span), "asked once"
+    again = clock.begin(group, at(10.25))
     assert not isinstance(again, ReadReady), "the time is over"
     clock.granted(7, 100.0)
-    assert clock.until < 11, "an answer to no question of these counts for nothing"
+    assert not clock.span.runs(at(11.0)), "an answer to no question of these counts for nothing"
 
 
 def test_a_read_that_began_by_a_lease_is_judged_by_that_one() -> None:
     clock = LeaseClock()
     group = member()
-    clock.begin(group, 0.0)
+    clock.begin(group, at(0.0))
     group.poll()
-    clock.asked(1, 0.0)
+    clock.asked(1, at(0.0))
     group.receive(B, lease(1))
     clock.granted(1, 0.25)
-    until = clock.until
+    span = clock.span
     group.receive(B, said(kinds.PROPOSE, 1, 1, 0, Content("work")))
     (wanted,) = [o for o in group.poll() if isinstance(o, VoteWanted)]
     group.answer(wanted.proposal.id, Vote(True))
-    handle = clock.begin(group, 0.1)
+    handle = clock.begin(group, at(0.1))
     assert not isinstance(handle, ReadReady), "what it accepted is open"
-    clock.asked(2, 0.2)
+    clock.asked(2, at(0.2))
     clock.granted(2, 0.25)
-    assert clock.ready(handle, 1) == ReadReady(handle, until)
-    assert clock.ready(99, 1).until < 0, "of a lease that is no more"
+    assert clock.ready(handle, 1) == ReadReady(handle, span)
+    no_more = clock.ready(99, 1).span
+    assert no_more is not None
+    assert not no_more.runs(at(0.0)), "of a lease that is no more"
+
+
+BEGAN = Instant(100.0, 20.0, 70.0)
+SPAN = Span(BEGAN, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("what", "boot_s", "awake_s", "raw_s", "runs", "over"),
+    [
+        ("nothing has passed", 0.0, 0.0, 0.0, True, False),
+        ("a moment less", 0.99, 0.99, 0.99, True, False),
+        ("all of it", 1.0, 1.0, 1.0, False, True),
+        ("it slept", 1.5, 0.5, 0.5, False, False),
+        ("slewed to run slower", 0.917, 0.917, 1.001, False, False),
+        ("slewed to run faster", 1.05, 1.05, 0.97, False, False),
+        ("slewed to run slower, and slept", 0.96, 0.86, 0.93, False, False),
+        ("one of them stands", 0.5, 1.0, 0.5, True, False),
+    ],
+)
+def test_a_holder_counts_the_most_and_a_grantor_the_least(
+    what: str, boot_s: float, awake_s: float, raw_s: float, runs: bool, over: bool
+) -> None:
+    now = Instant(BEGAN.boot_s + boot_s, BEGAN.awake_s + awake_s, BEGAN.raw_s + raw_s)
+    assert SPAN.runs(now) is runs, what
+    assert (SPAN.left_s(now) <= 0) is over, what
+
+
+def test_without_clocks_nothing_is_leased() -> None:
+    clock = LeaseClock()
+    group = member()
+    handle = clock.begin(group, None)
+    assert not isinstance(handle, ReadReady)
+    group.poll()
+    group.receive(B, lease(1))
+    (granted, readable) = group.poll()
+    assert (granted, readable) == (LeaseGranted(1, 0.25), Readable(handle, 0))
+    clock.granted(1, 0.25)
+    assert clock.leased(1, None) is None
+    assert not isinstance(clock.begin(group, None), ReadReady), "it asks again"
+
+
+def test_a_grant_is_over_when_each_clock_has_counted_it() -> None:
+    clock = LeaseClock()
+    first, second = Timer("lease", 1 << RANK_BITS | 2), Timer("lease", 2 << RANK_BITS | 2)
+    clock.grants(first, 0.25, at(5.0))
+    assert clock.left_s(first, Instant(5.25, 5.25, 5.2)) == pytest.approx(0.05)
+    assert clock.left_s(first, Instant(5.25, 5.25, 5.2499999)) == GRANT_LOOK_S
+    assert clock.left_s(first, at(5.25)) == 0.0
+    clock.grants(second, 0.25, at(5.1))
+    assert clock.left_s(first, at(5.2)) == 0.0, "the engine knows that another one replaced it"
+    assert clock.left_s(second, at(5.2)) == pytest.approx(0.15)
