@@ -46,6 +46,9 @@ CLOCK_STEP_MAX = 1 << 20
 """How far a message's clock may be ahead: far more than windows allow, far less than overflow."""
 CLOCK_MAX = 1 << 56
 """No clock gets here by steps of a window in the life of a group."""
+MARK_STEP_MAX = HOLD_FACTOR * (WINDOW_TOTAL_MAX + VIEW_SIZE_MAX * DEPARTURES_MAX)
+"""How far a message's mark may be ahead: what one member has delivered and another has not is open
+to its proposers, and in their windows. So this is four times what can be."""
 STOPPED_MAX = 4 * WINDOW_TOTAL_MAX
 """Messages of a newer view kept for one sender: its window, its votes on everyone else's
 windows, and a few of the next change."""

@@ -7,7 +7,7 @@ from consensus.core.engine.durable_group import DurableGroup
 from consensus.core.engine.group import Group
 from consensus.core.errors import MessageError
 from consensus.core.evidence.notary import Notary
-from consensus.core.message_kinds import VOUCH
+from consensus.core.message_kinds import RESUME, VOUCH
 from consensus.core.messages import Assembler, decode_entry_untrusted
 from consensus.core.outputs import Output
 from consensus.core.types import Candidate, Handle, Member
@@ -91,7 +91,7 @@ class HostedGroup:
     def receive_untrusted(self, sender: Member, entry: bytes) -> None:
         """An entry of the lane from `sender`. What is no message is an accusation."""
         try:
-            if entry[:1] != _PART:
+            if entry[:1] != _PART and sender not in self.assemblers:
                 messages = decode_entry_untrusted(entry)
             elif self.peer is None and not self._knows(sender):
                 return  # Only members, and a joiner's sponsor, send what does not fit one entry.
@@ -107,6 +107,8 @@ class HostedGroup:
         for message in messages:
             if message.kind < VOUCH or self.durable is not None:
                 self.group.receive(sender, message)
+            elif message.kind >= RESUME:
+                self.group.accuse(sender, "of a durable group")
             elif self.notary is not None:
                 self.notary.receive(sender, message)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
-from consensus.core.config import CLOCK_STEP_MAX, GroupConfig
+from consensus.core.config import CLOCK_STEP_MAX, MARK_STEP_MAX, GroupConfig
 from consensus.core.engine.reads import Reads
 from consensus.core.engine.state import Phase
 from consensus.core.engine.state_codec import read, written
@@ -137,6 +137,9 @@ class Group(Reads):
         if handler is None:
             self._receive_beside(sender, message)
             return
+        if self._stopped and sender in self._stopped:
+            self._accuse(sender, "went back to an older view")
+            return
         order = self._order
         heard = order.heard
         last = heard[rank]
@@ -147,6 +150,9 @@ class Group(Reads):
         if mark != marks[rank]:
             if mark < marks[rank]:
                 self._accuse(sender, "mark went back")
+                return
+            if mark - order.index > MARK_STEP_MAX and self.config.ordered:
+                self._accuse(sender, "mark leapt")
                 return
             marks[rank] = mark
             self._marks_moved = True

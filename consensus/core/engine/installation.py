@@ -46,6 +46,9 @@ messages one answer is enough, since lanes lose nothing."""
 UNANSWERED = frozenset((EXPELLED, HERE, INSTALL, PROMISE, ACCEPTED, SNAPSHOT, DECISION, READY))
 """Answers themselves, or what is normally still under way when a view ends."""
 
+JOINERS = frozenset((SNAPSHOT, DECISION, READY))
+"""What joiners are told, and what they say: members of a view say nothing of it to each other."""
+
 _TO_JOINER = SnapshotMessage, DecisionMessage
 
 TOO_OLD = "not in this view, nor in the one before"
@@ -200,6 +203,9 @@ class Installation(ViewChange):
                 self._stop_lane(sender, message)
             elif sender in self._rank_of:
                 self.receive(sender, message._replace(view=self._number))
+        elif self._phase == Phase.MEMBER and sender in self._rank_of:
+            if message.kind in JOINERS:
+                self._accuse(sender, "not for a member")
         elif message.kind == READY and self._phase == Phase.MEMBER:
             self._on_ready(sender, message)
 

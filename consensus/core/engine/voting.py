@@ -362,15 +362,12 @@ class Voting(Delivery):
             ballot = self._ballot_of(rank, key, message.clock << RANK_BITS | RANK_MASK)
         if ballot is None:
             return
-        if (
-            ballot.noted >> rank & 1
-            or rejecter == rank
-            or rejecter >= len(self._open)
-            or (rejecter == self._rank and not ballot.rejected & self._bit)
-        ):
+        if ballot.noted >> rank & 1 or rejecter == rank or rejecter >= len(self._open):
             self._accuse(self._view.members[rank], "false note")
             return
         ballot.noted |= 1 << rank
+        if rejecter == self._rank and not ballot.rejected & self._bit:
+            rejecter = rank  # It may have believed somebody else's note (D57).
         ballot.give_reason(rejecter, message.reason)
         self._learn_reject(ballot)
 

@@ -12,6 +12,7 @@ from consensus.core.config import (
     CLOCK_STEP_MAX,
     DEPARTURES_MAX,
     HOLD_FACTOR,
+    MARK_STEP_MAX,
     STOPPED_MAX,
     WINDOW_BYTES,
     GroupConfig,
@@ -77,7 +78,11 @@ REFUSED = [
     ("vote on no proposal", [vote(key(2, 7))]),
     ("vote before its proposal", [said(kinds.VOTE, 1, 1, 0, (key(2, 2),))]),
     ("false note", [said(kinds.NOTED, 1, 5, 0, key(2, 2), 1, "")]),
-    ("false note", [said(kinds.NOTED, 1, 5, 0, key(2, 2), 0, "")]),
+    ("mark leapt", [said(kinds.MARK, 1, 1, MARK_STEP_MAX + 1)]),
+    ("went back to an older view", [said(kinds.MARK, 2, 1, 0), said(kinds.MARK, 1, 1, 0)]),
+    ("not for a member", [said(kinds.READY, 1, 0, 0, (A,))]),
+    ("not for a member", [said(kinds.DECISION, 1, 0, 0, 1, (16, 1, Content("work"), (), ()))]),
+    ("not for a member", [said(kinds.SNAPSHOT, 1, 0, 0, (B,), 1, 16, b"")]),
     ("false note", [said(kinds.NOTED, 1, 5, 0, key(2, 2), 9, "")]),
     ("suspects nobody there", [said(kinds.SUSPECT, 1, 0, 0, 0b1000, 0)]),
     ("suspects nobody there", [said(kinds.SUSPECT, 1, 0, 0, 0b010, 0)]),
@@ -104,6 +109,18 @@ def test_refused_messages_change_nothing_but_the_accusation():
     for _, messages in REFUSED:
         group.receive(B, messages[-1])
     assert (group.view, group.index) == before[:2]
+
+
+def test_a_note_that_names_its_receiver_is_its_sender_s_word_alone():
+    """Whoever sent it may have believed a liar's note, so it is accused of nothing (D57)."""
+    group = group_of()
+    group.receive(C, propose(2))
+    group.receive(B, said(kinds.NOTED, 1, 5, 0, key(2, 2), 0, "told so"))
+    assert group._ballots[key(2, 2)].reasons == {1: "told so"}
+    outputs = group.poll()
+    assert not [output for output in outputs if isinstance(output, Accused)]
+    told = {o.message.rejecter for o in outputs if isinstance(o, Send)}
+    assert told == {1}, "nor does it name itself, for which it would be accused"
 
 
 def test_a_liar_is_answered_with_a_kick():

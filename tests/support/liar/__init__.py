@@ -1,0 +1,1 @@
+"""A member of four that sends what it likes over its real presence."""
