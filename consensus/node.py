@@ -27,6 +27,7 @@ from consensus.config import NodeConfig, machine_config
 from consensus.core import outputs
 from consensus.core.blob.tree import BlobRef
 from consensus.core.config import GroupConfig
+from consensus.core.lives import LIFE_BITS, LIFE_MASK, Generations
 from consensus.decision import Decision, H
 from consensus.groups.asking import Asking
 from consensus.groups.certificates import SIGN, Certificates
@@ -90,7 +91,7 @@ class Node:
         context.handlers |= {ENQUIRE: invitations.enquire, JOIN: invitations.join}
         context.handlers |= {SIGN: certificates.sign, SUCCEED: self.people.succeed}
         context.handlers |= self.introductions.handlers
-        context.machine.absent = {group_number(row.id) for row in stored if row.origin}
+        context.machine.absent = {group_number(row.id) for row in stored if row.lives}
         for peer, addresses in known:
             context.machine.contacts.know(peer, addresses)
 
@@ -365,10 +366,15 @@ def _machine(
     identity: Identity, stored: Sequence[GroupRecord], config: NodeConfig
 ) -> Machine:
     """A new machine: in a new life, unless durable groups go on in the one that is stored."""
-    incarnation = stored[0].incarnation if stored else int.from_bytes(os.urandom(8), "big")
     now = anyio.current_time()
+    alive = [row.incarnation & LIFE_MASK for row in stored if row.lives]
+    life = alive[0] if alive else int.from_bytes(os.urandom(LIFE_BITS // 8), "big")
     random, clocks = os.urandom, lease_clocks()
-    return Machine(identity, machine_config(config, now), random, now, incarnation, clocks)
+    machine = Machine(identity, machine_config(config, now), random, now, life, clocks)
+    if alive:
+        # Of groups that do not outlive a process nothing says what members this life was in them.
+        machine.generations = Generations(1 + int.from_bytes(os.urandom(2), "big") * 128)
+    return machine
 
 
 @asynccontextmanager

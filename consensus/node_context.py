@@ -68,9 +68,9 @@ class NodeContext:
         """This life of the node."""
         return self.machine.me
 
-    def member(self, peer: bytes) -> Member:
+    def member(self, peer: bytes, generation: int = 0) -> Member:
         """A peer in its present life. Raises GroupError without a presence."""
-        return self.machine.contacts.member(peer)
+        return self.machine.contacts.member(peer, generation)
 
     def advertised(self) -> tuple[Address, ...]:
         """The addresses to tell others; none when nobody said where a socket that is bound to all

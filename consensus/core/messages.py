@@ -34,14 +34,15 @@ from consensus.core.config import (
     WINDOW_TOTAL_MAX,
 )
 from consensus.core.errors import MessageError
+from consensus.core.lives import PREFIX_SIZE
 from consensus.core.message_fields import AnswerMessage, ProposeMessage, VoteMessage
 from consensus.core.message_kinds import ANSWER, CLASSES, PROPOSE, VOTE, Message
 from consensus.core.numbers import RANK_BITS
 from consensus.core.types import JOIN, KICK, LEAVE, Content, Member
 from consensus.core.view import VIEW_SIZE_MAX
 
-ENTRY_SIZE_MAX = 64 * 1024
-"""Bytes in one lane entry."""
+ENTRY_SIZE_MAX = 64 * 1024 - PREFIX_SIZE
+"""Bytes in one lane entry, which has 64 KiB with what may stand before it (`lives`)."""
 SHARED_SIZE_MAX = 1000
 """Bytes of the messages that share an entry: it fits a packet of the lane, and is not cut."""
 SHARED_MAX = SHARED_SIZE_MAX // 5

@@ -109,8 +109,12 @@ class GroupState:
         match output:
             case ReadReady(handle, span):
                 self.reads.settle(handle, span)
-            case outputs.SnapshotReceived(index, data) if self.observer is not None:
-                self.observer.restored(index, data)
+            case outputs.SnapshotReceived(index, data):
+                # A join that lapsed may have told of decisions before; between them and the next
+                # time's there is a gap.
+                self.history.begin_again()
+                if self.observer is not None:
+                    self.observer.restored(index, data)
             case outputs.SnapshotWanted(joiner, index) if self.observer is not None:
                 self.observer.wanted(joiner, index)
             case TimedOut(handle):

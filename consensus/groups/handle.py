@@ -81,12 +81,17 @@ class Group:
         self._handlers: dict[str, Handler] = {}
         self.id = group_id
         self.notary = notary
+        self.me = context.me if notary is None else notary.me
+        """Which member this node is: it may have been another before, in the same group."""
+        self.before: GroupEnded | None = None
+        """How this node's last time in the group ended, until it is in again."""
         self.name = name
 
     @property
     def view(self) -> ViewInfo:
-        """The present membership. Raises GroupError before the first."""
-        if self.state.view is None:
+        """The present membership; nobody's if all that is known of the group is that this node is
+        out of it. Raises GroupError before the first."""
+        if self.state.view is None and self.state.ended is None:
             raise GroupError("not admitted yet")
         return self.state.info
 

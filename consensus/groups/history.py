@@ -51,6 +51,10 @@ class History:
         if type(event) is GroupEnded:
             self.ended.set()
 
+    def begin_again(self) -> None:
+        """What was told is void: it is from a time before the state that was just received."""
+        self.events.clear()
+
     def decision(self, index: int) -> Decision | None:
         """The decision of that index, if it is among the last events."""
         for event in reversed(self.events):

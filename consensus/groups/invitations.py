@@ -29,6 +29,7 @@ from consensus.core.evidence.invitation_text import (
     TokenError,
     parse_untrusted,
 )
+from consensus.core.lives import GENERATION_END, generation
 from consensus.core.types import Outcome
 from consensus.decision import Accept, GroupEnded, Proposal, Reject, ViewChanged, accept, reject
 from consensus.groups.handle import Group
@@ -198,7 +199,7 @@ class Invitations:
         except TokenError as error:
             return reject(str(error))
         busy = self._busy(issued.group, proposal.proposer)
-        return busy or accept(rules(issued.group.config))
+        return busy or accept(terms(issued.group))
 
     async def join(self, proposal: Proposal) -> Accept | Reject:
         """Handler: have the group decide on the joiner."""
@@ -218,7 +219,7 @@ class Invitations:
                 issued.uses -= 1
                 issued.taken_by.add(joiner)
                 await self._keep(issued)
-            outcome, reasons = await self._sponsor(group, joiner, _addresses(proposal.body))
+            outcome, reasons = await self._sponsor(group, joiner, proposal.body)
             if outcome is Outcome.COMMITTED:
                 return accept()
             follow = False
@@ -239,14 +240,14 @@ class Invitations:
                 self._under_way.discard((group.id, joiner))
 
     async def _sponsor(
-        self, group: Group, joiner: bytes, addresses: list[Address]
+        self, group: Group, joiner: bytes, body: Any
     ) -> tuple[Outcome, list[str]]:
         """Have the group decide on a joiner: the outcome, and why not."""
-        number = group_number(group.id)
-        found = [*self._context.machine.contacts.addresses(joiner), *addresses]
+        number, which = group_number(group.id), _generation(body)
+        found = [*self._context.machine.contacts.addresses(joiner), *_addresses(body)]
         where = list(dict.fromkeys(found))
         decision = await group.outcome(
-            lambda m, now: m.sponsor(number, joiner, where, now, JOIN_TIMEOUT_S)
+            lambda m, now: m.sponsor(number, joiner, where, now, JOIN_TIMEOUT_S, which)
         )
         return decision.outcome, list(decision.reasons.values())
 
@@ -315,19 +316,33 @@ class Invitations:
             await self._keep(issued)
 
 
-def rules(config: GroupConfig) -> dict[str, Any]:
-    """What all members of a group must agree on."""
-    return {name: getattr(config, name) for name in AGREED}
+def terms(group: Group) -> dict[str, Any]:
+    """What all members of a group must agree on, and which member of it this node is."""
+    rules = {name: getattr(group.config, name) for name in AGREED}
+    return {**rules, "generation": generation(group.me)}
 
 
-def config_untrusted(answer: Any) -> GroupConfig:
-    """The rules a sponsor told. Raises TokenError when they are none."""
-    if not isinstance(answer, dict) or answer.keys() != set(AGREED):
+def terms_untrusted(answer: Any) -> tuple[GroupConfig, int]:
+    """The rules a sponsor told, and its generation. Raises TokenError when they are none."""
+    if not isinstance(answer, dict) or answer.keys() != {*AGREED, "generation"}:
         raise TokenError("the sponsor's answer states no rules")
     try:
-        return GroupConfig(**answer)
+        config = GroupConfig(**{name: answer[name] for name in AGREED})
     except GroupError as error:
         raise TokenError(f"the sponsor's rules are out of bounds: {error}") from error
+    if not _is_generation(answer["generation"]):
+        raise TokenError("the sponsor does not say which member it is")
+    return config, answer["generation"]
+
+
+def _is_generation(value: Any) -> bool:
+    return type(value) is int and 0 <= value < GENERATION_END
+
+
+def _generation(body: Any) -> int:
+    """Which member the joiner is to be: the first of its life, unless it says otherwise."""
+    said = body.get("generation") if isinstance(body, dict) else None
+    return said if type(said) is int and _is_generation(said) else 0
 
 
 def _addresses(body: Any) -> list[Address]:

@@ -16,10 +16,11 @@ from consensus.core.errors import GroupError
 from consensus.core.evidence.founding import NONCE_SIZE, Founding, group_id
 from consensus.core.evidence.invitation_text import Invitation, TokenError, parse_untrusted
 from consensus.core.evidence.notary import Notary
+from consensus.core.lives import generation
 from consensus.decision import Rejected
 from consensus.groups.certificates import Certificates
 from consensus.groups.handle import Group, GroupServices
-from consensus.groups.invitations import BUSY, ENQUIRE, JOIN, Invitations, config_untrusted
+from consensus.groups.invitations import BUSY, ENQUIRE, JOIN, Invitations, terms_untrusted
 from consensus.groups.replica import Replica, Replicas
 from consensus.machine.machine import group_number
 from consensus.node_context import NodeContext
@@ -58,8 +59,9 @@ class Lifecycle:
             durables.unwritten_since,
             self._abandon,
         )
-        self._joining: set[int] = set()
-        """Groups this node is about to join: a second attempt would undo the first."""
+        self._joining: dict[int, str] = {}
+        """Groups this node is about to join, and what it is waiting for: a second attempt would
+        undo the first."""
 
     async def found(
         self, name: str, config: GroupConfig, replica: Replica | None, durable: bool
@@ -88,45 +90,63 @@ class Lifecycle:
         there = self._groups.get(number)
         if number in self._joining or (there is not None and there.ended is None):
             raise GroupError(f"this node is in {invitation.name} already, or about to be")
-        self._joining.add(number)
+        if self._context.look(lambda m, _: number in m.absent):
+            raise GroupError(f"this node's file has {invitation.name}: Node.resume goes on with it")
+        self._joining[number] = "the sponsor, which has not answered"
         try:
             with anyio.fail_after(timeout_s):
                 return await self._join(token, invitation, timeout_s, replica)
         except TimeoutError as error:
-            raise TimeoutError(f"not in {invitation.name} within {timeout_s} s") from error
+            waits = self._joining[number]
+            raise TimeoutError(
+                f"not in {invitation.name} within {timeout_s} s: this node waits for {waits}"
+            ) from error
         finally:
-            self._joining.discard(number)
+            del self._joining[number]
 
     async def _join(
         self, token: str, invitation: Invitation, timeout_s: float, replica: Replica | None
     ) -> Group:
-        sponsor = invitation.sponsor
+        sponsor, number = invitation.sponsor, group_number(invitation.group)
         self._context.know(sponsor, invitation.addresses)
-        question = {"token": token, "addresses": [list(a) for a in self._context.advertised()]}
-        answer = await self._ask_until_free(sponsor, ENQUIRE, question, timeout_s)
-        config = config_untrusted(answer)
+        addresses = [list(address) for address in self._context.advertised()]
+        question: dict[str, Any] = {"token": token, "addresses": addresses}
+        answer = await self._ask_until_free(number, sponsor, ENQUIRE, question, timeout_s)
+        config, sponsor_generation = terms_untrusted(answer)
         if config.asks_for_snapshots != (replica is not None):
             says = "keeps a state" if config.asks_for_snapshots else "keeps no state"
             raise GroupError(f"{invitation.name} {says}: see Replica.join and Node.join")
         group = await self._enter(
-            invitation.name, invitation.group, config, sponsor, replica=replica
+            invitation.name,
+            invitation.group,
+            config,
+            (sponsor, sponsor_generation),
+            replica=replica,
         )
-        admitted = False
+        question["generation"] = generation(group.me)
+        admitted = decided = False
         try:
-            await self._ask_until_free(sponsor, JOIN, question, timeout_s, group.installed)
+            self._joining[number] = "the group, which has not decided"
+            await self._ask_until_free(
+                number, sponsor, JOIN, question, timeout_s, group.installed
+            )
+            decided = True
             await group.installed.wait()
             if group.ended is not None:
                 if replica is not None:
                     replica.check_restored()
                 raise GroupError(f"not admitted to {group.name}: {group.ended.reason}")
-            admitted = True
+            admitted, group.before = True, None
         finally:
             if not admitted:
+                if decided:
+                    self._joining[number] = self._context.machine.awaited_by_joiner(number)
                 self.drop(group, "the join was given up")
         return group
 
     async def _ask_until_free(
         self,
+        number: int,
         sponsor: bytes,
         kind: str,
         question: dict[str, Any],
@@ -144,6 +164,7 @@ class Lifecycle:
             except Rejected as no:
                 if not no.reason.startswith(BUSY):
                     raise
+                self._joining[number] = f"the sponsor, which is {no.reason}"
             with anyio.move_on_after(BUSY_RETRY_S):
                 await over.wait()
                 return None
@@ -169,7 +190,20 @@ class Lifecycle:
             self._invitations.recall(group, stored.invitations)
             self._context.machine.resume(number, stored.durable, self._context.clock())
             self._context.endpoint.touch()
-        return tuple(groups)
+        return (*groups, *self._ended())
+
+    def _ended(self) -> list[Group]:
+        """Groups of the node's file that others have ended: nothing goes on, and this says why."""
+        groups = []
+        for of, name, why in self._durables.ended():
+            number, context = group_number(of), self._context
+            if number not in self._groups:
+                notary = Notary(context.me, of, None, context.sign, verify)
+                group = self._handle(number, of, name, GroupConfig(durable=True), notary)
+                group.state.end(why)
+                self._groups[number] = group
+                groups.append(group)
+        return groups
 
     def _restore(
         self, group: Group, stored: Stored, replicas: Replicas
@@ -194,33 +228,49 @@ class Lifecycle:
         name: str,
         group_id: bytes,
         config: GroupConfig,
-        sponsor: bytes | None,
+        sponsor: tuple[bytes, int] | None,
         founding: bytes | None = None,
         replica: Replica | None = None,
     ) -> Group:
+        """`sponsor`: its key, and its generation in the group; None for a founder."""
         number = group_number(group_id)
         config = self._context.machine.possible(config)
-        if config.durable:
-            await self._durables.begin(name, group_id, config, founding, sponsor)
         former = self._groups.get(number)
         if former is not None:
             self.drop(former, "entered anew")
-        notary = Notary(self._context.me, group_id, founding, self._context.sign, verify)
+        own, through, before = self._context.me, None, None
+        if sponsor is not None:
+            last = -1
+            if config.durable:
+                last, before = await self._durables.last_time(group_id)
+            own = self._context.machine.own(number, last)
+            through = self._context.member(*sponsor)
+        if config.durable:
+            await self._durables.begin(name, group_id, config, founding, own, through)
+        notary = Notary(own, group_id, founding, self._context.sign, verify)
         group = self._handle(number, group_id, name, config, notary)
+        group.before = before
         if replica is not None:
             self._attach(group, replica)
         self._groups[number] = group
         try:
-            if sponsor is None:
-                self._context.do(lambda m, now: m.found(number, config, now, notary))
-                self._context.endpoint.flush()
-                await group.installed.wait()
-            else:
-                self._context.do(lambda m, now: m.join(number, sponsor, config, now, notary))
+            await self._begin(number, group, notary, sponsor)
         except GroupError:
             del self._groups[number]
             raise
         return group
+
+    async def _begin(
+        self, number: int, group: Group, notary: Notary, sponsor: tuple[bytes, int] | None
+    ) -> None:
+        config, own = group.config, group.me
+        if sponsor is None:
+            self._context.do(lambda m, now: m.found(number, config, now, notary))
+            self._context.endpoint.flush()
+            await group.installed.wait()
+        else:
+            key, theirs = sponsor
+            self._context.do(lambda m, now: m.join(number, key, config, now, notary, own, theirs))
 
     def _handle(
         self, number: int, group_id: bytes, name: str, config: GroupConfig, notary: Notary
@@ -233,10 +283,11 @@ class Lifecycle:
     def drop(self, group: Group, reason: str) -> None:
         """Give a group up at once, as far as this node is concerned; harmless if it is gone."""
         number = group_number(group.id)
+        told = group.before or (None if number in self._joining else group.ended)
         group.close(reason)
         if self._groups.get(number) is group:
             del self._groups[number]
             self._invitations.forget(group)
-            self._durables.over(group.id)
+            self._durables.over(group.id, told)
             if not self._context.endpoint.closed:
                 self._context.do(lambda m, now: m.drop(number, now))

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from consensus.core.errors import GroupError
+from consensus.core.lives import life, member_of
 from consensus.core.types import Member
 from consensus.machine.addresses import ADDRESSES_MAX, checked
 from transport.core.errors import LocalError
@@ -76,12 +77,12 @@ class Contacts:
             return False
         return True
 
-    def member(self, peer: bytes) -> Member:
+    def member(self, peer: bytes, generation: int = 0) -> Member:
         """The peer in its present life. Raises GroupError without a presence."""
-        life = self.lives.get(peer)
-        if life is None:
+        found = self.lives.get(peer)
+        if found is None:
             raise GroupError(f"no presence with {peer.hex()[:16]}")
-        return Member(peer, life)
+        return member_of(peer, found, generation)
 
     def has_presence(self, peer: bytes) -> bool:
         """There is a presence with some life of the peer."""
@@ -91,8 +92,13 @@ class Contacts:
     def is_up(self, member: Member) -> bool:
         """There is a presence with this very life of a peer."""
         status = self._peers.status(member.key)
-        alive = self.lives.get(member.key) == member.incarnation
+        alive = self.lives.get(member.key) == life(member)
         return alive and status is not None and status.up
+
+    def is_heard(self, peer: bytes) -> bool:
+        """There is a presence with the peer, and nobody takes it for silent."""
+        status = self._peers.status(peer)
+        return status is not None and status.up and not status.silent
 
     def reconnect(self, peer: bytes, now: float) -> None:
         """Try again to have a presence that was lost."""
@@ -121,7 +127,7 @@ class Contacts:
         """
         if not addresses:
             return False
-        anew = self.lives.get(member.key) not in (None, member.incarnation)
+        anew = self.lives.get(member.key) not in (None, life(member))
         try:
             self._peers.connect(member.key, addresses, now, anew=anew)
         except LocalError:

@@ -7,6 +7,7 @@ from consensus.core.engine.durable_group import DurableGroup
 from consensus.core.engine.group import Group
 from consensus.core.errors import MessageError
 from consensus.core.evidence.notary import Notary
+from consensus.core.lives import generation, life
 from consensus.core.message_kinds import RESUME, VOUCH
 from consensus.core.messages import Assembler, decode_entry_untrusted
 from consensus.core.outputs import Output
@@ -45,7 +46,7 @@ class HostedGroup:
     """One group of a node. `peer` is set for the view of two of `ask`."""
 
     __slots__ = (
-        "assemblers", "awaited", "candidates", "durable", "group", "joining", "lease",
+        "assemblers", "awaited", "candidates", "durable", "generation", "group", "joining", "lease",
         "lost_because", "members", "notary", "number", "other", "peer", "poll",
     )  # fmt: skip
 
@@ -74,6 +75,7 @@ class HostedGroup:
         if notary is not None and self.durable is None:
             self.poll = self._poll_accompanied
         self.number = number
+        self.generation = generation(self.group.me)
         self.peer = peer
         self.other = other
         """With `peer`: what both sides call it, which is not what it goes by here if this node has
@@ -88,13 +90,14 @@ class HostedGroup:
         self.candidates: dict[Member, Candidate] = {}
         self.assemblers: dict[Member, Assembler] = {}
 
-    def receive_untrusted(self, sender: Member, entry: bytes) -> None:
-        """An entry of the lane from `sender`. What is no message is an accusation."""
+    def receive_untrusted(self, sender: Member, entry: bytes) -> int:
+        """An entry of the lane from `sender`. What is no message is an accusation. Of two: the
+        number of the newer view that it belongs to, if so, and then nothing was done; else 0."""
         try:
             if entry[:1] != _PART and sender not in self.assemblers:
                 messages = decode_entry_untrusted(entry)
             elif self.peer is None and not self._knows(sender):
-                return  # Only members, and a joiner's sponsor, send what does not fit one entry.
+                return 0  # Only members, and a joiner's sponsor, send what does not fit one entry.
             else:
                 assembler = self.assemblers.get(sender)
                 if assembler is None:
@@ -103,7 +106,9 @@ class HostedGroup:
         except MessageError as error:
             self.assemblers.pop(sender, None)
             self.group.accuse(sender, str(error))
-            return
+            return 0
+        if self.peer is not None and messages and messages[0].view > self.group.view.number:
+            return messages[0].view
         for message in messages:
             if message.kind < VOUCH or self.durable is not None:
                 self.group.receive(sender, message)
@@ -111,6 +116,7 @@ class HostedGroup:
                 self.group.accuse(sender, "of a durable group")
             elif self.notary is not None:
                 self.notary.receive(sender, message)
+        return 0
 
     def _knows(self, sender: Member) -> bool:
         return sender in self.members or sender in self.group.view.members
@@ -119,12 +125,26 @@ class HostedGroup:
         assert self.notary is not None
         return self.notary.accompany(self.group.poll())
 
-    def lane_began(self, member: Member) -> bool:
-        """The lane to this life of a member began anew. Whether that is no matter to the group."""
-        self.assemblers.pop(member, None)
+    def everybody(self) -> tuple[Member, ...]:
+        """The other members, and who may be one soon."""
+        return self.members if self.joining else (*self.members, *self.group.joiners)
+
+    def known(self, peer: bytes, of_life: int) -> list[Member]:
+        """The members of this life that the group is to be told of."""
+        found = [m for m in self.everybody() if m.key == peer and life(m) == of_life]
+        if self.joining and not found:
+            found.append(Member(peer, of_life))
+        return found
+
+    def lane_began(self, peer: bytes, of_life: int) -> bool:
+        """The lane to this life of a peer began anew. Whether that is no matter to the group."""
+        for member in [m for m in self.assemblers if m.key == peer and life(m) == of_life]:
+            del self.assemblers[member]
         if self.durable is None:
             return False
-        self.durable.lane_began(member)
+        for member in self.durable.lined(peer):
+            if life(member) == of_life:
+                self.durable.lane_began(member)
         return True
 
     def renew(self, members: tuple[Member, ...]) -> None:

@@ -11,6 +11,7 @@ from consensus.core.engine.durable_group import DurableGroup
 from consensus.core.engine.group import Group
 from consensus.core.errors import GroupError
 from consensus.core.evidence.notary import Notary
+from consensus.core.lives import member_of, prefix
 from consensus.core.numbers import Index
 from consensus.core.types import (
     Content,
@@ -21,10 +22,11 @@ from consensus.core.types import (
     Vote,
 )
 from consensus.machine.addresses import encode_addresses
-from consensus.machine.hosted_group import HostedGroup, TimedOut
+from consensus.machine.hosted_group import GroupEvent, HostedGroup, TimedOut
 from consensus.machine.instant import Span
 from consensus.machine.lease_clock import ReadReady
-from consensus.machine.router import PAIR_NUMBER, MachineConfig, Router
+from consensus.machine.pairs import PAIR_NUMBER
+from consensus.machine.router import MachineConfig, Router
 from transport.core.types import Address, Transmit
 
 __all__ = ["Machine", "MachineConfig", "group_number"]
@@ -111,6 +113,25 @@ class Machine(Router):
         missing (LC1). A durable group has those that it began with, wherever it goes on."""
         return config if self._clocks is not None else replace(config, lease_s=0.0)
 
+    def own(self, number: int, above: int = -1) -> Member:
+        """Who this node is to be in a group that it enters next: a member that it has not been, of
+        a generation above the one given. Raises GroupError."""
+        drawn = self.generations.draw(number, above)
+        return member_of(self.me.key, self.me.incarnation, drawn)
+
+    def awaited_by_joiner(self, number: int) -> str:
+        """What a join is waiting for, in words."""
+        hosted = self._hosted.get(number)
+        if hosted is None:
+            return "the group to begin"
+        view = hosted.group.view
+        if not view.number:
+            return "the sponsor's snapshot of the group"
+        apart = [m.key.hex()[:16] for m in view.members if not self.contacts.is_up(m)]
+        if apart:
+            return f"this node to reach {', '.join(apart)}"
+        return "the others to change the view"
+
     def connect(self, peer: bytes, now: float, timeout_s: float) -> None:
         """Have a presence with a peer whose address is known. Raises GroupError if it is not."""
         self.contacts.connect(peer, now, timeout_s)
@@ -160,10 +181,14 @@ class Machine(Router):
         config: GroupConfig,
         now: float,
         notary: Notary | None = None,
+        own: Member | None = None,
+        generation: int = 0,
     ) -> None:
-        """Stand ready to be taken into a group by a sponsor with whom a presence is up."""
-        member = self.contacts.member(sponsor)
-        group = Group.joining(self.me, member, self.possible(config))
+        """Stand ready to be taken into a group by a sponsor with whom a presence is up, which is
+        of that generation in it. `own`: who this node is to be, of `own()`, if it may have been in
+        the group before."""
+        member = self.contacts.member(sponsor, generation)
+        group = Group.joining(own or self.me, member, self.possible(config))
         hosted = HostedGroup(group, number, sponsor=member, notary=notary)
         for each in sorted(self.contacts.lives.items())[:LINKS_TOLD_MAX]:
             group.link(Member(*each), True)
@@ -177,7 +202,7 @@ class Machine(Router):
         self._add(hosted)
         self.absent.discard(number)
         for each in self.contacts.lives.items():
-            hosted.lane_began(Member(*each))
+            hosted.lane_began(*each)
         self._work(now)
 
     def persisted(self, number: int, seq: int, now: float) -> None:
@@ -194,10 +219,11 @@ class Machine(Router):
         addresses: Sequence[Address],
         now: float,
         timeout_s: float | None = None,
+        generation: int = 0,
     ) -> Handle:
-        """Propose to admit a peer with whom a presence is up, in its present life; `TimedOut` as
-        for `propose`. Raises GroupError."""
-        member = self.contacts.member(joiner)
+        """Propose to admit a peer with whom a presence is up, in its present life and as what it
+        calls itself in that; `TimedOut` as for `propose`. Raises GroupError."""
+        member = self.contacts.member(joiner, generation)
         hosted = self._hosted_group(number)
         handle = hosted.group.sponsor(member, encode_addresses(addresses))
         return self._acted(hosted, handle, now, timeout_s)
@@ -272,23 +298,26 @@ class Machine(Router):
 
     def drop(self, number: int, now: float) -> None:
         """Forget a group at once, whatever its state, and tell its members that this node is gone
-        from it."""
+        from it; of a group that it was about to join, those that it knows."""
         hosted = self._hosted.pop(number, None)
-        if hosted is not None:
-            self._now = now
-            if not hosted.joining:
-                view = hosted.group.view.number
-                for member in hosted.members:
-                    if self.contacts.is_up(member):
-                        self._outbox.say_gone(member.key, number, view, now)
-            self._retire(hosted, now)
+        if hosted is None:
+            return
+        self._now = now
+        self._dirty.pop(hosted, None)
+        self._events = [e for e in self._events if type(e) is not GroupEvent or e.number != number]
+        group = hosted.group
+        for member in dict.fromkeys((*hosted.members, *group.view.members)):
+            if member != group.me and self.contacts.is_up(member):
+                lead = prefix(group.me, member)
+                self._outbox.say_gone(member.key, number, lead, group.view.number, now)
+        self._retire(hosted, now)
 
     def ask(self, peer: bytes, content: Content, now: float, timeout_s: float) -> Handle:
         """Propose in the view of two with `peer`; `TimedOut` as for `propose`. Connects if need
         be; raises GroupError when it is not known where the peer is."""
         if peer == self.me.key:
             raise GroupError("a node does not ask itself")
-        hosted = self._pair(peer)
+        hosted = self._pairs.with_peer(peer)
         if peer not in self.contacts.lives:
             # It ends before the caller's patience does, so that the caller hears why.
             self.contacts.connect(peer, now, CONNECT_SHARE * timeout_s)

@@ -1,7 +1,6 @@
 """Group messages on their way to the lanes: what a full lane does not take waits here."""
 
 from collections import deque
-from contextlib import suppress
 
 from consensus.core.errors import MessageError
 from consensus.core.message_fields import GoneMessage
@@ -23,7 +22,7 @@ class Outbox:
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
         self._waiting: dict[bytes, deque[tuple[int, bytes]]] = {}
-        self._told: set[tuple[bytes, int]] = set()
+        self._told: set[tuple[bytes, int, bytes]] = set()
 
     def send(self, peer: bytes, number: int, entry: bytes, now: float) -> bool:
         """Append to the lane, now or when it has room. False: there is no such lane."""
@@ -59,13 +58,13 @@ class Outbox:
         """The lane begins anew: what waited for it is void."""
         self._waiting.pop(peer, None)
 
-    def tell_gone(self, peer: bytes, number: int, entry: bytes, now: float) -> None:
-        """Answer an entry for a group this node is not in, once for a peer and a group.
+    def tell_gone(self, peer: bytes, number: int, lead: bytes, entry: bytes, now: float) -> None:
+        """Answer an entry for a member of a group that this node is not, once for a pair of them.
 
         Without it a member whose process lives but has lost the group would be waited for for
         ever: its presence answers, so nobody takes it for silent.
         """
-        if (peer, number) in self._told:
+        if (peer, number, lead) in self._told:
             return
         try:
             message = decode_entry_untrusted(entry)[0]
@@ -75,14 +74,16 @@ class Outbox:
             return
         if len(self._told) >= GONE_TOLD_MAX:
             self._told.clear()
-        self._told.add((peer, number))
-        self.say_gone(peer, number, message.view, now)
+        self._told.add((peer, number, lead))
+        self.say_gone(peer, number, lead, message.view, now)
 
-    def say_gone(self, peer: bytes, number: int, view: ViewNumber, now: float) -> None:
-        """Tell a peer that this node is not in a group, whose view was this one."""
-        with suppress(UnknownPeer, LaneFull):
-            for piece in encode(GoneMessage(GONE, view, Clock(0), Index(0))):
-                self._peers.send(peer, number, piece, now)
+    def say_gone(
+        self, peer: bytes, number: int, lead: bytes, view: ViewNumber, now: float
+    ) -> None:
+        """Tell a peer that a member of a group, whose view was this one, is no more; `lead` says
+        which (`lives`)."""
+        for piece in encode(GoneMessage(GONE, view, Clock(0), Index(0))):
+            self.send(peer, number, lead + piece, now)
 
     def entered(self, number: int) -> None:
         """This node is in that group from now on."""

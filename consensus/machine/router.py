@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from consensus.core.config import GroupConfig
-from consensus.core.engine.group import Group
+from consensus.core.lives import Generations, life, member_of, parted_untrusted, prefix
 from consensus.core.message_kinds import Message
 from consensus.core.messages import entries, pack
 from consensus.core.outputs import (
@@ -42,6 +42,7 @@ from consensus.machine.hosted_group import UNREACHABLE, GroupEvent, HostedGroup,
 from consensus.machine.instant import Clocks
 from consensus.machine.lease_clock import SLEW_BOUND, ReadReady
 from consensus.machine.outbox import Outbox
+from consensus.machine.pairs import PAIR_NUMBER, Pairs
 from consensus.machine.timers import Timers
 from transport.core.config import TransportConfig
 from transport.core.crypto.keys import Identity
@@ -66,7 +67,6 @@ from transport.core.types import RandomBytes
 # Named tuples are made by thousands here, and this makes them twice as fast as calling them.
 _new = tuple.__new__
 
-PAIR_NUMBER = 0
 RECONNECT_S = 1.0
 """How long after a failed attempt a member of a view is tried again."""
 
@@ -81,7 +81,7 @@ class MachineConfig:
 
 
 class Router:
-    """Carries events up and outputs down. `me` is this life of the node."""
+    """Carries events up and outputs down. `me` is this life of the node, of LIFE_BITS."""
 
     def __init__(
         self,
@@ -94,11 +94,9 @@ class Router:
     ) -> None:
         """`clocks`: what leases are counted by; None where one is missing, so that there are no
         leases."""
-        self._config = config
         self.me = Member(identity.key, incarnation)
         self.peers = Peers(identity, config.transport, random, now, incarnation)
         self._hosted: dict[int, HostedGroup] = {}
-        self._pairs: dict[bytes, HostedGroup] = {}
         self._dirty: dict[HostedGroup, None] = {}
         """Groups that were given something since their outputs were carried out. That is put off
         to the next poll, so that what was asked for together travels together."""
@@ -107,21 +105,13 @@ class Router:
         self._events: list[object] = []
         self._timers = Timers[tuple[HostedGroup | None, Timer | bytes | Handle]]()
         self.contacts = Contacts(self.peers)
+        self._pairs = Pairs(self.peers, self.contacts, config.pair)
+        self.generations = Generations()
         self._outbox = Outbox(self.peers)
         self.absent: set[int] = set()
         """Groups that are on the disk and not resumed yet: what comes for them will come again."""
         self._demand = Demand(self.peers)
         self._awaited = Awaited(self._demand)
-
-    def _pair(self, peer: bytes) -> HostedGroup:
-        hosted = self._pairs.get(peer)
-        if hosted is None:
-            # A lane serves one pair of lives, and this group lives as long as the lane does: it
-            # needs no incarnations, and can exist before the peer's is known.
-            own, other = (Member(key, 0) for key in self.peers.names(peer))
-            group = Group.pair(own, other, self._config.pair)
-            hosted = self._pairs[peer] = HostedGroup(group, PAIR_NUMBER, peer=peer, other=other)
-        return hosted
 
     def _tell(self, hosted: HostedGroup, output: Output | TimedOut | ReadReady) -> None:
         if hosted.peer is not None:
@@ -149,18 +139,18 @@ class Router:
             return
         match event:
             case Silent(peer, incarnation):
-                self._link(Member(peer, incarnation), up=False)
+                self._link(peer, incarnation, up=False)
                 if peer in self._pairs and not self._demand.needs(peer):
                     # Whoever lives another life does not answer in this one: ask for a presence
                     # with it, or every question until the silence is given up would be lost.
                     self.contacts.renew(peer, now)
             case Heard(peer, incarnation):
-                self._link(Member(peer, incarnation), up=True)
+                self._link(peer, incarnation, up=True)
             case LinkCut(peer, incarnation, lasting) if lasting:
                 # It is still heard by relays; but nobody can rely on that for ever.
-                self._link(Member(peer, incarnation), up=False)
+                self._link(peer, incarnation, up=False)
             case LinkHealed(peer, incarnation):
-                self._link(Member(peer, incarnation), up=True)
+                self._link(peer, incarnation, up=True)
             case PresenceUp():
                 self._presence_up(event)
             case PresenceDown(peer, incarnation, reason):
@@ -174,64 +164,76 @@ class Router:
         self._events.append(event)
 
     def _receive(
-        self, peer: bytes, life: int, entries: Sequence[tuple[int, bytes]], now: float
+        self, peer: bytes, of_life: int, entries: Sequence[tuple[int, bytes]], now: float
     ) -> None:
         for number, entry in entries:
             if number == PAIR_NUMBER:
-                hosted = self._pair(peer)
-                sender = hosted.other or Member(peer, 0)
-            elif number in self._hosted:
-                hosted, sender = self._hosted[number], Member(peer, life)
-            else:
-                if number not in self.absent:
-                    self._outbox.tell_gone(peer, number, entry, now)
+                self._receive_in_pair(peer, entry)
                 continue
-            hosted.receive_untrusted(sender, entry)
-            self._dirty[hosted] = None
+            theirs, ours, said = parted_untrusted(entry)
+            hosted = self._hosted.get(number)
+            if hosted is not None and hosted.generation == ours:
+                hosted.receive_untrusted(member_of(peer, of_life, theirs), said)
+                self._dirty[hosted] = None
+            elif number not in self.absent:
+                # Of the member that this node was, or is, it says so in that member's name.
+                own, other = member_of(self.me.key, 0, ours), member_of(peer, 0, theirs)
+                self._outbox.tell_gone(peer, number, prefix(own, other), said, now)
 
-    def _link(self, member: Member, *, up: bool) -> None:
-        pair = self._pairs.get(member.key)
+    def _receive_in_pair(self, peer: bytes, entry: bytes) -> None:
+        hosted = self._pairs.with_peer(peer)
+        newer = hosted.receive_untrusted(hosted.other or Member(peer, 0), entry)
+        if newer:
+            # The other has given up the view of two that this one is in, and begun another.
+            self._lose_pair(peer, "the peer has begun anew after a silence")
+            hosted = self._pairs.begin(peer, newer)
+            hosted.receive_untrusted(hosted.other or Member(peer, 0), entry)
+        self._dirty[hosted] = None
+
+    def _link(self, peer: bytes, of_life: int, *, up: bool) -> None:
+        """To every group that knows a member of this life, be it a joiner's."""
+        pair = self._pairs.get(peer)
         if pair is not None:
-            pair.group.link(pair.other or Member(member.key, 0), up)
+            pair.group.link(pair.other or Member(peer, 0), up)
             self._dirty[pair] = None
         for hosted in self._hosted.values():
-            if member in hosted.members or hosted.joining:
+            for member in hosted.known(peer, of_life):
                 hosted.group.link(member, up)
                 self._dirty[hosted] = None
 
     def _presence_up(self, event: PresenceUp) -> None:
-        peer, life = event.peer, event.incarnation
+        peer, of_life = event.peer, event.incarnation
         before = self.contacts.lives.get(peer)
-        if event.restarted or before not in (None, life):
+        if event.restarted or before not in (None, of_life):
             # What the lane held is gone: whoever was behind it cannot be in step any more.
             self._outbox.drop(peer)
             self._lose_pair(peer, "the peer has started anew")
         # Also if it is met for the first time: by a process that goes on with a group of before.
         for hosted in self._hosted.values():
-            for member in hosted.members:
-                over = member.incarnation != life or (event.restarted and not hosted.durable)
+            for member in hosted.everybody():
+                over = life(member) != of_life or (event.restarted and not hosted.durable)
                 if member.key == peer and over:
                     hosted.group.lost(member)
                     self._dirty[hosted] = None
-        self.contacts.met(peer, life, event.address)
-        if event.restarted or before != life:
+        self.contacts.met(peer, of_life, event.address)
+        if event.restarted or before != of_life:
             for hosted in self._hosted.values():
-                if hosted.lane_began(Member(peer, life)):
+                if hosted.lane_began(peer, of_life):
                     self._dirty[hosted] = None
-        self._link(Member(peer, life), up=True)
+        self._link(peer, of_life, up=True)
         for hosted in self._hosted.values():
             for candidate in [c for c in hosted.candidates if c.key == peer]:
                 del hosted.candidates[candidate]
-                hosted.group.reached(candidate, candidate.incarnation == life)
+                hosted.group.reached(candidate, life(candidate) == of_life)
                 self._dirty[hosted] = None
 
-    def _presence_down(self, peer: bytes, life: int, reason: int, now: float) -> None:
-        if self.contacts.lives.get(peer) != life:
+    def _presence_down(self, peer: bytes, of_life: int, reason: int, now: float) -> None:
+        if self.contacts.lives.get(peer) != of_life:
             return
         # Who has just started anew is there: to a durable group that is a pause, and no silence.
         # What is lost to the others, the next `PresenceUp` tells.
         if reason != Reason.RESTARTED:
-            self._link(Member(peer, life), up=False)
+            self._link(peer, of_life, up=False)
         if self._demand.needs(peer):
             self._retry(peer, now)
         else:
@@ -332,9 +334,19 @@ class Router:
         elif type(output) is Lost and hosted.lost_because:
             output = Lost(hosted.lost_because)
         self._tell(hosted, output)
-        if type(output) is Ended and hosted.peer is None:
-            self._hosted.pop(hosted.number, None)
-            self._retire(hosted, now)
+        if type(output) is Ended:
+            if hosted.peer is not None:
+                self._pair_ended(hosted, hosted.peer, now)
+            elif self._hosted.get(hosted.number) is hosted:
+                del self._hosted[hosted.number]
+                self._retire(hosted, now)
+
+    def _pair_ended(self, pair: HostedGroup, peer: bytes, now: float) -> None:
+        """Its calls are over. While its lane goes on, the other hears so as soon as it can: what it
+        asks then belongs to the next one."""
+        self._timers.disarm_all(lambda timer: timer[0] is pair)
+        if self._pairs.get(peer) is pair:
+            self._outbox.say_gone(peer, PAIR_NUMBER, b"", pair.group.view.number, now)
 
     def _send(self, hosted: HostedGroup, sends: dict[Member, list[bytes]], now: float) -> None:
         """Messages that leave together; those of a broadcast are made entries once."""
@@ -344,10 +356,13 @@ class Router:
             if packed != before:
                 before, found = packed, entries(packed)
             peer = hosted.peer or to.key
-            if hosted.peer is None and self.contacts.lives.get(peer) != to.incarnation:
-                continue  # The lane to that life of it is gone; the group learns of it by `link`.
+            lead = b""
+            if hosted.peer is None:
+                if self.contacts.lives.get(peer) != life(to):
+                    continue  # The lane to that life is gone; the group learns of it by `link`.
+                lead = prefix(hosted.group.me, to)
             for entry in found:
-                if self._outbox.send(peer, hosted.number, entry, now):
+                if self._outbox.send(peer, hosted.number, lead + entry, now):
                     continue
                 if hosted.peer is not None:
                     self._lose_pair(peer, "the presence has ended")
@@ -365,7 +380,7 @@ class Router:
 
     def _install(self, hosted: HostedGroup, members: Sequence[Member]) -> None:
         before = hosted.members
-        hosted.renew(tuple(m for m in members if m != self.me))
+        hosted.renew(tuple(m for m in members if m != hosted.group.me))
         self._demand.need([m.key for m in hosted.members], +1)
         self._demand.need([m.key for m in before], -1)
         for key in dict.fromkeys(m.key for m in (*hosted.members, *before)):
@@ -373,14 +388,14 @@ class Router:
         for member in hosted.members:
             # Until now nobody kept the presence with a joiner: it may have gone meanwhile, and
             # what was said to it then has gone with it.
-            if self.contacts.lives.get(member.key) != member.incarnation:
+            if self.contacts.lives.get(member.key) != life(member):
                 if hosted.durable is None:
                     hosted.group.lost(member)
                 elif self.contacts.addresses(member.key):
                     self.contacts.reconnect(member.key, self._now)
                 else:
                     hosted.group.link(member, False)
-            elif not self.contacts.is_up(member):
+            elif not self.contacts.is_up(member) or not self.contacts.is_heard(member.key):
                 hosted.group.link(member, False)
 
     def _common(self, peer: bytes) -> list[bytes]:

@@ -14,14 +14,22 @@ from consensus.core.config import GroupConfig
 from consensus.core.engine.durable_group import DurableGroup
 from consensus.core.engine.group import Group as CoreGroup
 from consensus.core.engine.state_codec import FrozenError, LogDamaged, freeze, thaw
-from consensus.core.errors import GroupError
 from consensus.core.evidence.notary import Notary
+from consensus.core.lives import generation, life
 from consensus.core.outputs import Persist
-from consensus.core.types import Decision
+from consensus.core.tables.membership_rules import REASON_LEFT
+from consensus.core.types import Decision, Member
+from consensus.decision import GroupEnded
 from consensus.machine.machine import Machine, group_number
 from consensus.node_context import NodeContext
 from consensus.storage.files import NodeFiles
-from consensus.storage.node_store import GroupRecord, InvitationRecord, NodeStore, StoreCorrupt
+from consensus.storage.node_store import (
+    OVER,
+    GroupRecord,
+    InvitationRecord,
+    NodeStore,
+    StoreCorrupt,
+)
 from transport.core.crypto.keys import verify
 
 DECISIONS_KEPT = 100_000
@@ -75,12 +83,13 @@ class DurableGroups:
         self._files = files
         self._waiting: list[tuple[bytes, int, Persist]] = []
         self._states: dict[bytes, tuple[int, bytes]] = {}
-        self._over: set[bytes] = set()
+        self._over: dict[bytes, GroupEnded | None] = {}
         self._unwritten: dict[bytes, float] = {}
         """Since when the disk has something of a group to write, on the node's clock."""
         self._with_state: set[bytes] = set()
         """Groups that keep a state: what it lacks stays on the disk."""
         self._news = anyio.Event()
+        self._writing = anyio.Lock()
 
     async def begin(
         self,
@@ -88,23 +97,28 @@ class DurableGroups:
         group_id: bytes,
         config: GroupConfig,
         founding: bytes | None,
-        sponsor: bytes | None,
+        own: Member,
+        sponsor: Member | None,
     ) -> None:
-        """Make room for a new group. Raises GroupError if this life was in it, StoreError."""
-        store = self._files.store
-        if store.group(group_id) is not None:
-            raise GroupError(
-                "this life of the node was in that group: it joins again when all its durable"
-                " groups have ended and it was opened anew"
-            )
-        life = None
-        if sponsor is not None:
-            life = self._context.member(sponsor)
-        origin = freeze([asdict(config), founding, life])
-        record = GroupRecord(group_id, name, self._context.me.incarnation, origin)
+        """Make room for a group, in the place of what is left of an earlier time in it. Raises
+        StoreError."""
+        origin = freeze([asdict(config), founding, sponsor])
+        record = GroupRecord(group_id, name, own.incarnation, origin)
+        self._with_state.discard(group_id)
         if config.asks_for_snapshots:
             self._with_state.add(group_id)
-        await to_thread.run_sync(store.save_group, record)
+        await to_thread.run_sync(_save_anew, self._files.store, record)
+
+    async def last_time(self, group_id: bytes) -> tuple[int, GroupEnded | None]:
+        """The generation that this life of the node had in a group, which is over, or -1; and how
+        that ended, or an earlier life's, if others did it. Raises StoreError."""
+        await self._write_all()  # What is left of it, and that it is over.
+        record = await to_thread.run_sync(self._files.store.group, group_id)
+        if record is None:
+            return -1, None
+        member = Member(self._context.key, record.incarnation)
+        same = life(member) == life(self._context.me)
+        return generation(member) if same else -1, _why(record)
 
     def write(self, group_id: bytes, number: int, persist: Persist) -> None:
         """Have it written, in order."""
@@ -123,10 +137,12 @@ class DurableGroups:
         self._states[group_id] = index, data
         self._news.set()
 
-    def over(self, group_id: bytes) -> None:
-        """The group has ended here, or was given up. Harmless for one that is not durable."""
+    def over(self, group_id: bytes, ended: GroupEnded | None) -> None:
+        """The group has ended here, or was given up; `ended` if it was so by others. Harmless for
+        one that is not durable."""
         if self._files.durable:
-            self._over.add(group_id)
+            by_others = ended is not None and ended.reason != REASON_LEFT
+            self._over[group_id] = ended if by_others else None
             self._news.set()
 
     async def run(self) -> None:
@@ -135,30 +151,34 @@ class DurableGroups:
         try:
             while True:
                 await self._news.wait()
-                upto = await self._write_all()
-                for number, seq in upto.items():
-                    self._context.do(partial(_persisted, number, seq))
+                await self._write_all()
         except anyio.get_cancelled_exc_class():
             await self._write_all()
             raise
 
-    async def _write_all(self) -> dict[int, int]:
-        """What waits, in one transaction, come what may; up to which turn of which group."""
-        self._news = anyio.Event()
-        waiting, self._waiting = self._waiting, []
-        states, self._states = self._states, {}
-        over, self._over = self._over, set()
-        if waiting or states or over:
-            with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._write, waiting, states, over)
-        self._unwritten = dict.fromkeys((row[0] for row in self._waiting), self._context.clock())
-        return {number: persist.seq for _, number, persist in waiting}
+    async def _write_all(self) -> None:
+        """What waits, in one transaction, come what may; then the machine is told up to which turn
+        of which group that was."""
+        with anyio.CancelScope(shield=True):
+            async with self._writing:
+                if self._news.is_set():  # Else somebody waits for this one.
+                    self._news = anyio.Event()
+                waiting, self._waiting = self._waiting, []
+                states, self._states = self._states, {}
+                over, self._over = self._over, {}
+                if waiting or states or over:
+                    await to_thread.run_sync(self._write, waiting, states, over)
+                now = self._context.clock()
+                self._unwritten = dict.fromkeys((row[0] for row in self._waiting), now)
+        if not self._context.endpoint.closed:
+            for number, seq in {number: each.seq for _, number, each in waiting}.items():
+                self._context.do(partial(_persisted, number, seq))
 
     def _write(
         self,
         waiting: list[tuple[bytes, int, Persist]],
         states: dict[bytes, tuple[int, bytes]],
-        over: set[bytes],
+        over: dict[bytes, GroupEnded | None],
     ) -> None:
         store = self._files.store
         with store.batch():
@@ -166,36 +186,47 @@ class DurableGroups:
                 store.save_state(group_id, *state)
             for group_id, _, persist in waiting:
                 _write_turn(store, group_id, persist, group_id in self._with_state)
-            for group_id in over:
+            for group_id, ended in over.items():
                 record = store.group(group_id)
                 if record is not None:
                     store.forget_group(group_id)
-                    store.save_group(GroupRecord(group_id, record.name, record.incarnation, b""))
+                    store.save_group(_over(record, ended))
 
     async def recorded(self, group_id: bytes, after: int, limit: int) -> list[Decision]:
         """Decisions on disk."""
         return await to_thread.run_sync(_decisions, self._files.store, group_id, after, limit)
 
+    def ended(self) -> list[tuple[bytes, str, GroupEnded]]:
+        """The groups, by id and name, that this node was in until others, or what happened to
+        them, ended that, and has not entered again. Raises StoreError."""
+        found = []
+        for record in self._files.stored_groups():
+            why = _why(record)
+            if why is not None:
+                found.append((record.id, record.name, why))
+        return found
+
     async def rebuild(self) -> list[tuple[int, Stored]]:
         """The groups in the file that live on. Raises StoreCorrupt when one is damaged."""
         found = []
         for record in self._files.stored_groups():
-            if record.origin:
+            if record.lives:
                 stored = await to_thread.run_sync(self._rebuilt, record)
                 found.append((group_number(record.id), stored))
         return found
 
     def _rebuilt(self, record: GroupRecord) -> Stored:
-        me, store = self._context.me, self._files.store
+        store = self._files.store
+        me = Member(self._context.key, record.incarnation)
         try:
-            values, founding, life = thaw(record.origin)
+            values, founding, sponsor = thaw(record.origin)
             config = GroupConfig(**values)
             notary = Notary(me, record.id, founding, self._context.sign, verify)
 
             def begin() -> CoreGroup:
-                if life is None:
+                if sponsor is None:
                     return CoreGroup.found(me, config)
-                return CoreGroup.joining(me, life, config)
+                return CoreGroup.joining(me, sponsor, config)
 
             durable = DurableGroup.resume(
                 me, config, begin, notary, store.checkpoint(record.id), store.replay_log(record.id)
@@ -217,6 +248,26 @@ class DurableGroups:
         return Stored(
             record.id, record.name, config, notary, durable, state, decisions, invitations
         )
+
+
+def _over(record: GroupRecord, ended: GroupEnded | None) -> GroupRecord:
+    """What is left of a group that is over here: which member this node was, and why it is not."""
+    why = b"" if ended is None else OVER + freeze([ended.expelled, ended.reason])
+    return GroupRecord(record.id, record.name, record.incarnation, why)
+
+
+def _why(record: GroupRecord) -> GroupEnded | None:
+    """Why a group is over here, if others have ended it."""
+    if record.lives or not record.origin:
+        return None
+    expelled, reason = thaw(record.origin[len(OVER) :])
+    return GroupEnded(expelled, reason)
+
+
+def _save_anew(store: NodeStore, record: GroupRecord) -> None:
+    with store.batch():
+        store.forget_group(record.id)
+        store.save_group(record)
 
 
 def _write_turn(

@@ -115,13 +115,14 @@ class NodeFiles:
         return self._store
 
     def stored_groups(self) -> list[GroupRecord]:
-        """The durable groups that live on, and, as long as there are any, those this life was in
-        and is out of. With none alive the latter are forgotten."""
+        """The durable groups that live on, those that others have ended, and, as long as any live
+        on, all that this life was in: with none alive the next life is another one."""
         rows = self._store.groups() if self._store is not None else []
-        if not any(row.origin for row in rows):
+        if not any(row.lives for row in rows):
             for row in rows:
-                self.store.forget_group(row.id)
-            return []
+                if not row.origin:
+                    self.store.forget_group(row.id)
+            return [row for row in rows if row.origin]
         return rows
 
     def check(self, invitation: Invitation) -> None:

@@ -17,6 +17,7 @@ import msgpack
 from consensus.storage.database import Database, StoreBusy, StoreCorrupt, StoreError
 
 __all__ = [
+    "OVER",
     "DecisionsKept",
     "GroupRecord",
     "InvitationRecord",
@@ -32,6 +33,8 @@ PEERS_MAX = 100_000
 ADDRESSES_MAX = 8
 """Addresses kept for a peer; the newest come first."""
 IDENTITY_SIZE_MAX = 4096
+OVER = b"\x00"
+"""What the origin of a group begins with that has ended: nothing that is encoded does."""
 
 Address = tuple[str, int]
 
@@ -117,8 +120,13 @@ class GroupRecord:
     incarnation: int
     """This node's incarnation in it, 64 bits."""
     origin: bytes
-    """What the group was made with, as `consensus.storage.durable_groups` encodes it; empty once it
-    has ended."""
+    """What the group was made with, as `consensus.storage.durable_groups` encodes it; once it has
+    ended here, OVER and why, or nothing if that was this node's own wish."""
+
+    @property
+    def lives(self) -> bool:
+        """Whether the node goes on in it."""
+        return self.origin != b"" and not self.origin.startswith(OVER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ class Host:
         """Begins a life: the factory makes the node."""
         if self.node is not None:
             raise ValueError(f"{self.name} lives already")
-        self.incarnation = int.from_bytes(self._random.randbytes(8), "big")
+        self.incarnation = int.from_bytes(self._random.randbytes(5), "big")
         self.lives += 1
         self._paused = False
         self._busy_until = self.world.clock.now

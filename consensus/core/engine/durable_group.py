@@ -105,11 +105,6 @@ class DurableGroup:
         """This, as what it stands in the place of."""
         return cast(Group, self)
 
-    @property
-    def sponsor_awaited(self) -> Member | None:
-        """A joiner's sponsor, until it is installed."""
-        return self.group.sponsor_awaited
-
     # -- inputs ------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
@@ -249,6 +244,10 @@ class DurableGroup:
 
     def _head(self) -> tuple[ViewNumber, Clock, Index]:
         return self.group.view.number, Clock(0), self.group.index
+
+    def lined(self, key: bytes) -> list[Member]:
+        """The members of this key whose messages are counted."""
+        return [member for member in self._lines if member.key == key]
 
     def lane_began(self, member: Member) -> None:
         """The transport has a lane to this life of a member that is not the one there was."""
@@ -391,9 +390,11 @@ class DurableGroup:
             self._control.append(Installed(self.group.view))
             if self.group.suspended:
                 self._control.append(Suspended(True))
-        elif self.group.phase == Phase.OUT:
-            self._control.append(Expelled("not in the view that followed"))
-        elif self.group.phase == Phase.ENDED:
+        elif self.group.reason:
+            self._control.append(Expelled(self.group.reason))
+        if self.group.phase == Phase.ENDED:
+            if not self.group.reason:
+                self._control.append(Lost("it had ended before the node was opened"))
             self._control.append(Ended())
         self._control += [Arm(timer, delay_s) for timer, delay_s in self._timers.items()]
         self._control += self.group.unanswered()

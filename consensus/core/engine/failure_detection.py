@@ -31,8 +31,12 @@ class FailureDetection(Voting):
             return
         if up:
             self._down = tuple(m for m in self._down if m != member)
-        elif len(self._down) < LINKS_MAX:
-            self._down = tuple(sorted((*self._down, member)))
+        else:
+            # Of those who are long gone nobody says that they are heard again: they make room.
+            kept = self._down
+            if len(kept) >= LINKS_MAX:
+                kept = tuple(m for m in kept if m in self._view.members)
+            self._down = tuple(sorted((*kept, member)))
         if member in self._view.members:
             self._links_changed()
 
@@ -43,6 +47,7 @@ class FailureDetection(Voting):
         if member != self._sponsor and not self._expected(member):
             return
         self._gone = tuple(sorted((*self._gone, member)))
+        self._joiner_gone(member)
         if self._phase == Phase.JOINING and member == self._sponsor:
             self._lose("the sponsor is gone")
         elif member in self._view.members:
@@ -59,7 +64,11 @@ class FailureDetection(Voting):
 
     @abstractmethod
     def _expected(self, member: Member) -> bool:
-        """A member of this view, or somebody whose join was proposed in it."""
+        """A member of this view, or somebody whose join was proposed in it, or is about to be."""
+
+    @abstractmethod
+    def _joiner_gone(self, joiner: Member) -> None:
+        """An incarnation has ended, which may be one that this member sponsors."""
 
     def _silent(self) -> Mask:
         """Mask of those this member itself does not hear."""

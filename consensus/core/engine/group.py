@@ -34,8 +34,9 @@ from consensus.core.message_fields import (
 )
 from consensus.core.message_kinds import KIND_OF, PROPOSE, SUSPECT, Message, message_of
 from consensus.core.numbers import Index, Key, Rank, ViewNumber
-from consensus.core.outputs import Installed
-from consensus.core.types import Member, Timer
+from consensus.core.outputs import Installed, Output, ReachWanted, SnapshotWanted, VoteWanted
+from consensus.core.tables.ballot import WAITS_APPLICATION, WAITS_REACH
+from consensus.core.types import JOIN, Candidate, Member, Proposal, Timer
 from consensus.core.view import View
 
 Handler = Callable[[Any, Rank, Any], None]
@@ -91,13 +92,14 @@ class Group(Reads):
         return group
 
     @classmethod
-    def pair(cls, me: Member, other: Member, config: GroupConfig) -> Group:
+    def pair(cls, me: Member, other: Member, config: GroupConfig, number: int = 1) -> Group:
         """The view of two of `ask`: strict, without synod, without an order between calls (D3: a
-        call made to answer a call would otherwise wait for itself). Seniority is by key."""
+        call made to answer a call would otherwise wait for itself). Seniority is by key. One that
+        takes the place of another on the same lane has a higher number (D43)."""
         config = replace(config, casting_vote=False, ordered=False, changes=False)
         first, second = sorted((me, other))
         group = cls(me, config)
-        group._begin_with(View(ViewNumber(1), (first, second), False))
+        group._begin_with(View(ViewNumber(number), (first, second), False))
         return group
 
     @classmethod
@@ -221,6 +223,11 @@ class Group(Reads):
         return self._phase
 
     @property
+    def reason(self) -> str:
+        """Why it is out; empty if it is not, or was lost."""
+        return self._reason
+
+    @property
     def suspended(self) -> bool:
         return self._suspended
 
@@ -249,6 +256,27 @@ class Group(Reads):
         found["_stopped"] = {member: [*map(message_of, lane)] for member, lane in stopped}
         self.__dict__.update(found)
         self._out.clear()
+
+    def unanswered(self) -> list[Output]:
+        """What was asked of the shell and the application and is still to be answered, again: for
+        those who have forgotten it."""
+        asked: list[Output] = []
+        for key in sorted(self._ballots):
+            ballot = self._ballots[key]
+            content = ballot.content
+            if content is None:
+                continue
+            if ballot.waits & WAITS_APPLICATION:
+                asked.append(VoteWanted(Proposal(self._proposal_id(key), content)))
+            if ballot.waits & WAITS_REACH and content.subject is not None:
+                asked.append(ReachWanted(Candidate(content.subject, content.where)))
+        for _, kind, subject, _, index in self._committed_changes:
+            if kind == JOIN and subject in self._sponsored and subject not in self._feeds:
+                asked.append(SnapshotWanted(subject, index))
+        if self._phase == Phase.JOINING:
+            missing = [m for m in self._view.members if m not in self._reached]
+            asked += [ReachWanted(Candidate(member, b"")) for member in missing]
+        return asked
 
     def stop(self) -> None:
         """Take no further part, whatever comes."""

@@ -184,10 +184,10 @@ class Installation(ViewChange):
         if self._phase == Phase.ENDED:
             if message.kind not in (GONE, EXPELLED):
                 self._tell(sender, gone(message))
+        elif not self.config.changes:
+            self._receive_of_another(sender, message)
         elif message.kind == GONE:
             self.lost(sender)
-        elif not self.config.changes:
-            return
         elif message.kind == EXPELLED:
             self._on_expelled(sender, message)
         elif self._phase == Phase.OUT:
@@ -208,6 +208,14 @@ class Installation(ViewChange):
                 self._accuse(sender, "not for a member")
         elif message.kind == READY and self._phase == Phase.MEMBER:
             self._on_ready(sender, message)
+
+    def _receive_of_another(self, sender: Member, message: Message) -> None:
+        """Two: of a view before this one, whose sender is told that it is over; or GONE."""
+        if message.kind == GONE:
+            if message.view == self._number:
+                self.lost(sender)
+        elif message.view < self._number:
+            self._tell(sender, gone(message))
 
     def _lane_stops(self) -> bool:
         """A message of a newer view is never acted upon in this one (R1)."""
@@ -266,8 +274,9 @@ class Installation(ViewChange):
         lane.append(message)
 
     def _expected(self, sender: Member) -> bool:
-        """A member of this view, or somebody whose join was proposed in it."""
-        return sender in self._view.members or self._is_joiner(sender)
+        """A member of this view, or somebody whose join was proposed in it, or is about to be."""
+        members = self._view.members
+        return sender in members or sender in self._sponsored or self._is_joiner(sender)
 
     def _on_ask(self, rank: Rank, message: AskMessage) -> None:
         """Asked out of a view that is still ours: there is nothing to give yet."""
@@ -292,6 +301,7 @@ class Installation(ViewChange):
         """Only somebody this member knows, in a view beyond this one, may say so (R2)."""
         if self._phase == Phase.JOINING:
             if sender == self._sponsor:
+                self._reason = message.reason
                 self._out.append(Expelled(message.reason))
                 self._end()
         elif (
@@ -310,6 +320,7 @@ class Installation(ViewChange):
             self._out.append(Abandoned(handle, None))
         self._outcomes_unknown()
         self._sponsor_stops()
+        self._reason = reason
         self._out.append(Expelled(reason))
         members = len(self._view.members)
         self._phase = Phase.OUT

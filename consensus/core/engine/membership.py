@@ -18,11 +18,9 @@ from consensus.core.numbers import RANK_MASK, Index, Key
 from consensus.core.outputs import (
     Abandoned,
     Decided,
-    Output,
     ReachWanted,
     SnapshotReceived,
     SnapshotWanted,
-    VoteWanted,
 )
 from consensus.core.tables.ballot import WAITS_APPLICATION, WAITS_REACH, Ballot
 from consensus.core.tables.membership_rules import Sponsorship, is_sound, reason_text, removal
@@ -35,7 +33,6 @@ from consensus.core.types import (
     Handle,
     Member,
     Outcome,
-    Proposal,
     Reasons,
     Vote,
 )
@@ -79,6 +76,17 @@ class Membership(Installation):
         handle = self._next_handle
         self._sponsored[joiner] = Sponsorship(content, handle, 1)
         return self._propose_soon(content, resubmit=False)
+
+    @property
+    def joiners(self) -> tuple[Member, ...]:
+        """Those whose joins may still succeed, whoever sponsors them, as far as this member knows:
+        it has to know whether they are heard, and whether they live."""
+        subjects = {c[2] for c in self._committed_changes if c[1] == JOIN}
+        for ballot in self._ballots.values():
+            content = ballot.content
+            if content is not None and content.kind == JOIN and content.subject is not None:
+                subjects.add(content.subject)
+        return tuple(sorted(subjects | self._sponsored.keys()))
 
     @property
     def sponsoring(self) -> tuple[Member, ...]:
@@ -145,27 +153,6 @@ class Membership(Installation):
         for ballot in log:
             self._feed(joiner, self._feeds[joiner], ballot)
 
-    def unanswered(self) -> list[Output]:
-        """What was asked of the shell and the application and is still to be answered, again: for
-        those who have forgotten it."""
-        asked: list[Output] = []
-        for key in sorted(self._ballots):
-            ballot = self._ballots[key]
-            content = ballot.content
-            if content is None:
-                continue
-            if ballot.waits & WAITS_APPLICATION:
-                asked.append(VoteWanted(Proposal(self._proposal_id(key), content)))
-            if ballot.waits & WAITS_REACH and content.subject is not None:
-                asked.append(ReachWanted(Candidate(content.subject, content.where)))
-        for _, kind, subject, _, index in self._committed_changes:
-            if kind == JOIN and subject in self._sponsored and subject not in self._feeds:
-                asked.append(SnapshotWanted(subject, index))
-        if self._phase == Phase.JOINING:
-            missing = [m for m in self._view.members if m not in self._reached]
-            asked += [ReachWanted(Candidate(member, b"")) for member in missing]
-        return asked
-
     # -- voting on membership ----------------------------------------------------------------
 
     def _consider(self, ballot: Ballot) -> None:
@@ -181,7 +168,6 @@ class Membership(Installation):
             if subject in self._view.members or len(self._view.members) >= VIEW_SIZE_MAX:
                 self._vote(ballot, Vote(False, reason="already a member, or full"))
                 return
-            self._gone = tuple(m for m in self._gone if m != subject)
             ballot.waits = WAITS_REACH
             if self.config.asks_application_about_joins:
                 ballot.waits |= WAITS_APPLICATION
@@ -246,6 +232,9 @@ class Membership(Installation):
         sponsorship = self._sponsored.get(joiner)
         if sponsorship is None:
             return
+        if joiner in self._gone:
+            self._lapse = True
+            return
         self._arm("join", self.config.join_s, sponsorship.handle)
         if self.config.asks_for_snapshots:
             self._out.append(SnapshotWanted(joiner, index))
@@ -300,6 +289,13 @@ class Membership(Installation):
     def _give_up(self, joiner: Member, reason: str) -> None:
         del self._sponsored[joiner]
         self._tell(joiner, ExpelledMessage(EXPELLED, self._number, *self._head(), reason))
+
+    def _joiner_gone(self, joiner: Member) -> None:
+        """Who has given up is not waited for: a change without it lapses its join at once, and it
+        may come again. What is not decided yet lapses when it is."""
+        if joiner in self._sponsored and joiner in (c[2] for c in self._committed_changes):
+            self._lapse = True
+            self._reconsider()
 
     def _sponsor_stops(self) -> None:
         for joiner in sorted(self._sponsored):

@@ -6,7 +6,7 @@ arms, and which attributes of the state below are its own.
 
     GroupBase
         attributes: config, me, _phase, _view, _number, _rank, _bit, _full, _rank_of, _others,
-            _clock, _out, _accused, _reason (unused, but checkpoints have it)
+            _clock, _out, _accused, _reason
     Delivery
         attributes: _order, _ballots, _open, _open_bytes, _accepts, _backlog, _window,
             _window_bytes, _mark_every, _sent_mark, _unmarked_bytes, _marks_moved
@@ -153,7 +153,7 @@ class GroupBase(ABC):
         self._sponsored: dict[Member, Sponsorship] = {}
         self._stopped: dict[Member, list[Message]] = {}
         """Lanes that stopped at a message of a newer view."""
-        self._reason = ""
+        self._reason = ""  # Why this member is out, if it is.
         self._reached: tuple[Member, ...] = ()
         """Whom a joiner reaches."""
         self._told_ready: tuple[Member, ...] = ()

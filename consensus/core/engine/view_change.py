@@ -54,7 +54,8 @@ class ViewChange(FailureDetection):
         return bool(promisers & ~removed & 1 << proposer)
 
     def _joiner_ready(self, sponsor: Rank, joiner: Member, kept: Mask) -> bool:
-        """READY came in this view (R8), it covers the next (R9), and the sponsor goes on (D10)."""
+        """READY came in this view (R8), it covers the next (R9), the sponsor goes on (D10), and no
+        earlier member of the same key does (D42)."""
         if joiner not in self._ready or joiner in self._down or joiner in self._gone:
             return False
         reached = self._ready[joiner][1]
@@ -62,6 +63,7 @@ class ViewChange(FailureDetection):
             kept >> sponsor & 1 == 1
             and kept.bit_count() < VIEW_SIZE_MAX
             and all(self._view.members[rank] in reached for rank in ranks(kept))
+            and all(self._view.members[rank][0] != joiner[0] for rank in ranks(kept))
         )
 
     def _next_members(self, promisers: Mask, trim: tuple[Entry, ...]) -> Change:

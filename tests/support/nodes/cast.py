@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from consensus.core.config import GroupConfig
+from consensus.core.lives import generation, life
 from consensus.core.outputs import Decided, Ended, Installed, Output, VoteWanted
 from consensus.core.types import Content, Decision, Member, Outcome, Proposal, Vote
 from consensus.core.view import View
@@ -80,6 +81,8 @@ class Cast:
         config: MachineConfig | None = None,
     ) -> None:
         self.world = World(seed, link or Link(delay_s=0.01))
+        self._own: dict[tuple[str, int], Member] = {}
+        """Who each was to be when it last began to join a group."""
         identities: dict[str, Identity] = {}
 
         def factory(host: Host, now: float) -> Player:
@@ -107,6 +110,12 @@ class Cast:
     def member(self, name: str) -> Member:
         return self.machine(name).me
 
+    def member_in(self, name: str, number: int = NUMBER) -> Member:
+        """Who a player is in a group, in its present life."""
+        me = self.member(name)
+        own = self._own.get((name, number), me)
+        return own if life(own) == me.incarnation else me
+
     def do(self, name: str, action: Callable[[Machine, float], Result]) -> Result:
         """Something with a player's machine, and what follows from it at once."""
         return self.hosts[name].call(lambda player, now: action(player.machine, now))
@@ -133,7 +142,7 @@ class Cast:
 
     def in_view(self, names: str, number: int = NUMBER) -> bool:
         """Exactly these are in the view of each of them, in their present lives."""
-        members = {self.member(name) for name in names}
+        members = {self.member_in(name, number) for name in names}
         views = [self.view(name, number) for name in names]
         return all(view is not None and set(view.members) == members for view in views)
 
@@ -155,13 +164,20 @@ class Cast:
 
     def admit(self, sponsor: str, joiner: str, number: int = NUMBER) -> int:
         """Begin an admission; returns the sponsor's handle."""
-        self.connect(joiner, sponsor)
-        self.do(joiner, lambda m, now: m.join(number, self.key(sponsor), GroupConfig(), now))
-        where = [self.hosts[joiner].address]
+        self.begin_to_join(sponsor, joiner, number)
+        where, own = [self.hosts[joiner].address], generation(self.member_in(joiner, number))
         handle: int = self.do(
-            sponsor, lambda m, now: m.sponsor(number, self.key(joiner), where, now)
+            sponsor, lambda m, now: m.sponsor(number, self.key(joiner), where, now, None, own)
         )
         return handle
+
+    def begin_to_join(self, sponsor: str, joiner: str, number: int = NUMBER) -> None:
+        """The joiner's part of an admission."""
+        self.connect(joiner, sponsor)
+        own = self._own[joiner, number] = self.do(joiner, lambda m, _: m.own(number))
+        theirs = generation(self.member_in(sponsor, number))
+        key, config = self.key(sponsor), GroupConfig()
+        self.do(joiner, lambda m, now: m.join(number, key, config, now, None, own, theirs))
 
     def gather(self, names: str, number: int = NUMBER) -> None:
         """The first founds a group, the others are admitted one by one."""
