@@ -83,8 +83,9 @@ class Group:
         self.notary = notary
         self.me = context.me if notary is None else notary.me
         """Which member this node is: it may have been another before, in the same group."""
+        self.joining = False
         self.before: GroupEnded | None = None
-        """How this node's last time in the group ended, until it is in again."""
+        """While it joins: how this node's last time in the group ended."""
         self.name = name
 
     @property

@@ -136,7 +136,7 @@ class Lifecycle:
                 if replica is not None:
                     replica.check_restored()
                 raise GroupError(f"not admitted to {group.name}: {group.ended.reason}")
-            admitted, group.before = True, None
+            admitted, group.joining = True, False
         finally:
             if not admitted:
                 if decided:
@@ -249,7 +249,7 @@ class Lifecycle:
             await self._durables.begin(name, group_id, config, founding, own, through)
         notary = Notary(own, group_id, founding, self._context.sign, verify)
         group = self._handle(number, group_id, name, config, notary)
-        group.before = before
+        group.joining, group.before = sponsor is not None, before
         if replica is not None:
             self._attach(group, replica)
         self._groups[number] = group
@@ -283,7 +283,7 @@ class Lifecycle:
     def drop(self, group: Group, reason: str) -> None:
         """Give a group up at once, as far as this node is concerned; harmless if it is gone."""
         number = group_number(group.id)
-        told = group.before or (None if number in self._joining else group.ended)
+        told = group.before if group.joining else group.ended
         group.close(reason)
         if self._groups.get(number) is group:
             del self._groups[number]
