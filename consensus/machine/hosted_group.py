@@ -1,6 +1,6 @@
 """A group with what its shell keeps for it, and what it tells the application."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from consensus.core.engine.durable_group import DurableGroup
@@ -11,8 +11,10 @@ from consensus.core.lives import generation, life
 from consensus.core.message_kinds import RESUME, VOUCH
 from consensus.core.messages import Assembler, decode_entry_untrusted
 from consensus.core.outputs import Output
-from consensus.core.types import Candidate, Handle, Member
-from consensus.machine.lease_clock import LeaseClock, ReadReady
+from consensus.core.types import Candidate, Handle, Member, Timer
+from consensus.machine.instant import Clocks
+from consensus.machine.lease_clock import SLEW_BOUND, LeaseClock, ReadReady
+from transport.core.peer.relay import RELAYS_MAX
 
 _PART = b"\xc1"
 
@@ -147,8 +149,27 @@ class HostedGroup:
                 self.durable.lane_began(member)
         return True
 
+    def grant(self, clocks: Clocks | None, timer: Timer, delay_s: float) -> float:
+        """A lease that this member grants begins to run; when to look whether it is over."""
+        if clocks is None:
+            return delay_s * (1 + SLEW_BOUND)
+        self.lease.grants(timer, delay_s, clocks())
+        return delay_s
+
     def renew(self, members: tuple[Member, ...]) -> None:
         """These are the other members now; pieces of messages from others are void."""
         self.joining = False
         self.members = members
         self.assemblers = {m: a for m, a in self.assemblers.items() if m in members}
+
+
+def in_common(peer: bytes, groups: Iterable[HostedGroup]) -> list[bytes]:
+    """Members of those groups that this node and the peer share: they relay between the two, and
+    for whom this node relays between them and the peer."""
+    found: dict[bytes, None] = {}
+    for hosted in groups:
+        keys = [member.key for member in hosted.members]
+        if peer in keys:
+            found.update(dict.fromkeys(keys))
+    found.pop(peer, None)
+    return list(found)[:RELAYS_MAX]

@@ -28,19 +28,21 @@ from consensus.core.outputs import (
     Send,
     VoteWanted,
 )
-from consensus.core.types import (
-    Candidate,
-    Handle,
-    Member,
-    Timer,
-)
+from consensus.core.types import Candidate, Handle, Member, Timer
 from consensus.machine.addresses import decode_addresses_untrusted
 from consensus.machine.awaited import Awaited
 from consensus.machine.contacts import Contacts
 from consensus.machine.demand import Demand
-from consensus.machine.hosted_group import UNREACHABLE, GroupEvent, HostedGroup, PairEvent, TimedOut
+from consensus.machine.hosted_group import (
+    UNREACHABLE,
+    GroupEvent,
+    HostedGroup,
+    PairEvent,
+    TimedOut,
+    in_common,
+)
 from consensus.machine.instant import Clocks
-from consensus.machine.lease_clock import SLEW_BOUND, ReadReady
+from consensus.machine.lease_clock import ReadReady
 from consensus.machine.outbox import Outbox
 from consensus.machine.pairs import PAIR_NUMBER, Pairs
 from consensus.machine.timers import Timers
@@ -60,7 +62,6 @@ from transport.core.events import (
     Reason,
     Silent,
 )
-from transport.core.peer.relay import RELAYS_MAX
 from transport.core.peers import Peers
 from transport.core.types import RandomBytes
 
@@ -291,7 +292,7 @@ class Router:
             elif type(output) is Arm:
                 timer, delay_s = output
                 if timer[0] == "lease":
-                    delay_s = self._grant(hosted, timer, delay_s)
+                    delay_s = hosted.grant(self._clocks, timer, delay_s)
                 timers.arm((hosted, timer), now, delay_s)
             elif type(output) is Disarm:
                 (timer,) = output
@@ -316,13 +317,6 @@ class Router:
         if sends:
             self._send(hosted, sends, now)
         self._awaited.stirred[hosted] = None
-
-    def _grant(self, hosted: HostedGroup, timer: Timer, delay_s: float) -> float:
-        """A grant begins to run; when to look whether it is over."""
-        if self._clocks is None:
-            return delay_s * (1 + SLEW_BOUND)
-        hosted.lease.grants(timer, delay_s, self._clocks())
-        return delay_s
 
     def _carry_out_rare(self, hosted: HostedGroup, output: Output, now: float) -> None:
         """What may change to whom messages go; those before it are on their way."""
@@ -384,7 +378,7 @@ class Router:
         self._demand.need([m.key for m in hosted.members], +1)
         self._demand.need([m.key for m in before], -1)
         for key in dict.fromkeys(m.key for m in (*hosted.members, *before)):
-            self.peers.relays(key, self._common(key))
+            self.peers.relays(key, in_common(key, self._hosted.values()))
         for member in hosted.members:
             # Until now nobody kept the presence with a joiner: it may have gone meanwhile, and
             # what was said to it then has gone with it.
@@ -397,17 +391,6 @@ class Router:
                     hosted.group.link(member, False)
             elif not self.contacts.is_up(member) or not self.contacts.is_heard(member.key):
                 hosted.group.link(member, False)
-
-    def _common(self, peer: bytes) -> list[bytes]:
-        """Members of groups that this node and the peer share: they relay between the two, and
-        for whom this node relays between them and the peer."""
-        found: dict[bytes, None] = {}
-        for hosted in self._hosted.values():
-            keys = [member.key for member in hosted.members]
-            if peer in keys:
-                found.update(dict.fromkeys(keys))
-        found.pop(peer, None)
-        return list(found)[:RELAYS_MAX]
 
     def _retire(self, hosted: HostedGroup, now: float) -> None:
         self._install(hosted, ())
