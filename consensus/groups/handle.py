@@ -219,7 +219,8 @@ class Group:
         knowledge of any member, when the call was made. Mostly that is at once and without a
         message: this member knows what it accepted, and holds a lease. Otherwise a quorum is
         asked, which takes a round trip. What the caller then looks up in its own state, without
-        another `await`, is linearizable.
+        another `await`, is linearizable. (On a virtual machine that is paused, copied or put back
+        to a snapshot it is if the group has no leases: `lease_s=0`.)
 
         Raises TimeoutError, GroupSuspended when no quorum is heard, GroupError.
         """

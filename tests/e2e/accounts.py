@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import runpy
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from quorate import Replica
 from scenarios.check.facts import Violation
 from scenarios.check.reads import ReadChecker
+from tests.support.clocks.stood import shared_s
 
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/ledger.py"
 CAPITAL = 1_000_000
@@ -69,7 +69,7 @@ class Acts:
 
     def note(self, what: str, *more: Any) -> None:
         """One line."""
-        os.write(self._file, json.dumps([what, time.monotonic(), *more]).encode() + b"\n")
+        os.write(self._file, json.dumps([what, shared_s(), *more]).encode() + b"\n")
 
 
 def rows_of(path: Path) -> list[Any]:

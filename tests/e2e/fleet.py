@@ -13,8 +13,10 @@ from typing import Any
 import anyio
 from anyio.abc import Process, TaskGroup
 
+from tests.support.clocks.stood import SOURCE, Stood
 from tests.support.network.namespaces import Namespaces
 from tests.support.network.ports import kept_ports
+from tests.support.preload import build
 from tests.support.waiting import PATIENCE_S
 
 REPLY_S = PATIENCE_S
@@ -39,7 +41,8 @@ class Mode:
 class Child:
     """One process of one member."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, clocks: Stood) -> None:
+        self.clocks = clocks
         self.key = ""
         self.port = 0
         self.resumed = 0
@@ -163,6 +166,7 @@ class Fleet:
         self._network = network
         self._count = 0
         self._ports = kept_ports(number)
+        self._library = build(SOURCE, directory)
         self.logs.mkdir()
         for member in range(number):
             (directory / str(member)).mkdir(mode=0o700)
@@ -179,11 +183,14 @@ class Fleet:
             "trio" if member % 2 else "asyncio", "durable" if self.mode.durable else "memory",
             str(self.mode.suspicion_s),
         ]  # fmt: skip
+        clocks = Stood(self._directory / f"stood.{self._count:04d}")
         process = await anyio.open_process(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+            env={
+                **os.environ, **clocks.environment(self._library), "PYTHONPATH": str(Path.cwd()),
+            },
         )  # fmt: skip
-        child = Child(process)
+        child = Child(process, clocks)
         tasks.start_soon(child.read)
         tasks.start_soon(child.read_errors)
         self.lives[member] = child

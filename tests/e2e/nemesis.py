@@ -1,4 +1,5 @@
-"""Real processes under load while a nemesis stops, continues, kills and cuts; then the checkers.
+"""Real processes under load while a nemesis stops, continues, kills and cuts, and has machines
+sleep; then the checkers.
 
 `python -m tests.e2e.nemesis [--runs N] [--seconds S] [--seed N] [--members N] [--cuts HOW]
 [--durable HOW]` prints a JSON object for each run; the exit status is 1 when an invariant does not
@@ -36,6 +37,8 @@ MEMBERS = 5
 REST_S = PATIENCE_S
 """Far longer than it takes: members are begun anew one at a time, on a busy machine slowly."""
 STOP_S = (0.05, 4.0)
+FALLING_ASLEEP_S = 0.02
+"""Until a process that was sent SIGSTOP has surely stopped."""
 CUT_S = (0.2, 6.0)
 PAUSE_S = (0.1, 0.8)
 ALL_PAUSE_S = (5.0, 10.0)
@@ -168,7 +171,7 @@ class Nemesis:
         return self._random.choice(sound)
 
     async def _harm(self) -> None:
-        deeds = [self._stop, self._stop, self._kill]
+        deeds = [self._stop, self._stop, self._sleep, self._kill]
         if self._network is not None:
             deeds += [self._cut, self._cut, self._unplug]
         while True:
@@ -189,6 +192,20 @@ class Nemesis:
         child.signal(signal.SIGSTOP)
         try:
             await anyio.sleep(self._random.uniform(*STOP_S))
+        finally:
+            child.signal(signal.SIGCONT)
+
+    async def _sleep(self, victim: int) -> None:
+        """As `_stop`, but the clock that the member goes by has not counted it."""
+        child = self._fleet.lives[victim]
+        assert child is not None
+        self.report.sleeps += 1
+        child.signal(signal.SIGSTOP)
+        try:
+            await anyio.sleep(FALLING_ASLEEP_S)
+            before = time.monotonic()
+            await anyio.sleep(self._random.uniform(*STOP_S))
+            child.clocks.sleep(time.monotonic() - before)
         finally:
             child.signal(signal.SIGCONT)
 

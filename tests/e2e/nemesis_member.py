@@ -7,9 +7,9 @@ bank goes to `acts` in DIRECTORY.
 """
 
 import json
+import logging
 import random
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from quorate import (
     reject,
 )
 from tests.e2e.accounts import CAPITAL, Accounts, Acts
+from tests.support.clocks.stood import shared_s
 from tests.support.nodes.recorded import record_groups
 from transport.core.config import TransportConfig
 from transport.core.errors import TransportError
@@ -164,7 +165,7 @@ class Member:
         replica = self._accounts.replica
 
         async def read() -> None:
-            began = time.monotonic()
+            began = shared_s()
             index = await replica.read(lambda: replica.index, timeout_s=UNFINISHED_S)
             self._acts.note("read", began, index, Kinds.last)
 
@@ -250,6 +251,8 @@ async def run(directory: Path, listen: str, durable: bool, suspicion_s: float) -
 def main(arguments: list[str]) -> None:
     """See the module."""
     directory, listen, log, backend, mode, suspicion_s = arguments
+    # That members wait is told as a warning, and is what the nemesis is there for.
+    logging.getLogger("quorate").addHandler(logging.NullHandler())
     path = Path(log)
     record_groups(path, sorted(p for p in path.parent.glob(f"{path.stem}.*") if p < path))
     replica_module.SAVE_EVERY = SAVE_EVERY

@@ -18,6 +18,8 @@ class Report:
     durable: bool = False
     suspicion_s: float = 0.0
     stops: int = 0
+    sleeps: int = 0
+    """Stops that the clock did not count."""
     kills: int = 0
     cuts: int = 0
     kills_of_all: int = 0

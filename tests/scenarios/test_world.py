@@ -118,6 +118,27 @@ def test_a_paused_host_finds_what_queued_and_its_timer_when_it_goes_on(monkeypat
     assert world["a"].node.batches == [8]
 
 
+def test_a_sleeping_host_hears_nothing_and_its_clock_stands():
+    world = three()
+    world.run(0.5)
+    host = world["a"]
+    host.sleep()
+    host.sleep()
+    world.run(10.7)
+    assert host.now == 0.5
+    assert host.paused
+    assert world.network.counters.unroutable == 20
+    host.wake()
+    assert (host.now, host.slept_s) == (pytest.approx(0.5), pytest.approx(10.2))
+    sent = world.network.counters.sent
+    world.run(11.1)
+    assert world.network.counters.sent == sent + 4, "its own timer is not due yet"
+    assert len(host.events) == 2, "what came before it woke is lost"
+    world.run(11.3)
+    assert world.network.counters.sent == sent + 6
+    assert host.node.due == pytest.approx(2.0, abs=1e-6), "by its own clock"
+
+
 def test_processing_takes_time_in_which_a_node_is_deaf_and_mute():
     world = three(delay_s=0.01)
     world["a"].processing_s = 0.2

@@ -12,12 +12,12 @@ import anyio
 import pytest
 
 from tests.support.clocks import reader
+from tests.support.clocks.stood import SOURCE
 from tests.support.nodes.nodes import open_nodes
 from tests.support.preload import ROOT, build
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
-STOOD = Path(reader.__file__).with_name("stood.c")
 
 
 def started(library: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -36,7 +36,7 @@ def started(library: Path, *arguments: str) -> subprocess.Popen[str]:
 async def test_a_read_by_clocks_that_stood_gives_nothing_old(
     tmp_path: Path, how: str, anyio_backend_name: str
 ) -> None:
-    child = started(build(STOOD, tmp_path), how, anyio_backend_name)
+    child = started(build(SOURCE, tmp_path), how, anyio_backend_name)
     assert child.stdin is not None
     assert child.stdout is not None
     says = child.stdout.readline

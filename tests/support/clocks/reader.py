@@ -18,12 +18,10 @@ import time
 import anyio
 
 from quorate import ConsensusError, Node, Replica
+from tests.support.clocks.stood import SLEPT, SLEWED
 
-SLEPT = {time.CLOCK_MONOTONIC, time.CLOCK_MONOTONIC_RAW}
-"""What does not count while a machine sleeps."""
-SLEWED = {time.CLOCK_MONOTONIC, time.CLOCK_BOOTTIME}
-"""What may run slower while it is set right: here it stands."""
 STAND = {"slept": SLEPT, "slewed": SLEWED}
+"""Here what is slewed runs as slow as it can be."""
 
 
 class Sum:
