@@ -260,11 +260,17 @@ out("REJECT", "of its own kick", "rejected its own kick", reject_own_kick)
 # -- notes -------------------------------------------------------------------------------------
 
 
-def note(liar: Liar, rejecter: int, to: list[Host] | None = None) -> None:
+def note(liar: Liar, rejecter: int, to: list[Host] | None = None) -> Key:
     key = Key(voted(liar))
     liar.wait(0.05)
     liar.say(kinds.NOTED, key, rejecter, "lie", to=to)
-    liar.group._ballots[key].noted |= 1 << liar.rank  # Once: its engine does not do so again.
+    return key
+
+
+def note_by(liar: Liar, to: list[Host] | None = None) -> None:
+    """One that its engine stands by, and so does not repeat."""
+    key = note(liar, liar.rank_of(liar.honest[1]), to)
+    liar.group._ballots[key].noted |= 1 << liar.rank
 
 
 def note_twice(liar: Liar) -> None:
@@ -280,9 +286,9 @@ out("NOTED", "that names nobody there", "false note", lambda liar: note(liar, NO
 out("NOTED", "twice", "false note", note_twice)
 stays(
     "NOTED", "that names somebody who accepted", "its sender may have been told so",
-    lambda liar: note(liar, liar.rank_of(liar.honest[1])),
+    note_by,
 )  # fmt: skip
 stays(
     "NOTED", "the same, to one alone", "its sender may have been told so",
-    lambda liar: note(liar, liar.rank_of(liar.honest[1]), liar.honest[2:]),
+    lambda liar: note_by(liar, liar.honest[2:]),
 )  # fmt: skip
