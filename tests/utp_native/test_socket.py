@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
+
+import pytest
 
 from tests.utp_native.helpers import sockets
-from tests.utp_native.test_pump import End, connect
+from tests.utp_native.test_pump import End, connect, has_segmentation
 from utp_native import SUITE_XCHACHA20
 
 
@@ -24,3 +32,27 @@ def test_kernel_receive_time() -> None:
                 a.turn(0.1)
         # The least of the last three samples: 250 ms were it not for the kernel's time.
         assert a.pump.channel_figures(channel)["queueing_delay_us"] < 125_000
+
+
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="is preloaded itself")
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.skipif(not has_segmentation(), reason="this kernel cuts nothing up")
+def test_a_narrow_way_costs_the_others_nothing(tmp_path: Path) -> None:
+    library = tmp_path / "narrow.so"
+    source = Path(__file__).with_name("narrow.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.utp_native.narrow"],
+        env={**os.environ, "LD_PRELOAD": str(library)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    # The three hundred narrow ones were refused once each; the wide one gets eight in a message.
+    assert figures["wide"] <= 2
+    assert figures["refused"] == 300
+    assert (figures["again"], figures["refused_again"]) == (8, 0)
+    # There are 256 places, and some share one.
+    assert 128 < figures["narrow"] <= 256

@@ -91,6 +91,7 @@ typedef struct {
     uint32_t planes;
     uint32_t channels;
     uint32_t segmentation;        /* offload in use */
+    uint32_t narrow;              /* addresses that get single datagrams: their way refused more */
     uint32_t coalescing;
 } qp_counters;
 

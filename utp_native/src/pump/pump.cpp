@@ -382,6 +382,7 @@ void Pump::counters(qp_counters *out) const {
     out->send_calls = socket_->counters.send_calls;
     out->send_messages = socket_->counters.send_messages;
     out->segmentation = socket_->segmentation();
+    out->narrow = socket_->narrow();
     out->coalescing = socket_->coalescing();
 }
 

@@ -156,6 +156,24 @@ int UdpSocket::receive_messages(uint32_t wanted) {
     return got;
 }
 
+bool UdpSocket::is_narrow(const Address &to) const {
+    if (!narrow_until_us_) return false;
+    const Narrow &entry = narrow_[narrow_place(to)];
+    return entry.to == to && monotonic_us() < entry.until_us;
+}
+
+void UdpSocket::set_narrow(const Address &to) {
+    narrow_until_us_ = monotonic_us() + kNarrowUs;
+    narrow_[narrow_place(to)] = {to, narrow_until_us_};
+}
+
+uint32_t UdpSocket::narrow() const {
+    const uint64_t now_us = monotonic_us();
+    return static_cast<uint32_t>(
+        std::count_if(narrow_.begin(), narrow_.end(),
+                      [now_us](const Narrow &entry) { return now_us < entry.until_us; }));
+}
+
 int64_t UdpSocket::send(const uint8_t *arena, const Outgoing *queue, size_t count,
                         bool contiguous) {
     size_t done = 0;
@@ -167,8 +185,9 @@ int64_t UdpSocket::send(const uint8_t *arena, const Outgoing *queue, size_t coun
             const Outgoing &first = queue[next];
             size_t end = next + 1;
             uint32_t total = first.size;
+            const bool joined = segmentation_ && contiguous && !is_narrow(first.to);
             // One message of equal datagrams to one address; the last may be shorter.
-            while (segmentation_ && contiguous && end < count && end - next < kSegmentsMax &&
+            while (joined && end < count && end - next < kSegmentsMax &&
                    queue[end].to == first.to && queue[end].size <= first.size &&
                    queue[end - 1].size == first.size && total + queue[end].size <= kSegmentedMax)
                 total += queue[end++].size;
@@ -205,9 +224,9 @@ int64_t UdpSocket::send(const uint8_t *arena, const Outgoing *queue, size_t coun
         if (is_fatal(errno)) return -errno;
         const bool offload_refused = errno == EIO || errno == EINVAL || errno == EMSGSIZE;
         if (ends[0] - done > 1 && offload_refused) {
-            // EIO: the device cannot checksum segments. EINVAL, EMSGSIZE: they exceed its MTU. The
-            // datagrams are sent again one by one, and so are all from now on.
-            segmentation_ = false;
+            // EIO: the device cannot checksum segments. EINVAL, EMSGSIZE: they exceed its MTU, or that
+            // of the route. They are sent again one by one, and so are all to this address for a while.
+            set_narrow(queue[done].to);
             continue;
         }
         done = ends[0];  // this datagram found no way; datagrams may be lost

@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -58,6 +59,8 @@ class UdpSocket {
     int64_t send(const uint8_t *arena, const Outgoing *queue, size_t count, bool contiguous);
 
     bool segmentation() const { return segmentation_; }
+    // Addresses that get single datagrams for now.
+    uint32_t narrow() const;
     bool coalescing() const { return coalescing_; }
     SocketCounters counters;
 
@@ -73,6 +76,19 @@ class UdpSocket {
         Address from;
         uint64_t received_us;
     };
+    // An address whose way refused a message of several datagrams. Each has one place, and takes it
+    // from whoever had it, whom one refused call more puts back.
+    struct Narrow {
+        Address to;
+        uint64_t until_us = 0;
+    };
+    static constexpr size_t kNarrowMax = 256;
+    // Routes and their MTU change; asking again costs one refused call.
+    static constexpr uint64_t kNarrowUs = 60000000;
+    // The hash mixes upward: the last bits of an IPv4 address are in its high ones.
+    static size_t narrow_place(const Address &to) { return (AddressHash{}(to) >> 40) % kNarrowMax; }
+    bool is_narrow(const Address &to) const;
+    void set_narrow(const Address &to);
     int receive_messages(uint32_t wanted);
     void read_control(msghdr &header, Received &out, int64_t to_monotonic_us);
     socklen_t to_sockaddr(const Address &address, sockaddr_storage *out) const;
@@ -80,6 +96,8 @@ class UdpSocket {
     int fd_;
     int family_ = 0;
     bool segmentation_ = false, coalescing_ = false;
+    uint64_t narrow_until_us_ = 0;  // the last of them
+    std::array<Narrow, kNarrowMax> narrow_;
     uint32_t buffer_size_;
     uint32_t per_message_ = 1;  // datagrams the last messages held, to bound the next call
     std::vector<uint8_t> buffer_;
