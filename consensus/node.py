@@ -37,6 +37,7 @@ from consensus.groups.lifecycle import Lifecycle
 from consensus.groups.replica import Replica, Replicas
 from consensus.groups.vote_handlers import VoteHandlers
 from consensus.groups.watch import Watch
+from consensus.life import Life, Opening
 from consensus.machine.addresses import checked
 from consensus.machine.hosted_group import GroupEvent, PairEvent
 from consensus.machine.machine import Machine, group_number
@@ -61,17 +62,23 @@ log = logging.getLogger("quorate")
 
 
 class Node:
-    """An identity on the network. Open with `async with Node.open(...) as node`."""
+    """An identity on the network. Open with `async with Node.open(...) as node`, or with
+    `node = await Node.open(...)` and, in any task, `await node.aclose()`."""
 
     def __init__(
-        self, files: NodeFiles, listen: str, advertise: Sequence[Address], config: NodeConfig
+        self,
+        files: NodeFiles,
+        listen: str,
+        advertise: Sequence[Address],
+        config: NodeConfig,
+        life: Life,
     ) -> None:
         stored = files.stored_groups()
         known = list(files.known_peers())
         context, self._asking = self._begin(files, stored, listen, checked(advertise), config)
         self._context = context
         self.key = context.key
-        self._files = files
+        self._files, self._life = files, life
         self._groups: dict[int, Group] = {}
         self._services = Services(context.endpoint.open_channel)
         self._reaching = Connecting(context)
@@ -129,7 +136,7 @@ class Node:
         passphrase: str | None = None,
         identity: Identity | None = None,
         config: NodeConfig | None = None,
-    ) -> AbstractAsyncContextManager[Node]:
+    ) -> Opening[Node]:
         """Open the node whose identity, peers and blobs are in the file `path` (made, mode 0600,
         if there is none), or one that is forgotten at the end (None).
 
@@ -139,7 +146,8 @@ class Node:
         Raises StoreError, IdentityError, LocalError.
         """
         files = NodeFiles.open(path, passphrase, identity)
-        return _opened(files, listen, advertise, config or NodeConfig())
+        config = config or NodeConfig()
+        return Opening(lambda life: _opened(files, listen, advertise, config, life))
 
     @property
     def address(self) -> Address:
@@ -335,9 +343,17 @@ class Node:
     def _shares_group(self, peer: bytes) -> bool:
         return any(peer in group.peers() for group in self.groups)
 
+    async def aclose(self) -> None:
+        """Close the node: what was sent has a moment to arrive, and peers who share no group with
+        it are told. From any task; cancelled, it is closed all the same before this raises. In one
+        of the node's own handlers or services it only begins. Raises what the node has failed by.
+        """
+        await self._life.close()
+        if self._life.failure is not None:
+            raise self._life.failure
+
     @contextlib.asynccontextmanager
     async def _running(self) -> AsyncIterator[Node]:
-        failure: Exception | None = None
         with self._context.endpoint.opened(), unwrapped(StoreError):
             async with anyio.create_task_group() as tasks:
                 self._context.tasks = tasks
@@ -349,8 +365,7 @@ class Node:
                 await self._reaching.restore(self._files)
                 try:
                     yield self
-                except Exception as error:  # Outside of the task group it is not wrapped.
-                    failure = error
+                    await self._reaching.part()
                 finally:
                     for group in self._groups.values():
                         group.close("the node was closed")
@@ -358,8 +373,6 @@ class Node:
                     await self._reaching.keep(self._files)
                     tasks.cancel_scope.cancel()
             self.blobs.close()  # After the tasks: one of them may be about to open it.
-        if failure is not None:
-            raise failure
 
 
 def _machine(
@@ -383,8 +396,9 @@ async def _opened(
     listen: str,
     advertise: Sequence[Address],
     config: NodeConfig,
+    life: Life,
 ) -> AsyncIterator[Node]:
-    async with opening as files, Node(files, listen, advertise, config)._running() as node:
+    async with opening as files, Node(files, listen, advertise, config, life)._running() as node:
         yield node
 
 

@@ -8,7 +8,7 @@ the socket stays registered, and the callbacks run in the loop itself.
 import asyncio
 import contextvars
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Protocol, cast
 
@@ -163,6 +163,25 @@ def _telling_asyncio() -> contextvars.Context:
 
 def _nothing() -> None:
     return None
+
+
+_apart: set["asyncio.Task[None]"] = set()
+"""Tasks of asyncio's that nobody waits for: it keeps weak references only."""
+
+
+def spawn_apart(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Start a task that no scope and no task group of the caller's ends; only the loop's end does.
+    What it raises is lost on asyncio, and ends trio: it has to catch everything."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        import trio
+
+        trio.lowlevel.spawn_system_task(function, context=contextvars.copy_context())
+        return
+    task = loop.create_task(function())
+    _apart.add(task)
+    task.add_done_callback(_apart.discard)
 
 
 def current() -> Loop:

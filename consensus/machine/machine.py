@@ -32,6 +32,8 @@ from transport.core.types import Address, Transmit
 __all__ = ["Machine", "MachineConfig", "group_number"]
 
 GROUPS_MAX = 1024
+PARTED = 0
+"""Why a presence ends, as the peer is told: the node was closed."""
 CONNECT_SHARE = 0.9
 """Of the time that `ask` may take, how much is spent on reaching a peer."""
 LINKS_TOLD_MAX = 64
@@ -143,6 +145,14 @@ class Machine(Router):
         alias = self.contacts.connect_nameless(peer, now, timeout_s)
         self._work(now)
         return alias
+
+    def part(self, now: float) -> None:
+        """The node closes: end the presences of peers that are members of no group of its. Members
+        notice by its silence, as long as a pause of theirs is not told from an end."""
+        self._now = now
+        for peer in self.peers.known():
+            if not self._demand.needs(peer):
+                self.peers.close(peer, PARTED, now)
 
     def move(self, now: float) -> tuple[bytes, ...]:
         """Go on under other connection ids with every peer that is up; those with whom that cannot

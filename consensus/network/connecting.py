@@ -19,6 +19,9 @@ from transport.core.handshake.transient import ticks
 
 __all__ = ["Connecting"]
 
+PART_S = 0.5
+"""How long a node that closes waits for what it has sent to be acknowledged."""
+PART_LOOK_S = 0.005
 UNIX_TIME_EVERY_S = 10.0
 """How often closed circles are told the time: neither of the two clocks is sure to run on while the
 machine sleeps."""
@@ -78,6 +81,16 @@ class Connecting:
                     self._machine.peers.introductions.learn_untrusted(
                         peer, record[:-4] + clock.to_bytes(4, "big"), self._context.clock()
                     )
+
+    async def part(self) -> None:
+        """What was sent arrives, if that takes no longer than `PART_S`; then peers who would only
+        wait for this node are told that it goes."""
+        machine = self._machine
+        with anyio.move_on_after(PART_S, shield=True):
+            while machine.peers.owing:  # noqa: ASYNC110 - acknowledgements tell nobody
+                await anyio.sleep(PART_LOOK_S)
+        if not self._context.endpoint.closed:
+            self._context.do(lambda m, now: m.part(now))
 
     async def keep(self, files: NodeFiles) -> None:
         """Keep the records there are for the next process; without a word where the disk refuses,

@@ -34,3 +34,20 @@ def test_and_where_there_is_no_sniffio(starter: str) -> None:
 
 def test_a_forked_child_holds_neither_port_nor_lock(anyio_backend: str, tmp_path: Path) -> None:
     assert python("forking", tmp_path, anyio_backend) == "open again\n"
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [
+        ("the block exits", 3),
+        ("a plain handler exits", 3),
+        ("a handler exits", 3),
+        ("interrupted", 4),
+    ],
+)
+def test_an_exit_and_an_interrupt_come_through_as_themselves(
+    how: str, status: int, anyio_backend: str
+) -> None:
+    command = [sys.executable, "-m", "tests.support.loops.leaving", anyio_backend, how]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, "")

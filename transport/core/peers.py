@@ -325,6 +325,16 @@ class Peers:
             path.arrived(address, size, True, retry_s, now)
             self._context.mark(found)
 
+    def known(self) -> tuple[bytes, ...]:
+        """All peers of whom there is anything."""
+        return tuple(self._context.by_key)
+
+    @property
+    def owing(self) -> bool:
+        """Something is on its way to a peer that is there, and not acknowledged."""
+        peers = self._context.by_key.values()
+        return any(peer.current is not None and not peer.lane.quiet for peer in peers)
+
     def close(self, peer: bytes, reason: int, now: float) -> None:
         """End the presence and any attempt; `reason`, at most 127, is told to the peer."""
         self._now = now

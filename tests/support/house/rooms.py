@@ -29,6 +29,7 @@ FLOORS = (
     "consensus.arguments",
     "consensus.decision",
     "consensus.status",
+    "consensus.life",
     "consensus.machine",
     "consensus.config",
     "consensus.clocks",
