@@ -21,7 +21,9 @@ __all__ = ["Connecting"]
 
 PART_S = 0.5
 """How long a node that closes waits for what it has sent to be acknowledged."""
-PART_LOOK_S = 0.005
+PART_PATIENCE = 2.0
+"""As many time-outs of a peer: one that has gone itself is not waited for longer."""
+PART_LOOK_S = 0.002
 UNIX_TIME_EVERY_S = 10.0
 """How often closed circles are told the time: neither of the two clocks is sure to run on while the
 machine sleeps."""
@@ -83,11 +85,11 @@ class Connecting:
                     )
 
     async def part(self) -> None:
-        """What was sent arrives, if that takes no longer than `PART_S`; then peers who would only
-        wait for this node are told that it goes."""
-        machine = self._machine
+        """What was sent arrives, if that takes no longer than `PART_S`, nor than a peer takes that
+        is there; then peers who would only wait for this node are told that it goes."""
+        peers, began = self._machine.peers, self._context.clock()
         with anyio.move_on_after(PART_S, shield=True):
-            while machine.peers.owing:  # noqa: ASYNC110 - acknowledgements tell nobody
+            while self._context.clock() < began + peers.owed_s(PART_PATIENCE):  # noqa: ASYNC110
                 await anyio.sleep(PART_LOOK_S)
         if not self._context.endpoint.closed:
             self._context.do(lambda m, now: m.part(now))

@@ -329,11 +329,17 @@ class Peers:
         """All peers of whom there is anything."""
         return tuple(self._context.by_key)
 
-    @property
-    def owing(self) -> bool:
-        """Something is on its way to a peer that is there, and not acknowledged."""
-        peers = self._context.by_key.values()
-        return any(peer.current is not None and not peer.lane.quiet for peer in peers)
+    def owed_s(self, patience: float) -> float:
+        """How long it may take peers to acknowledge what was sent and waits for that: `patience`
+        time-outs of the slowest with a presence. 0 when nothing waits."""
+        return max(
+            (
+                patience * peer.rtt.timeout_s()
+                for peer in self._context.by_key.values()
+                if peer.current is not None and not peer.lane.quiet
+            ),
+            default=0.0,
+        )
 
     def close(self, peer: bytes, reason: int, now: float) -> None:
         """End the presence and any attempt; `reason`, at most 127, is told to the peer."""
