@@ -97,13 +97,16 @@ def encode_identity(
 def decode_identity(data: bytes, passphrase: str | None = None) -> Identity:
     """The identity that `encode_identity` made `data` of.
 
-    Raises WrongPassphrase, and IdentityError when a passphrase is missing or `data` is damaged.
+    Raises WrongPassphrase, and IdentityError when a passphrase is missing, when there is one for
+    what is not encrypted, or when `data` is damaged.
     """
     start = len(_MAGIC) + 1
     if len(data) < start or not data.startswith(_MAGIC):
         raise IdentityError("this is not an identity of quorate")
     kind = data[start - 1]
     if kind == _KIND_PLAIN:
+        if passphrase is not None:  # Whoever gives one relies on it.
+            raise IdentityError("the identity is not encrypted: open it without a passphrase")
         seed = _open_plain(data, start)
     elif kind == _KIND_PASSPHRASE:
         seed = _open_encrypted(data, start, passphrase)

@@ -3,10 +3,11 @@
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 
 from consensus.blobs.disk import STEP_SIZE, ZEROS, Files, WholeBlob, write_at
-from consensus.blobs.errors import disk_error
+from consensus.blobs.errors import BlobError, disk_error
 from consensus.core.blob.tree import CHUNK_SIZE
 
 STEP_CHUNKS = STEP_SIZE // CHUNK_SIZE
@@ -27,6 +28,7 @@ class Export:
         self._handle: int | None = None
         self._blob = WholeBlob(files)
         try:
+            _refuse_special(target)
             self._handle = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             if link:
                 self._link(os.fstat(self._handle).st_mode & 0o777)
@@ -74,6 +76,7 @@ class Export:
             if self._handle is not None:
                 os.ftruncate(self._handle, self._files.ref.size)
                 os.fsync(self._handle)
+            _refuse_special(self._target)
             self._temporary.replace(self._target)
         except OSError as error:
             raise disk_error(error, str(self._target)) from error
@@ -85,3 +88,11 @@ class Export:
             os.close(self._handle)
         with contextlib.suppress(OSError):
             self._temporary.unlink(missing_ok=True)
+
+
+def _refuse_special(target: Path) -> None:
+    """Raise BlobError for what is there and is no plain file: a device, a pipe, a link or a folder
+    that a file took the place of would be gone, for everybody."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(target.lstat().st_mode):
+            raise BlobError(f"{target} is there and no plain file: name another path")

@@ -17,7 +17,16 @@ from consensus.arguments import make_content
 from consensus.core.config import SNAPSHOT_SIZE_MAX, GroupConfig
 from consensus.core.errors import GroupError
 from consensus.core.types import Handle, Member, Outcome
-from consensus.decision import Accept, Decision, Proposal, Reject, Rejected, accept, reject
+from consensus.decision import (
+    Accept,
+    Decision,
+    Proposal,
+    Reject,
+    Rejected,
+    accept,
+    body_of,
+    reject,
+)
 from consensus.groups.handle import Group
 from consensus.machine.machine import Machine, group_number
 
@@ -70,8 +79,9 @@ class Replica:
     when a joiner needs the state (at most 4 MiB; larger states go as a blob that it names) or the
     disk of a durable group does, and `restore(data)` when this node joins or goes on after a
     restart, maybe more than once, each time in place of all before.
-    `check(command)` may veto a command by returning a reason; it is asked when a command is
-    proposed, before others that are under way are applied, so `apply` has to check again. All of
+    `check(command)` may veto a command by returning a reason; every member's is asked, the
+    proposer's own before anything is sent, also where it is alone in the group. That is when the
+    command is proposed, before others that are under way are applied: `apply` checks again. All of
     them run in the event loop, must not block, and are no coroutine functions: between two
     commands nothing else may see, or change, the state. Raises TypeError for one that is.
 
@@ -130,14 +140,16 @@ class Replica:
     async def do(self, command: Any, *, timeout_s: float | None = 60.0) -> Any:
         """Have the command decided and applied everywhere; returns what `apply` returned here.
 
-        Raises Rejected when a member vetoed it, CommandFailed when `apply` raised, and what
-        `Group.propose` raises. After TimeoutError and OutcomeUnknown the command may have been
-        applied or may still be: commands that are tried again need an id that `apply` knows.
+        Raises Rejected when a member, this one included, vetoed it, CommandFailed when `apply`
+        raised, and what `Group.propose` raises. After TimeoutError and OutcomeUnknown the command
+        may have been applied or may still be: commands that are tried again need an id that
+        `apply` knows.
         """
         group = self.group
         if group.ended is not None:
             raise GroupError(f"no longer a member of {group.name}: {group.ended.reason}")
         content = make_content(COMMAND, command, (), DEADLINE_S)
+        self._check_own(body_of(content))
         number = group_number(group.id)
         mine: list[Handle] = []
 
@@ -258,9 +270,22 @@ class Replica:
             return
         self.group.give_snapshot(joiner, max(index, self.index), data)
 
+    def _check_own(self, command: Any) -> None:
+        """Proposing is accepting, so what this member thinks is asked before. Raises Rejected."""
+        try:
+            reason = self._reason_against(command)
+        except Exception as error:  # It is the user's, and a veto as it is at other members.
+            log.exception("check failed")
+            raise Rejected("check failed") from error
+        if reason is not None:
+            raise Rejected(reason)
+
     def _judge(self, proposal: Proposal) -> Accept | Reject:
-        reason = None if self._check is None else _not_awaitable(self._check(proposal.body))
+        reason = self._reason_against(proposal.body)
         return accept() if reason is None else reject(reason)
+
+    def _reason_against(self, command: Any) -> str | None:
+        return None if self._check is None else _not_awaitable(self._check(command))
 
 
 def _is_async(function: Any) -> bool:

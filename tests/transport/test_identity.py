@@ -58,6 +58,11 @@ def test_two_savings_share_neither_salt_nor_nonce() -> None:
     assert again[-48:] != ENCRYPTED[-48:]
 
 
+def test_a_passphrase_for_what_is_not_encrypted_is_said() -> None:
+    with pytest.raises(IdentityError, match="not encrypted"):
+        decode_identity(encode_identity(BOB), "secret")
+
+
 def test_a_wrong_passphrase_is_said() -> None:
     with pytest.raises(WrongPassphrase):
         decode_identity(ENCRYPTED, "battery staple")

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from consensus.blobs import disk
+from consensus.blobs.errors import BlobError
 from tests.support.nodes.blobnet import DATA, stores, write
 
 pytestmark = pytest.mark.anyio
@@ -50,3 +51,26 @@ async def test_a_link_takes_no_second_copy_and_has_the_modes_of_the_user(tmp_pat
         assert (tmp_path / "copy").read_bytes() == DATA[::-1]
         assert not (tmp_path / "copy").samefile(tmp_path / "other")
         assert sorted(os.listdir(tmp_path)) == ["alice", "copy", "file", "other", "out"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "dangling link", "folder"])
+async def test_what_is_no_plain_file_is_left_as_it_is(tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    if kind == "pipe":
+        os.mkfifo(out)
+    elif kind == "folder":
+        out.mkdir()
+    else:
+        if kind == "link":
+            write(tmp_path / "target", b"old")
+        out.symlink_to(tmp_path / "target")
+    before, names = out.lstat(), sorted(os.listdir(tmp_path))
+    async with stores(tmp_path, "alice") as (alice,):
+        ref = await alice.share(write(tmp_path / "file", DATA))
+        for link in (False, True):
+            with pytest.raises(BlobError, match="no plain file"):
+                await alice.export(ref, out, link=link)
+    assert (out.lstat().st_mode, out.lstat().st_ino) == (before.st_mode, before.st_ino)
+    assert sorted(os.listdir(tmp_path)) == sorted([*names, "alice", "file"])
+    if kind == "link":
+        assert (tmp_path / "target").read_bytes() == b"old"

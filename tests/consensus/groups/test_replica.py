@@ -2,7 +2,7 @@
 
 import json
 import runpy
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -181,6 +181,36 @@ async def test_a_command_may_be_vetoed_and_apply_may_fail() -> None:
         await second.read(lambda: None)
         assert state[0] == state[1] == [3, 0, 2]
         assert first.index == second.index
+
+
+async def test_the_proposers_own_check_is_asked_also_where_it_is_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def make(check: Callable[[Any], str | None]) -> Replica:
+        return Replica(
+            apply=lambda command: command, snapshot=bytes, restore=lambda data: None, check=check
+        )
+
+    def check(command: Any) -> str | None:
+        # As other members see it: a tuple has become a list.
+        return "overdraft" if command[0] < 0 else None
+
+    async with open_nodes(2) as (alice, bob):
+        first, second = make(check), make(lambda command: None)
+        group = await first.found(alice, "bank")
+        for _ in ("alone", "of two"):
+            assert await first.do((5,)) == [5]
+            before = first.index
+            with pytest.raises(Rejected, match="overdraft"):
+                await first.do((-5,))
+            assert first.index == before, "it was proposed"
+            with pytest.raises(Rejected, match="check failed"):
+                await first.do(())
+            assert "IndexError" in caplog.text
+            if not second.index:
+                await second.join(bob, group.invite(bob.key))
+        with pytest.raises(Rejected, match="overdraft"):
+            await second.do((-5,))
 
 
 async def test_groups_with_and_without_a_state_do_not_mix() -> None:

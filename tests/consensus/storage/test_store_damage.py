@@ -191,6 +191,15 @@ async def test_the_log_of_another_identity_or_group_is_refused(made: Path, tmp_p
             await node.resume()
 
 
+async def test_a_passphrase_is_not_taken_for_a_file_that_has_none(tmp_path: Path) -> None:
+    async with Node.open(tmp_path / "n") as node:
+        key = node.key
+    with pytest.raises(IdentityError, match="not encrypted"):
+        await Node.open(tmp_path / "n", passphrase="secret")
+    async with Node.open(tmp_path / "n") as node:
+        assert node.key == key
+
+
 async def test_a_wrong_passphrase_opens_nothing(tmp_path: Path) -> None:
     async with Node.open(tmp_path / "n", passphrase="right") as node:
         await node.found("board", durable=True)
