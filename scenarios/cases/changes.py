@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.core.config import GroupConfig
-from scenarios.stage.case import ACCEPT, REJECT, Case, kick, leave, propose, sponsor
+from scenarios.stage.case import ACCEPT, REJECT, Case, abandon, kick, leave, propose, sponsor
 
 EITHER = (ACCEPT, REJECT)
 AB = ("A", "B")
@@ -143,6 +143,42 @@ CHANGES = (
         joiners={"J": "A"},
         unreachable=frozenset({("B", "J"), ("C", "J")}),
         states_max=50_000,
+    ),
+    Case(
+        "join-again-alone",
+        "n = 1: a joiner gives up at any moment, and comes again",
+        ("A",),
+        plans={"A": (sponsor("J"), sponsor("J'")), "J": (abandon(),)},
+        joiners={"J": "A", "J'": "A"},
+        states_max=100_000,
+    ),
+    Case(
+        "join-again",
+        "n = 2: a joiner gives up at any moment, and comes again, while another proposes",
+        AB,
+        plans={"A": (sponsor("J"), sponsor("J'")), "B": (propose("x"),), "J": (abandon(),)},
+        joiners={"J": "A", "J'": "A"},
+        states_max=1_000_000,
+    ),
+    Case(
+        "join-again-elsewhere",
+        "n = 2: a joiner gives up at any moment, and comes again by the other member",
+        AB,
+        plans={"A": (sponsor("J"),), "B": (sponsor("J'"),), "J": (abandon(),)},
+        joiners={"J": "A", "J'": "B"},
+        fires={"join": 1},
+        states_max=1_000_000,
+    ),
+    Case(
+        "removed-and-again",
+        "n = 3: a member falls silent, and comes again before or after it was removed",
+        ABC,
+        plans={"A": (sponsor("C'"),)},
+        joiners={"C'": "A"},
+        crashes=1,
+        may_crash=("C",),
+        fires={"join": 1},
+        states_max=1_000_000,
     ),
     Case(
         "two-joins-one-sponsor",

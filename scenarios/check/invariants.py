@@ -9,8 +9,9 @@ different members interleave.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 
+from consensus.core.types import Member
 from scenarios.check.facts import COMMITTED, UNKNOWN, Facts, Violation
 from scenarios.check.history import (
     Accusable,
@@ -168,6 +169,13 @@ class Order(Checker):
                 )
 
 
+def _peer(name: Name) -> Hashable:
+    """Whose member it is: its key, or the letter of one that was explored (D42)."""
+    if isinstance(name, Member):
+        return name.key
+    return name.rstrip("'") if isinstance(name, str) else name
+
+
 class Views(Checker):
     """I4: one membership a number, one successor by a wedged quorum, votes only by members."""
 
@@ -186,6 +194,8 @@ class Views(Checker):
                 self.fail((member,), f"view {event.view} is {known}, and {event.members} here")
             if len(set(event.members)) != len(event.members):
                 self.fail((member,), f"view {event.view} names a member twice: {event.members}")
+            if len({_peer(each) for each in event.members}) != len(event.members):
+                self.fail((member,), f"view {event.view} has two members of a key: {event.members}")
             if member not in event.members:
                 self.fail((member,), f"{member} installed a view without it: {event.members}")
             before = facts.current.get(member)

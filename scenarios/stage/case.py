@@ -11,7 +11,8 @@ from consensus.core.config import GroupConfig
 from consensus.core.types import Vote
 
 __all__ = [
-    "ACCEPT", "REJECT", "Act", "Case", "Faults", "kick", "leave", "propose", "read", "sponsor",
+    "ACCEPT", "REJECT", "Act", "Case", "Faults", "abandon", "kick", "leave", "propose", "read",
+    "sponsor",
 ]  # fmt: skip
 
 ACCEPT = Vote(True)
@@ -22,7 +23,7 @@ class Act(NamedTuple):
     """Something a member's user does."""
 
     what: str
-    """"propose", "kick", "sponsor", "leave" or "read"."""
+    """"propose", "kick", "sponsor", "leave", "abandon" or "read"."""
     whom: str = ""
     """The body of a proposal, or the member concerned."""
 
@@ -45,6 +46,12 @@ def sponsor(joiner: str) -> Act:
 def leave() -> Act:
     """Propose to go."""
     return Act("leave")
+
+
+def abandon() -> Act:
+    """Give the group up, or the attempt to join it. Who comes again, as another member of the same
+    key, is called by the same letter and an apostrophe."""
+    return Act("abandon")
 
 
 def read() -> Act:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from consensus.core.engine.group import Group
+from consensus.core.message_fields import GoneMessage
+from consensus.core.message_kinds import GONE
+from consensus.core.numbers import Clock, Index
 from scenarios.stage.case import Case, Faults
 
-__all__ = ["Scene", "accepted_next"]
+__all__ = ["Scene", "abandon", "accepted_next"]
 
 
 def accepted_next(group: Group) -> tuple[Any, ...]:
@@ -16,6 +19,15 @@ def accepted_next(group: Group) -> tuple[Any, ...]:
     if synod.value is None:
         return ()
     return view.following(synod.value[0], synod.value[1]).members
+
+
+def abandon(group: Group) -> None:
+    """What a node does that gives up a group, or a join: it says so to whom it knows in it."""
+    known = [group.sponsor_awaited, *group.view.members]
+    for member in dict.fromkeys(known):
+        if member is not None and member != group.me:
+            group._tell(member, GoneMessage(GONE, group.view.number, Clock(0), Index(0)))
+    group.stop()
 
 
 class Scene:

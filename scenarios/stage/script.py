@@ -7,6 +7,7 @@ timer fired and each vote given by a line of its own, so that nothing depends on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any
@@ -86,7 +87,9 @@ def as_script(about: Sequence[str], before: Iterable[str], lines: Iterable[str])
     """A whole script, whose traces are still to be written."""
     head = [f"# {line}" for line in about]
     blocks = ["\n".join([*head, *before, "----"]), "\n".join([*lines, "show", "----"])]
-    return "\n\n".join(blocks) + "\n"
+    text = "\n\n".join(blocks) + "\n"
+    # A second member of a key, J', is j in scripts.
+    return re.sub(r"\b([A-Z])'", lambda found: found[1].lower(), text)
 
 
 def _act(act: Act) -> str:

@@ -17,10 +17,9 @@ from consensus.core.types import Content, Outcome, Timer, Vote
 from scenarios.check.history import Event
 from scenarios.stage.case import Act
 from scenarios.stage.recorder import Recorder
-from scenarios.stage.scene import Scene
+from scenarios.stage.scene import Scene, abandon
 
 __all__ = ["Shell"]
-
 OUTPUT_ROUNDS_MAX = 10_000
 """A group that answers itself more often than this within one step does not come to an end."""
 
@@ -251,13 +250,15 @@ class Shell:
         whom: Any = act.whom
         try:
             if act.what == "propose":
-                self.group.propose(Content("test", act.whom.encode()))
+                self.group.propose(Content("test", whom.encode()))
             elif act.what == "kick":
                 self.group.kick(whom, "disliked")
             elif act.what == "sponsor":
                 self.group.sponsor(whom, b"")
             elif act.what == "read":
                 self.read(0)
+            elif act.what == "abandon":
+                abandon(self.group)
             else:
                 self.group.leave()
         except GroupError:

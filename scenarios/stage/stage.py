@@ -226,6 +226,8 @@ def standing(name: Any, recorder: Recorder, group: Group, *, alive: bool) -> Sta
         ended = "left" if own else "expelled"
     elif not alive:
         ended = "crashed"
+    elif group.phase == Phase.ENDED:
+        ended = "left"  # Its user gave it up.
     view = max(recorder.views, default=0)
     settled = {event.id for event in reports if isinstance(event, Decided)}
     proposed = [event.id for event in recorder.said if isinstance(event, Proposed)]

@@ -101,6 +101,7 @@ class LastingCast(Cast):
 
     def __init__(self, names: str, seed: int, link: Link, config: MachineConfig) -> None:
         self.world = World(seed, link)
+        self._own = {}
         self.disks = {name: Disk() for name in names}
         identities: dict[str, Identity] = {}
 

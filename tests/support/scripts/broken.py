@@ -1,4 +1,4 @@
-"""Twenty-two engines, each broken in one rule, which the checkers must catch.
+"""Twenty-four engines, each broken in one rule, which the checkers must catch.
 
 Every one is the shipped `Group` with one small method overridden. Two of them break what lies
 around a group (its memory, its lanes); they do it through a timer of their own that the explorer
@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from consensus.core.engine.group import Group
+from consensus.core.message_fields import ReadyMessage
 from consensus.core.message_kinds import NOTED, Message
-from consensus.core.numbers import Clock, Index, Key, Rank
+from consensus.core.numbers import Clock, Index, Key, Mask, Rank
 from consensus.core.outputs import Arm, Output
 from consensus.core.tables.ballot import Ballot
 from consensus.core.tables.total_order import Order
 from consensus.core.tables.trim import OWN_ACCEPTED, OWN_NOTED, OWN_NOTHING
 from consensus.core.types import KICK, Content, Handle, Member, Outcome, Promise, Timer, Value, Vote
+from consensus.core.view import ranks
 
 __all__ = ["BROKEN"]
 
@@ -291,6 +293,24 @@ class AcceptsWithdrawn(Group):
         super()._learn_reject(ballot)
 
 
+class TwoOfOneKey(Group):
+    """A joiner counts though an earlier member of its key goes on."""
+
+    def _joiner_ready(self, sponsor: Rank, joiner: Member, kept: Mask) -> bool:
+        view = self._view
+        others = [rank for rank in ranks(kept) if view.members[rank][0] != joiner[0]]
+        return super()._joiner_ready(sponsor, joiner, sum(1 << rank for rank in others))
+
+
+class ReadyOfBefore(Group):
+    """READY of a member that gave up counts for the one that came again in its place."""
+
+    def _on_ready(self, sender: Member, message: ReadyMessage) -> None:
+        for joiner in self.joiners:
+            if joiner[0] == sender[0]:
+                super()._on_ready(joiner, message)
+
+
 BROKEN: dict[str, type[Group]] = {
     "a reject reported before enough members stored it": RejectReportedEarly,
     "commit on a majority of accepts": CommitOnMajority,
@@ -314,4 +334,6 @@ BROKEN: dict[str, type[Group]] = {
     "a note before the accepts that wait": NotesOvertakeAccepts,
     "a clock taken before the accepts that wait": ClockTakenTooEarly,
     "an accept that waits withdrawn": AcceptsWithdrawn,
+    "a key twice among the members": TwoOfOneKey,
+    "READY of the time before": ReadyOfBefore,
 }

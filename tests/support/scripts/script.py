@@ -61,6 +61,7 @@ from consensus.core.outputs import (
 )
 from consensus.core.types import Content, Proposal, ProposalId, Timer, Vote
 from consensus.core.view import View
+from scenarios.stage.scene import abandon
 from tests.support.scripts.printed import letter, member, show_content, show_message, show_output
 
 TESTDATA = Path(__file__).parents[2] / "testdata"
@@ -173,6 +174,9 @@ class World:
 
     def do_leave(self, name: str) -> None:
         self.groups[name].leave()
+
+    def do_abandon(self, name: str) -> None:
+        abandon(self.groups[name])
 
     def do_kick(self, name: str, target: str, reason: str = "") -> None:
         self.groups[name].kick(member(target), reason)
