@@ -54,8 +54,6 @@ from transport.core.events import (
     Event,
     Heard,
     LaneRelieved,
-    LinkCut,
-    LinkHealed,
     PathMoved,
     PresenceDown,
     PresenceUp,
@@ -146,11 +144,6 @@ class Router:
                     # with it, or every question until the silence is given up would be lost.
                     self.contacts.renew(peer, now)
             case Heard(peer, incarnation):
-                self._link(peer, incarnation, up=True)
-            case LinkCut(peer, incarnation, lasting) if lasting:
-                # It is still heard by relays; but nobody can rely on that for ever.
-                self._link(peer, incarnation, up=False)
-            case LinkHealed(peer, incarnation):
                 self._link(peer, incarnation, up=True)
             case PresenceUp():
                 self._presence_up(event)

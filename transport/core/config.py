@@ -51,8 +51,6 @@ class TransportConfig:
     """Passed on for one peer, in bytes of sealed datagrams."""
     relay_burst_bytes: float = 131_072.0
     """The same at once, after a pause."""
-    relay_grace_s: float = 10.0
-    """A link cut this long is told of as lasting."""
     punch_s: float = 0.5
     """How often a cut link is tried directly."""
 

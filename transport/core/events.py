@@ -141,12 +141,10 @@ class DeliveryKnown:
 
 @dataclass(frozen=True, slots=True)
 class LinkCut:
-    """The peer is reached by way of a relay only; it is not silent."""
+    """The peer is reached by way of a relay only, for as long as it takes; it is not silent."""
 
     peer: bytes
     incarnation: int
-    lasting: bool
-    """Told a second time, `relay_grace_s` after the first; relaying goes on all the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,19 @@ def test_decisions_go_on_by_relay(names: str, one_way: bool) -> None:
     assert told.count(LinkHealed) == told.count(LinkCut)
 
 
+def test_nobody_is_removed_while_a_relay_reaches_them() -> None:
+    """For as long as it takes: a link that stays cut for minutes is no reason to remove anybody
+    (D34)."""
+    cast = Cast("abc")
+    cast.gather("abc")
+    view = cast.view("a")
+    cast.world.cut(["a"], ["b"])
+    cast.world.run(lambda: False, limit_s=120.0)
+    handle = cast.propose("b", b"still")
+    cast.until(lambda: cast.outcome("b", handle) is not None)
+    assert [cast.view(name) for name in "abc"] == [view] * 3
+
+
 def test_without_a_relay_who_is_cut_off_from_both_sides_is_removed() -> None:
     """What the test above would show if nobody relayed."""
     cast = Cast("abc")

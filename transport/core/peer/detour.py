@@ -16,9 +16,7 @@ class Detour:
         "allowed_at",
         "answered_at",
         "cut",
-        "cut_at",
         "index",
-        "lasting",
         "next_at",
         "via",
     )
@@ -29,9 +27,6 @@ class Detour:
         self.index = 0
         self.cut = False
         """Datagrams go through a relay."""
-        self.cut_at = 0.0
-        self.lasting = False
-        """`LinkCut` was told a second time."""
         self.next_at = 0.0
         """When the direct path is tried again."""
         self.answered_at = -FRESH_S

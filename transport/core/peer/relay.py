@@ -78,15 +78,12 @@ def unanswered(context: Context, peer: Peer, now: float) -> None:
 
 
 def handle_timeout(context: Context, peer: Peer, presence: Presence, now: float) -> None:
-    """Try the direct path when it is time; tell once when the cut lasts."""
+    """Try the direct path when it is time."""
     detour = peer.detour
     if detour is None or not detour.cut or detour.next_at > now:
         return
     detour.next_at = now + context.config.punch_s
     presence.direct(presence.address, presence.direct_ping(now))
-    if not detour.lasting and now - detour.cut_at >= context.config.relay_grace_s:
-        detour.lasting = True
-        context.events.append(LinkCut(peer.key, presence.incarnation, True))
 
 
 def direct_answer(context: Context, peer: Peer, now: float) -> None:
@@ -145,10 +142,9 @@ def opened(context: Context, via: Peer, peer: Peer, presence: Presence, now: flo
 def _cut(context: Context, peer: Peer, detour: Detour, now: float) -> None:
     assert peer.current is not None
     detour.cut = True
-    detour.lasting = False
-    detour.cut_at = detour.next_at = now
+    detour.next_at = now
     peer.changed = True
-    context.events.append(LinkCut(peer.key, peer.current.incarnation, False))
+    context.events.append(LinkCut(peer.key, peer.current.incarnation))
 
 
 def _heal(context: Context, peer: Peer, detour: Detour) -> None:

@@ -82,7 +82,7 @@ def test_a_cut_link_is_relayed_and_nobody_is_silent(both: bool, awaited: bool) -
     sent = mesh.talk(a, b, 30.0, 1)
     assert none_silent(mesh)
     for one, other in ((a, b), (b, a)):
-        assert [event.lasting for event in one.of(LinkCut)] == [False, True]
+        assert len(one.of(LinkCut)) == 1, "for as long as it takes"
         status = one.peers.status(other.key)
         assert status is not None
         assert status.relayed
@@ -91,7 +91,7 @@ def test_a_cut_link_is_relayed_and_nobody_is_silent(both: bool, awaited: bool) -
     sent += mesh.talk(a, b, 3.0, 2)
     for one, other in ((a, b), (b, a)):
         assert [event.peer for event in one.of(LinkHealed)] == [other.key]
-        assert len(one.of(LinkCut)) == 2, "it does not flap"
+        assert len(one.of(LinkCut)) == 1, "it does not flap"
         assert got(one, other) == sent, "once and in order, through the cut and its end"
     mesh.world.run(1.0)
     for side in mesh.sides:
