@@ -63,6 +63,11 @@ ROUND_MAX = 1 << 32
 """Rounds of one synod."""
 ROUND_STEP_MAX = 1 << 16
 """How far a ballot's round may be ahead of those seen: rounds grow one by one."""
+STRUCK_MAX = 64
+"""Keys whose strikes are remembered; the oldest go."""
+STALL_TICKS = 5
+"""Into so many parts the wait for a stall is cut, so that what a member was late itself is not
+counted: a timer that fires late counts as one part."""
 BACKOFF_ROUNDS = 6
 """Takeover delays double with each round of a synod up to this one."""
 
@@ -90,7 +95,10 @@ class GroupConfig:
     asks_for_snapshots: bool = False
     """A sponsor's application is asked for its state; if not, a joiner's snapshot is empty."""
     kicks_liars: bool = True
-    """A member that broke the protocol is answered with a kick."""
+    """A member that broke the protocol is answered with a kick, once a second one has seen it."""
+    kicks_need_two: bool = True
+    """A kick needs a second member, beside its proposer, that wants it (KT1), and in a view of two
+    the casting vote; if not, whoever has no reason against it accepts."""
     on_silence_kick: bool = False
     """A program that does not answer in time is answered with the kick of its member."""
     durable: bool = False
@@ -107,6 +115,10 @@ class GroupConfig:
     """What a sponsor grants a joiner between the commit of its join and being ready."""
     kick_s: float = 5.0
     """What the target of a kick is granted to accept it before it is treated as silent."""
+    stall_s: float = 5.0
+    """How long a member waits for the lowest open proposal before it asks who holds it up, and then
+    how long for the answers: twice this after a member stopped to make progress, though it is
+    heard, it is suspected. A program's own deadline is never cut short by it."""
     linger_s: float = 30.0
     """How long a member that is out goes on answering, at most."""
     lease_s: float = 0.25
@@ -131,6 +143,6 @@ class GroupConfig:
             raise GroupError(f"window_total must be 1 to {WINDOW_TOTAL_MAX}")
         if not 0 <= self.lease_s <= LEASE_MS_MAX / 1000:
             raise GroupError(f"lease_s must be 0 to {LEASE_MS_MAX / 1000}")
-        for name in ("takeover_s", "settle_s", "join_s", "kick_s", "linger_s", "lost_s"):
+        for name in ("takeover_s", "settle_s", "join_s", "kick_s", "stall_s", "linger_s", "lost_s"):
             if not 0 < getattr(self, name) <= DELAY_MAX_S:
                 raise GroupError(f"{name} must be positive, and at most {DELAY_MAX_S:.0f}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from consensus.core.numbers import BallotNumber, Clock, Index, Key, Mask, Rank, ViewNumber
-from consensus.core.types import Content, Entry, Held, LinkFields, Member, Value
+from consensus.core.types import Content, Entry, Held, LinkFields, Member, Strikes, Value
 
 
 class ProposeMessage(NamedTuple):
@@ -91,6 +91,10 @@ class SuspectMessage(NamedTuple):
     """Whom it does not hear, or does not trust."""
     agreed: Mask
     """Whom it agrees to remove."""
+    stalled: Mask
+    """Whom it hears, but who makes no progress (S2)."""
+    disputed: Mask
+    """With whom it does not agree on what passed between the two (S3)."""
 
 
 class PrepareMessage(NamedTuple):
@@ -200,6 +204,8 @@ class SnapshotMessage(NamedTuple):
     """That decision's key."""
     data: bytes
     """The application's state."""
+    strikes: Strikes
+    """Of the view's group."""
 
 
 class DecisionMessage(NamedTuple):
@@ -231,6 +237,35 @@ class GoneMessage(NamedTuple):
     view: ViewNumber
     clock: Clock
     mark: Index
+
+
+class StallMessage(NamedTuple):
+    """From a member to all: what have you done about this proposal, for which I wait (S2)?"""
+
+    kind: Literal[28]
+    view: ViewNumber
+    clock: Clock
+    mark: Index
+    key: Key
+    turn: int
+    """How often this was asked about this proposal, from 1 on."""
+
+
+class StalledMessage(NamedTuple):
+    """To who asked, in answer to STALL. In a durable group it goes past the disk, and no line
+    counts it; clock and mark are 0."""
+
+    kind: Literal[29]
+    view: ViewNumber
+    clock: Clock
+    mark: Index
+    key: Key
+    turn: int
+    """As it was asked."""
+    did: int
+    """See `tables.stall`."""
+    pending: int
+    """The first turn of a durable member's that is not on its disk, or 0."""
 
 
 class LeaseAskMessage(NamedTuple):

@@ -32,6 +32,8 @@ from consensus.core.message_fields import (
     ResumeMessage,
     SeenMessage,
     SnapshotMessage,
+    StalledMessage,
+    StallMessage,
     SuspectMessage,
     VoteMessage,
     VouchMessage,
@@ -59,6 +61,8 @@ GONE: Final = 19
 LEASE_ASK: Final = 24
 LEASE: Final = 25
 LEASES: Final = 26
+STALL: Final = 28
+STALLED: Final = 29
 
 # Evidence for certificates: between the members' notaries, not for their groups (see `notary`).
 VOUCH: Final = 30
@@ -92,6 +96,8 @@ Message: TypeAlias = (
     | LeaseAskMessage
     | LeaseMessage
     | LeasesMessage
+    | StallMessage
+    | StalledMessage
     | VouchMessage
     | LinkMessage
     | ChainMessage
@@ -123,6 +129,8 @@ _KINDS: tuple[tuple[int, str, type[Message]], ...] = (
     (LEASE_ASK, "LEASE_ASK", LeaseAskMessage),
     (LEASE, "LEASE", LeaseMessage),
     (LEASES, "LEASES", LeasesMessage),
+    (STALL, "STALL", StallMessage),
+    (STALLED, "STALLED", StalledMessage),
     (VOUCH, "VOUCH", VouchMessage),
     (LINK, "LINK", LinkMessage),
     (CHAIN, "CHAIN", ChainMessage),

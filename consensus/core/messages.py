@@ -28,6 +28,7 @@ from consensus.core.config import (
     REASON_SIZE_MAX,
     ROUND_MAX,
     SNAPSHOT_SIZE_MAX,
+    STRUCK_MAX,
     VOTE_KEYS_MAX,
     WHERE_SIZE_MAX,
     WINDOW_BYTES,
@@ -343,9 +344,10 @@ def _content(value: Any) -> Content:
 _answers = _many(_fields(_rank, _bytes(ANSWER_SIZE_MAX)), VIEW_SIZE_MAX)
 _reasons = _many(_fields(_rank, _reason), VIEW_SIZE_MAX)
 _entry = _fields(_key, _outcome, _content, _answers, _reasons)
-_value = _fields(_mask, _or_none(_member), _reasons, _many(_entry, HELD_MAX), _count)
+_value = _fields(_mask, _or_none(_member), _reasons, _many(_entry, HELD_MAX), _count, _mask)
 _held = _fields(_key, _count, _number(0, 3), _content, _answers, _reasons)
 _hash = _exactly(32)
+_strikes = _many(_fields(_hash, _count), STRUCK_MAX)
 
 # What evidence consists of, on the lanes and in files.
 signatures_untrusted = _many(_fields(_rank, _exactly(64)), VIEW_SIZE_MAX)
@@ -366,7 +368,7 @@ _FIELDS: dict[int, tuple[Check, ...]] = {
     kinds.REJECT: (_key, _reason),
     kinds.NOTED: (_key, _rank, _reason),
     kinds.MARK: (),
-    kinds.SUSPECT: (_mask, _mask),
+    kinds.SUSPECT: (_mask, _mask, _mask, _mask),
     kinds.PREPARE: (_ballot,),
     kinds.PROMISE: (
         _ballot,
@@ -381,13 +383,15 @@ _FIELDS: dict[int, tuple[Check, ...]] = {
     kinds.ASK: (),
     kinds.EXPELLED: (_reason,),
     kinds.HERE: (),
-    kinds.SNAPSHOT: (_members, _count, _key, _bytes(SNAPSHOT_SIZE_MAX)),
+    kinds.SNAPSHOT: (_members, _count, _key, _bytes(SNAPSHOT_SIZE_MAX), _strikes),
     kinds.DECISION: (_count, _entry),
     kinds.READY: (_members,),
     kinds.GONE: (),
     kinds.LEASE_ASK: (_count, _number(0, LEASE_MS_MAX + 1)),
     kinds.LEASE: (_count, _number(0, LEASE_MS_MAX + 1)),
     kinds.LEASES: (_mask,),
+    kinds.STALL: (_key, _count),
+    kinds.STALLED: (_key, _count, _number(0, 5), _count),
     kinds.VOUCH: (_ballot, _exactly(64)),
     kinds.LINK: (link_untrusted,),
     kinds.CHAIN: (_bytes(FOUNDING_SIZE_MAX), _many(link_untrusted, LINKS_MAX), _count, _hash),

@@ -55,10 +55,14 @@ Entry: TypeAlias = tuple[Key, int, Content, Answers, Reasons]
 """(key, outcome, content, answers, reasons): one settled proposal, as a trim or a decision
 carries it."""
 
-Value: TypeAlias = tuple[Mask, Member | None, Reasons, tuple[Entry, ...], Index]
-"""(kept, joiner, reasons, trim, end): what a synod chooses. `kept` is the mask of the ranks that
-go on, `joiner` the member added at the end or None, `reasons` says why the others do not, `trim`
-is a tuple of entries in order of their keys and `end` the index of its last."""
+Value: TypeAlias = tuple[Mask, Member | None, Reasons, tuple[Entry, ...], Index, Mask]
+"""(kept, joiner, reasons, trim, end, struck): what a synod chooses. `kept` is the mask of the ranks
+that go on, `joiner` the member added at the end or None, `reasons` says why the others do not,
+`trim` is a tuple of entries in order of their keys and `end` the index of its last. `struck` are
+those who stay after a dispute (S4)."""
+
+Strikes: TypeAlias = tuple[tuple[bytes, int], ...]
+"""(key, strikes) of those who stayed after disputes, the last to get one at the end (S4)."""
 
 Held: TypeAlias = tuple[Key, Index, int, Content, Answers, Reasons]
 """(key, index, own, content, answers, reasons): a proposal as a member's promise tells of it.

@@ -183,8 +183,11 @@ class Group:
             )
 
     async def kick(self, key: bytes, reason: str = "", *, timeout_s: float = 60.0) -> Decision:
-        """Propose to remove a member; it may not reject. Raises as `propose`, and GroupError that
-        says so if it was removed by a change of the group before this was decided."""
+        """Propose to remove a member; it may not reject. A second member has to want it: by calling
+        this too, by its handler of "@kick" in a group that asks programs about kicks, or because
+        it has seen that member lie; else the kick is rejected as "not seen here". Raises as
+        `propose`, and GroupError that says so if the member was removed by a change of the group
+        before this was decided, or in a group of two without the casting vote."""
         self.state.check()
         member = next((m for m in self.state.members() if m.key == key), None)
         if member is None:

@@ -53,6 +53,7 @@ EXPIRES_IN_MAX_S = 100 * 366 * 86_400.0
 AGREED = (
     "casting_vote", "window_total", "asks_for_snapshots", "durable", "kicks_liars",
     "on_silence_kick", "asks_application_about_joins", "asks_application_about_kicks",
+    "kicks_need_two",
 )  # fmt: skip
 """What a joiner takes over from its sponsor; the rest of a GroupConfig is each member's own."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from consensus.core.engine.durable_group import DurableGroup
+from consensus.core.durable.durable_group import DurableGroup
 from consensus.core.engine.group import Group
 from consensus.core.errors import MessageError
 from consensus.core.evidence.notary import Notary

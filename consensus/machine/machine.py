@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from consensus.core.config import GroupConfig
-from consensus.core.engine.durable_group import DurableGroup
+from consensus.core.durable.durable_group import DurableGroup
 from consensus.core.engine.group import Group
 from consensus.core.errors import GroupError
 from consensus.core.evidence.notary import Notary

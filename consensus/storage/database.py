@@ -9,7 +9,7 @@ What can happen to a file and how it is noticed: SQLite finds a damaged structur
 nothing is not taken for a new one, unless its making was broken off (`consensus.storage.making`).
 Frames of the write-ahead log carry checksums of SQLite's own: a damaged one ends the log, so that
 what follows it is as if it had never been written. That cannot be told from here; whoever has heard
-more of this node than it knows of itself can tell (`consensus.core.engine.durable_group`).
+more of this node than it knows of itself can tell (`consensus.core.durable.durable_group`).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import anyio
 from anyio import to_thread
 
 from consensus.core.config import GroupConfig
-from consensus.core.engine.durable_group import DurableGroup
+from consensus.core.durable.durable_group import DurableGroup
 from consensus.core.engine.group import Group as CoreGroup
 from consensus.core.engine.state_codec import FrozenError, LogDamaged, freeze, thaw
 from consensus.core.evidence.notary import Notary

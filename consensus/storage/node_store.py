@@ -92,7 +92,7 @@ CREATE TABLE log (
     PRIMARY KEY (group_id, seq)
 ) STRICT, WITHOUT ROWID;
 """
-# Checkpoints and the log have no seals: `consensus.core.engine.durable_group` chains them by
+# Checkpoints and the log have no seals: `consensus.core.durable.durable_group` chains them by
 # digests.
 
 

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from consensus.core.config import GroupConfig
-from scenarios.stage.case import ACCEPT, REJECT, Case, abandon, kick, leave, propose, sponsor
+from scenarios.stage.case import (
+    ACCEPT,
+    BY_ONE,
+    REJECT,
+    Case,
+    abandon,
+    kick,
+    leave,
+    propose,
+    sponsor,
+)
 
 EITHER = (ACCEPT, REJECT)
 AB = ("A", "B")
@@ -57,6 +67,7 @@ CHANGES = (
         ("A", "B"),
         plans={"A": (sponsor("J"),), "B": (kick("A"),)},
         joiners={"J": "A"},
+        config=BY_ONE,
         states_max=10_000,
     ),
     Case(
@@ -65,6 +76,7 @@ CHANGES = (
         ABC,
         plans={"A": (sponsor("J"),), "B": (kick("C"),)},
         joiners={"J": "A"},
+        config=BY_ONE,
         states_max=80_000_000,
     ),
     Case(
@@ -73,6 +85,7 @@ CHANGES = (
         ABC,
         plans={"A": (kick("B"),), "B": (kick("A"),)},
         fires={"kick": 1},
+        config=BY_ONE,
         states_max=20_000_000,
     ),
     Case(
@@ -80,6 +93,7 @@ CHANGES = (
         "n = 3: one member kicks both others",
         ABC,
         plans={"B": (kick("A"), kick("C"))},
+        config=BY_ONE,
         states_max=100_000,
     ),
     Case(
@@ -224,7 +238,24 @@ CHANGES = (
         "n = 3: a member leaves and is kicked",
         ABC,
         plans={"C": (leave(),), "A": (kick("C"),)},
+        config=BY_ONE,
         states_max=50_000,
+    ),
+    Case(
+        "kick-by-two",
+        "n = 3: two kick the third",
+        ABC,
+        plans={"A": (kick("C"),), "B": (kick("C"),)},
+        fires={"kick": 1},
+        states_max=500_000,
+    ),
+    Case(
+        "kick-by-one",
+        "n = 4: a kick that nobody else wants",
+        ABCD,
+        plans={"B": (kick("D"),)},
+        fires={"kick": 1},
+        states_max=500_000,
     ),
     Case(
         "kick-unanswered",

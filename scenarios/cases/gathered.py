@@ -8,7 +8,7 @@ from scenarios.cases.changes import CHANGES
 from scenarios.cases.reads import READS
 from scenarios.cases.silent import SILENT
 from scenarios.cases.two import TWO
-from scenarios.stage.case import ACCEPT, REJECT, Case, kick, leave, propose
+from scenarios.stage.case import ACCEPT, BY_ONE, REJECT, Case, kick, leave, propose
 
 EITHER = (ACCEPT, REJECT)
 ABC = ("A", "B", "C")
@@ -69,6 +69,7 @@ _OWN = (
         plans={"A": (propose("x"), kick("C"))},
         votes={("B", "x"): EITHER},
         gathers=True,
+        config=BY_ONE,
         states_max=10_000_000,
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.core.config import GroupConfig
-from scenarios.stage.case import ACCEPT, REJECT, Case, kick, propose
+from scenarios.stage.case import ACCEPT, BY_ONE, REJECT, Case, kick, propose
 
 STRICT = GroupConfig(casting_vote=False)
 EITHER = (ACCEPT, REJECT)
@@ -44,6 +44,7 @@ TWO = (
         ("A", "B"),
         plans={"A": (kick("B"),), "B": (kick("A"),)},
         fires={"kick": 1},
+        config=BY_ONE,
         states_max=50_000,
     ),
 )

@@ -23,7 +23,7 @@ _IN_VIEW = frozenset(
     (
         kinds.PROPOSE, kinds.VOTE, kinds.ANSWER, kinds.REJECT, kinds.NOTED, kinds.MARK,
         kinds.SUSPECT, kinds.PREPARE, kinds.PROMISE, kinds.ACCEPT, kinds.ACCEPTED, kinds.ASK,
-        kinds.LEASE_ASK, kinds.LEASE, kinds.LEASES,
+        kinds.LEASE_ASK, kinds.LEASE, kinds.LEASES, kinds.STALL,
     )
 )  # fmt: skip
 """What members of a view say to each other in it; nothing else is held against the head before."""
@@ -126,8 +126,8 @@ class Upright:
         if own and rank >= 0 and message.ballot & RANK_MASK != rank:
             return "somebody else's ballot"
         if kind == kinds.SUSPECT and size:
-            told = message.down | message.agreed
-            if told >> size or message.down >> rank & 1:
+            against = message.down | message.stalled | message.disputed
+            if (against | message.agreed) >> size or against >> rank & 1:
                 return "suspects nobody there"
         if kind == kinds.PROMISE:
             keys = [held[0] for held in message.held]

@@ -70,7 +70,8 @@ def changes_of(seed: int) -> Schedule:
         acts.append((rng.uniform(0, 0.3), who, rng.choice((kick(whom), leave()))))
     crashes = [(rng.uniform(0.05, 1.5), m) for m in rng.sample(members, rng.choice((1, 2, 2)))]
     low = rng.choice((0.001, 0.01))
-    case = Case(f"changes {seed}", "changes and crashes", members)
+    config = GroupConfig(kicks_need_two=False)
+    case = Case(f"changes {seed}", "changes and crashes", members, config=config)
     delays = (low, low * rng.choice((10.0, 50.0)))
     return Schedule(seed, case, tuple(sorted(acts)), tuple(sorted(crashes)), (), (), delays, 0.0)
 
@@ -92,7 +93,8 @@ def silent_of(seed: int) -> Schedule:
     votes = {(member, body): rng.choice(choices) for member in everyone for body in bodies}
     crashes = [(_instant(rng), m) for m in rng.sample(everyone, rng.choice((0, 0, 0, 1)))]
     config = GroupConfig(
-        on_silence_kick=rng.random() < 0.5, window_total=len(members) * rng.choice((1, 1, 2))
+        on_silence_kick=rng.random() < 0.5, window_total=len(members) * rng.choice((1, 1, 2)),
+        kicks_need_two=False,
     )
     case = Case(
         f"silent {seed}", "narrow windows and programs that do not answer", members,
@@ -127,7 +129,7 @@ def schedule_of(seed: int) -> Schedule:
         joiners=joiners,
         votes=votes,
         prompt=rng.random() < 0.5,
-        config=GroupConfig(casting_vote=rng.random() < 0.8),
+        config=GroupConfig(casting_vote=rng.random() < 0.8, kicks_need_two=False),
     )
     return Schedule(
         seed,

@@ -11,12 +11,14 @@ from consensus.core.config import GroupConfig
 from consensus.core.types import Vote
 
 __all__ = [
-    "ACCEPT", "REJECT", "Act", "Case", "Faults", "abandon", "kick", "leave", "propose", "read",
-    "sponsor",
+    "ACCEPT", "BY_ONE", "REJECT", "Act", "Case", "Faults", "abandon", "kick", "leave", "propose",
+    "read", "sponsor",
 ]  # fmt: skip
 
 ACCEPT = Vote(True)
 REJECT = Vote(False, reason="no")
+BY_ONE = GroupConfig(kicks_need_two=False)
+"""One member that wants a kick is enough."""
 
 
 class Act(NamedTuple):

@@ -20,7 +20,7 @@ from consensus import (
 )
 from consensus.codec import ValueRefused
 from consensus.storage.node_store import StoreBusy
-from tests.support.nodes.nodes import gather_group, open_nodes
+from tests.support.nodes.nodes import gather_group, kicked_by_two, open_nodes
 from tests.support.waiting import PATIENCE_S, until
 from transport.core.errors import TransportError
 from transport.endpoint import EndpointClosed
@@ -195,7 +195,7 @@ async def test_leaving_and_kicking() -> None:
         assert groups[3].ended is not None
         with pytest.raises(GroupError, match="no longer a member"):
             await groups[3].propose("work")
-        decision = await groups[0].kick(nodes[2].key, "for a reason")
+        decision = await kicked_by_two(groups[0], groups[1], nodes[2].key, "for a reason")
         assert decision.committed
         with anyio.fail_after(PATIENCE_S):
             async for event in groups[2].events():

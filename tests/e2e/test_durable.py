@@ -34,13 +34,13 @@ class Process:
         self.key = ""
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self) -> None:
+    def start(self, **environment: str) -> None:
         arguments = [str(self.file), str(self.port), str(self.report)]
         with self.errors.open("a") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.nodes.durable_member", *arguments],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
-                cwd=Path(__file__).parents[2],
+                cwd=Path(__file__).parents[2], env={**os.environ, **environment},
             )  # fmt: skip
 
     def ready(self) -> int:

@@ -81,8 +81,8 @@ REFUSED: dict[str, tuple[str, tuple[Message, ...]]] = {
     "early vote": ("vote before its proposal", (vote(OF_A, clock=2),)),
     "many keys": ("bad keys", (vote(*TOO_MANY, clock=999),)),
     "ballot": ("somebody else's ballot", (PrepareMessage(PREPARE, *head(), BallotNumber(16)),)),
-    "suspects itself": ("suspects nobody there", (SuspectMessage(SUSPECT, *head(), 2, 0),)),
-    "suspects nobody": ("suspects nobody there", (SuspectMessage(SUSPECT, *head(), 8, 0),)),
+    "suspects itself": ("suspects nobody there", (SuspectMessage(SUSPECT, *head(), 2, 0, 0, 0),)),
+    "suspects nobody": ("suspects nobody there", (SuspectMessage(SUSPECT, *head(), 8, 0, 0, 0),)),
     "promise": ("impossible promise", (promise(OF_B, OF_A),)),
 }
 

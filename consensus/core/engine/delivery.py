@@ -50,6 +50,15 @@ class Delivery(GroupBase):
             and self._open_bytes[rank] + len(content.body) + CONTENT_OVERHEAD <= window_bytes
         )
 
+    def _may_kick(self, rank: Rank) -> bool:
+        """A kick needs a second member that wants it; in a view of two, where there is none, the
+        casting vote (KT1)."""
+        return (
+            not self.config.kicks_need_two
+            or len(self._view.members) > 2
+            or (rank == 0 and self._view.casting_vote)
+        )
+
     def _wait(self, handle: Handle, content: Content, resubmit: bool) -> None:
         """Keep a proposal until there is room for it."""
         waiting = handle, content, resubmit
@@ -177,6 +186,14 @@ class Delivery(GroupBase):
         """Everything that is to be done, in order. Call it after any input."""
         while self._marks_moved:  # Alone in a view, what is proposed now is settled now.
             self._collect()
+        stall = self._stall
+        if (
+            bool(self._order.queue) is not self._watching
+            or stall.key
+            or stall.wanted
+            or self._backlog
+        ):
+            self._watch()
         if self._accepts:
             self._flush()
         if (
@@ -215,8 +232,11 @@ class Delivery(GroupBase):
         backlog = self._backlog
         while backlog and self._phase == Phase.MEMBER and self._may_propose(backlog[0][1]):
             handle, content, resubmit = backlog.popleft()
-            if content.kind == KICK and content.subject not in self._view.members:
-                self._out.append(Abandoned(handle, None))  # it is out already
+            members = self._view.members
+            if content.kind == KICK and (
+                content.subject not in members or not self._may_kick(self._rank)
+            ):
+                self._out.append(Abandoned(handle, None))  # It is out already, or this needs two.
             else:
                 self._propose_now(handle, content, resubmit)
 

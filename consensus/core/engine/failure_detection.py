@@ -11,7 +11,6 @@ from consensus.core.message_kinds import SUSPECT
 from consensus.core.numbers import RANK_BITS, Mask, Rank
 from consensus.core.outputs import Ended, Lost, Suspended
 from consensus.core.tables.ballot import Ballot
-from consensus.core.tables.suspicion import smallest_removal
 from consensus.core.types import Member, OpenProposal
 
 _NOBODY: frozenset[Member] = frozenset()
@@ -118,10 +117,13 @@ class FailureDetection(Voting):
         that is heard can do what a member has to, unlike the silent whom nobody could remove
         beside it (D15).
         """
-        matrix, view = self._matrix, self._view
-        matrix.down[self._rank] = 0 if self._suspended else self._silent() | self._distrusted
-        cuts = matrix.cuts()
-        wanted = smallest_removal(cuts, view) if any(cuts) else 0
+        matrix, stall, rank = self._matrix, self._stall, self._rank
+        heard = self._full if not self._suspended else 0
+        matrix.down[rank] = heard & (self._silent() | self._distrusted)
+        matrix.stalled[rank] = heard & stall.suspects
+        charged = sum(1 << other for other, _ in self._charges)
+        matrix.disputed[rank] = heard & (stall.disputes | stall.unbelieved | charged)
+        wanted = matrix.wanted(self._view)
         if wanted is None and self._distrusted:
             self._overdue, self._distrusted = (), 0
             return self._removal_wanted()
@@ -129,7 +131,7 @@ class FailureDetection(Voting):
 
     def _tell_row(self, again: bool = False) -> None:
         matrix = self._matrix
-        row = matrix.down[self._rank], matrix.agreed[self._rank]
+        row = matrix.row(self._rank)
         if again or row != matrix.told:
             matrix.told = row
             self._broadcast(SuspectMessage(SUSPECT, self._number, *self._head(), *row))
@@ -139,18 +141,24 @@ class FailureDetection(Voting):
         if not self._settling:
             return
         self._settling = False
-        self._matrix.agreed[self._rank] = smallest_removal(self._matrix.cuts(), self._view) or 0
+        self._matrix.agreed[self._rank] = self._matrix.wanted(self._view) or 0
         self._tell_row()
         self._reconsider()
 
     def _on_suspect(self, rank: Rank, message: SuspectMessage) -> None:
-        down, agreed = message.down, message.agreed
-        if down > self._full or agreed > self._full or down >> rank & 1:
+        row = message[4:]
+        down, agreed, stalled, disputed = row
+        if max(row) > self._full or (down | stalled | disputed) >> rank & 1:
             self._accuse(self._view.members[rank], "suspects nobody there")
             return
-        self._matrix.down[rank] = down
-        self._matrix.agreed[rank] = agreed
+        self._matrix.set_row(rank, down, agreed, stalled, disputed)
         self._weigh()
+        if self._charges:
+            self._press_charges()
+
+    @abstractmethod
+    def _press_charges(self) -> None:
+        """Ask for the kicks of those whom somebody else accuses, too."""
 
     def _lose(self, reason: str) -> None:
         self._outcomes_unknown()
@@ -180,7 +188,7 @@ class FailureDetection(Voting):
         self._sponsored = {}
         self._out.append(Ended())
 
-    def _missing(self, ballot: Ballot) -> Mask:
+    def _unsaid_by(self, ballot: Ballot) -> Mask:
         """Mask of those whose vote, or in an order whose clock, an open proposal waits for."""
         mask = self._full & ~(ballot.accepted | ballot.noted)
         if self.config.ordered:
@@ -198,7 +206,7 @@ class FailureDetection(Voting):
             ballot = self._ballots[key]
             if ballot.content is None or ballot.index:
                 continue
-            missing = 0 if wedged or ballot.outcome else self._missing(ballot)
+            missing = 0 if wedged or ballot.outcome else self._unsaid_by(ballot)
             waits_for = tuple(m for r, m in enumerate(members) if missing >> r & 1)
             proposal, kind = self._proposal_id(key), ballot.content.kind
             found.append(OpenProposal(proposal, kind, waits_for, bool(ballot.rejected)))
@@ -237,7 +245,7 @@ class FailureDetection(Voting):
             else:
                 mask = self._full
         elif self._order.queue:
-            mask = self._missing(self._ballots[self._order.queue[0]])
+            mask = self._unsaid_by(self._ballots[self._order.queue[0]])
         if self._leases.granters:
             mask |= self._full & ~self._leases.granters
         for cut in self._matrix.down:

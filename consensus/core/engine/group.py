@@ -29,6 +29,7 @@ from consensus.core.message_fields import (
     PromiseMessage,
     ProposeMessage,
     RejectMessage,
+    StallMessage,
     SuspectMessage,
     VoteMessage,
 )
@@ -66,6 +67,7 @@ _HANDLERS: dict[int, Handler] = dict(
         _to(LeaseAskMessage, Reads._on_lease_ask),
         _to(LeaseMessage, Reads._on_lease),
         _to(LeasesMessage, Reads._on_leases),
+        _to(StallMessage, Reads._on_stall),
     )
 )
 """What members of a view say to each other in it."""
@@ -193,6 +195,8 @@ class Group(Reads):
             self._no_answer(Key(key))
         elif name == "takeover":
             self._take_over()
+        elif name == "stall":
+            self._wait_on()
         elif name == "settle":
             self._settled()
         elif name == "kick":

@@ -32,11 +32,13 @@ from consensus.core.message_kinds import (
     PROPOSE,
     READY,
     SNAPSHOT,
+    STALLED,
     SUSPECT,
     Message,
 )
 from consensus.core.numbers import RANK_BITS, Clock, Index, Key, Rank
 from consensus.core.outputs import Abandoned, Decided, Expelled, Installed
+from consensus.core.tables.suspicion import struck_more
 from consensus.core.types import Content, Handle, Member, Outcome, Reasons, Value
 from consensus.core.view import View
 
@@ -68,7 +70,7 @@ class Installation(ViewChange):
         """Deliver the trim, then go on to the next view or out. No promise of one's own (R2)."""
         self._flush()  # What was accepted in this view is said in it.
         view = self._view
-        kept, joiner, reasons, trim, _ = value
+        kept, joiner, reasons, trim, _, struck = value
         following = view.following(kept, joiner)
         again = self._deliver_trim(value)
         self._clock = max(self._clock, *(e[0] >> RANK_BITS for e in trim), Clock(0))
@@ -76,6 +78,7 @@ class Installation(ViewChange):
         if self._settling:
             self._settling = False
             self._disarm("settle")
+        self._strikes = struck_more(self._strikes, struck, view)
         message = InstallMessage(INSTALL, self._number, *self._head(), value)
         if spread:
             for member in self._others:
@@ -188,6 +191,8 @@ class Installation(ViewChange):
             self._receive_of_another(sender, message)
         elif message.kind == GONE:
             self.lost(sender)
+        elif message.kind == STALLED:
+            self.stalled(sender, message)
         elif message.kind == EXPELLED:
             self._on_expelled(sender, message)
         elif self._phase == Phase.OUT:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from consensus.core.config import JOIN_ATTEMPTS_MAX, SNAPSHOT_SIZE_MAX, WHERE_SIZE_MAX
-from consensus.core.engine.installation import Installation
+from consensus.core.engine.kicks import Kicks
 from consensus.core.engine.state import Phase
-from consensus.core.engine.voting import ACCEPT, UNREACHABLE, check_content
-from consensus.core.errors import GroupBusy, GroupClosed, GroupError, GroupSuspended
+from consensus.core.engine.voting import ACCEPT, check_content
+from consensus.core.errors import GroupBusy, GroupError
 from consensus.core.message_fields import (
     DecisionMessage,
     ExpelledMessage,
@@ -44,16 +44,10 @@ NO_SNAPSHOT = "the sponsor has no snapshot of the state to give"
 LAPSED, FULL = "the join lapsed", "the group is full"
 
 
-class Membership(Installation):
-    """The layer of joins, leaves and kicks, and the joiner's own side."""
+class Membership(Kicks):
+    """The layer of joins and leaves, and the joiner's own side."""
 
     # -- inputs ------------------------------------------------------------------------------
-
-    def _check_member(self) -> None:
-        if self._phase != Phase.MEMBER or not self.config.changes:
-            raise GroupClosed("not a member of a group that can change")
-        if self._suspended:
-            raise GroupSuspended("no quorum is heard")
 
     def sponsor(
         self, joiner: Member, where: bytes, note: bytes = b"", deadline_ms: int = 30_000
@@ -93,14 +87,6 @@ class Membership(Installation):
         """Those whose joins by this member may still succeed."""
         return tuple(sorted(self._sponsored))
 
-    def kick(self, member: Member, reason: str = "") -> Handle:
-        """Propose that `member` be removed. It has no veto; the others have."""
-        self._check_member()
-        if member == self.me or member not in self._view.members:
-            raise GroupError("not another member")
-        self._check_backlog()
-        return self._propose_soon(removal(KICK, reason, member), resubmit=False)
-
     def leave(self) -> Handle:
         """Propose to leave. The group is left when `Expelled` comes, not before."""
         self._check_member()
@@ -111,7 +97,8 @@ class Membership(Installation):
         return self._propose_soon(removal(LEAVE, reason, self.me))
 
     def reached(self, member: Member, ok: bool) -> None:
-        """The answer to `ReachWanted`."""
+        """The answer to `ReachWanted`. Who is not reached is let in all the same, if its READY
+        covers enough of the next members."""
         if self._phase == Phase.JOINING:
             if ok:
                 self._reach(member)
@@ -126,7 +113,7 @@ class Membership(Installation):
                 and ballot.content is not None
                 and ballot.content.subject == member
             ):
-                self._answered(ballot, WAITS_REACH, Vote(ok, reason="" if ok else UNREACHABLE))
+                self._answered(ballot, WAITS_REACH, ACCEPT)  # Reached or not (R10).
 
     def snapshot(self, joiner: Member, index: Index, data: bytes | None) -> None:
         """The application's state after the decision of this index, for a `SnapshotWanted`; None
@@ -148,7 +135,9 @@ class Membership(Installation):
         at = next((b.key for b in log if b.index == index), committed[0][0])
         head = self._number, *self._head()
         members = self._view.members
-        self._tell(joiner, SnapshotMessage(SNAPSHOT, *head, members, index, at, data))
+        self._tell(
+            joiner, SnapshotMessage(SNAPSHOT, *head, members, index, at, data, self._strikes)
+        )
         self._feeds[joiner] = index
         for ballot in log:
             self._feed(joiner, self._feeds[joiner], ballot)
@@ -160,7 +149,8 @@ class Membership(Installation):
         assert content is not None
         subject = content.subject
         proposer = self._view.members[ballot.proposer]
-        if not is_sound(content, proposer, self._view):
+        allowed = content.kind != KICK or self._may_kick(ballot.proposer)
+        if not allowed or not is_sound(content, proposer, self._view):
             self._accuse(proposer, "impossible membership proposal")
             self._vote(ballot, Vote(False, reason="impossible"))
         elif content.kind == JOIN:
@@ -173,38 +163,14 @@ class Membership(Installation):
                 ballot.waits |= WAITS_APPLICATION
             self._out.append(ReachWanted(Candidate(subject, content.where)))
             self._want_vote(ballot)
-        elif content.kind == KICK and subject != self.me:
-            self._arm("kick", self.config.kick_s, ballot.key)
-            if self.config.asks_application_about_kicks:
-                ballot.waits = WAITS_APPLICATION
-                self._want_vote(ballot)
-            else:
-                self._vote(ballot, ACCEPT)
+        elif content.kind == KICK:
+            self._consider_kick(ballot)
         else:
             self._vote(ballot, ACCEPT)
 
     def _proposed_membership(self, ballot: Ballot) -> None:
         if ballot.content is not None and ballot.content.kind == KICK:
             self._arm("kick", self.config.kick_s, ballot.key)
-
-    def _kick_overdue(self, key: Key) -> None:
-        """The target of a kick has not accepted it in time: it counts as silent."""
-        if key in self._ballots:
-            self._overdue += (key,)
-            self._distrust()
-
-    def _distrust(self) -> None:
-        """Suspect exactly the targets that have neither accepted nor noted an overdue kick."""
-        mask = 0
-        for key in self._overdue:
-            ballot = self._ballots.get(key)
-            if ballot is None or ballot.outcome or ballot.content is None:
-                continue
-            target = self._view.mask((ballot.content.subject,)) if ballot.content.subject else 0
-            mask |= target & ~(ballot.accepted | ballot.noted | self._bit)
-        if mask != self._distrusted:
-            self._distrusted = mask
-            self._links_changed()
 
     # -- what decided membership sets going --------------------------------------------------
 
@@ -348,6 +314,7 @@ class Membership(Installation):
         if number <= self._number or sender not in members or self.me in members:
             self._accuse(sender, "impossible snapshot")
             return
+        self._strikes = message.strikes
         self._enter(View(number, members, self.config.casting_vote), -1, index)
         self._order.last_key = message.last_key
         self._stopped = {}

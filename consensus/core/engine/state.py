@@ -17,7 +17,11 @@ arms, and which attributes of the state below are its own.
     FailureDetection
         messages: SUSPECT
         timers: lost, settle
-        attributes: _down, _gone, _suspended, _settling, _matrix
+        attributes: _down, _gone, _suspended, _settling, _matrix, _strikes
+    Stalling
+        messages: STALL, STALLED
+        timers: stall
+        attributes: _stall, _watching
     ViewChange
         messages: PREPARE, PROMISE, ACCEPT, ACCEPTED
         timers: takeover
@@ -26,11 +30,14 @@ arms, and which attributes of the state below are its own.
         messages: INSTALL, ASK, EXPELLED, HERE, GONE
         timers: linger
         attributes: _record, _record_before, _informed, _confirmed, _stopped
+    Kicks
+        timers: kick
+        attributes: _charges, _pressed, _unwanted, _overdue, _distrusted
     Membership
         messages: SNAPSHOT, DECISION, READY
-        timers: join, kick, ready
-        attributes: _sponsor, _sponsored, _committed_changes, _ready, _feeds, _overdue,
-            _distrusted, _reached, _told_ready
+        timers: join, ready
+        attributes: _sponsor, _sponsored, _committed_changes, _ready, _feeds, _reached,
+            _told_ready
     Reads
         messages: LEASE_ASK, LEASE, LEASES
         timers: lease
@@ -61,18 +68,19 @@ from consensus.core.quorum import Standing, standing
 from consensus.core.tables.ballot import Ballot
 from consensus.core.tables.leases import Leases, Read
 from consensus.core.tables.membership_rules import Sponsorship
-from consensus.core.tables.suspicion import Matrix
+from consensus.core.tables.stall import Stall
+from consensus.core.tables.suspicion import Matrix, strikes_by_rank
 from consensus.core.tables.synod import Synod
 from consensus.core.tables.total_order import Order
 from consensus.core.types import (
     JOIN,
-    KICK,
     Content,
     Entry,
     Handle,
     Member,
     Outcome,
     ProposalId,
+    Strikes,
     Timer,
     Value,
 )
@@ -111,7 +119,7 @@ class GroupBase(ABC):
         "_out", "_accepts", "_others", "_open", "_open_bytes", "_committed_changes",
     )  # fmt: skip
     _DICTS: ClassVar[tuple[str, ...]] = ("_rank_of", "_ready", "_feeds")
-    _PARTS: ClassVar[tuple[str, ...]] = ("_order", "_matrix", "_synod", "_leases")
+    _PARTS: ClassVar[tuple[str, ...]] = ("_order", "_matrix", "_synod", "_leases", "_stall")
     _APART: ClassVar[frozenset[str]] = frozenset(
         (*_LISTS, *_DICTS, *_PARTS, "_backlog", "_ballots", "_sponsored", "_stopped", "config",
          "_reads", "_full", "_bit", "_number", "_window", "_window_bytes", "_mark_every",
@@ -134,10 +142,10 @@ class GroupBase(ABC):
         self._backlog: deque[tuple[Handle, Content, bool]] = deque()
         """Own proposals that wait for room in the window, or for the next view."""
         self._suspended = False
-        self._takeover = False
-        """The takeover timer runs."""
-        self._settling = False
-        """The settle timer runs."""
+        self._takeover = False  # The takeover timer runs.
+        self._settling = False  # The settle timer runs.
+        self._watching = False  # The stall timer runs.
+        self._strikes: Strikes = ()
         self._record: tuple[View, Value, Clock] | None = None
         """The INSTALL out of the view before (or, when out, out of the last one): R4."""
         self._record_before: tuple[View, Value, Clock] | None = None
@@ -177,7 +185,8 @@ class GroupBase(ABC):
         )
         self._others: list[Member] = [m for r, m in enumerate(view.members) if r != rank]
         self._order = self._fresh_order(size, rank, index)
-        self._matrix = Matrix(size)
+        self._matrix = Matrix(size, strikes_by_rank(self._strikes, view))
+        self._stall = Stall()
         self._synod = Synod(size)
         self._leases = Leases(size, self._leases.asked, self._leases.serial)
         self._ballots: dict[Key, Ballot] = {}
@@ -215,6 +224,12 @@ class GroupBase(ABC):
         """A leave or kick is known to be committed here, delivered or not."""
         self._accused: Mask = 0
         """Ranks that broke the protocol in this view."""
+        self._charges: tuple[tuple[Rank, str], ...] = ()
+        """Of those: which are to answer for it, and what they did."""
+        self._unwanted: Mask = 0
+        """Ranks whom this member's user wanted out in this view."""
+        self._pressed: Mask = 0
+        """Of those: whose kick was proposed here."""
         self._overdue: tuple[Key, ...] = ()
         """Keys of kicks that their targets did not accept in time."""
         self._distrusted: Mask = 0
@@ -235,6 +250,14 @@ class GroupBase(ABC):
     @abstractmethod
     def _flush(self) -> None:
         """Send the accepts that were gathered, if any."""
+
+    @abstractmethod
+    def _doubt(self, rank: Rank, what: str) -> None:
+        """A member has broken the protocol towards this one."""
+
+    @abstractmethod
+    def _watch(self) -> None:
+        """Have the stall timer run if something is waited for."""
 
     @abstractmethod
     def _reconsider(self) -> None:
@@ -265,14 +288,14 @@ class GroupBase(ABC):
         self._out.append(Disarm(Timer(name, key)))
 
     def _accuse(self, sender: Member, what: str) -> None:
-        """Refuse what no honest member could send: say so, and answer it with a kick, once."""
+        """Refuse what no honest member could send: say so, and answer it, once (KT1)."""
         self._out.append(Accused(sender, what))
         rank = self._rank_of.get(sender, -1)
         if rank < 0 or self._accused >> rank & 1:
             return
         self._accused |= 1 << rank
-        if self.config.kicks_liars and self.config.changes and not self._synod.wedged:
-            self._propose_soon(Content(KICK, what.encode(), subject=sender), resubmit=False)
+        if self.config.kicks_liars and self.config.changes:
+            self._doubt(rank, what)
 
     # -- small helpers -----------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from consensus.core.message_kinds import CLASSES
 from consensus.core.tables.ballot import Ballot
 from consensus.core.tables.leases import Leases, Read
 from consensus.core.tables.membership_rules import Sponsorship
+from consensus.core.tables.stall import Said, Stall
 from consensus.core.tables.suspicion import Matrix
 from consensus.core.tables.synod import Synod
 from consensus.core.tables.total_order import Order
@@ -45,9 +46,9 @@ _TUPLE, _DEQUE, _ENUM_FIRST, _NAMED_FIRST, _SLOTS_FIRST = 1, 2, 10, 20, 60
 # The position in each list is part of the format: add at the end.
 _ENUMS: tuple[type[IntEnum], ...] = (Phase, Outcome)
 _NAMED: tuple[Any, ...] = (
-    Member, ProposalId, Content, Vote, Proposal, Decision, Candidate, Timer, View, Link,
+    Member, ProposalId, Content, Vote, Proposal, Decision, Candidate, Timer, View, Link, Said,
 )  # fmt: skip
-_OBJECTS: tuple[type, ...] = (Ballot, Order, Matrix, Synod, Sponsorship, Leases, Read)
+_OBJECTS: tuple[type, ...] = (Ballot, Order, Matrix, Synod, Sponsorship, Leases, Read, Stall)
 
 _CODES: dict[type, int] = {
     tuple: _TUPLE,

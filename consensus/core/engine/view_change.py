@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from consensus.core.config import BACKOFF_ROUNDS, ROUND_STEP_MAX
-from consensus.core.engine.failure_detection import FailureDetection
+from consensus.core.engine.stalling import Stalling
 from consensus.core.engine.state import Phase
 from consensus.core.message_fields import (
     AcceptedMessage,
@@ -24,7 +24,7 @@ from consensus.core.types import JOIN, Entry, Held, Member, Outcome, Promise, Va
 from consensus.core.view import VIEW_SIZE_MAX, ranks
 
 
-class ViewChange(FailureDetection):
+class ViewChange(Stalling):
     """The layer that decides when a change is wanted and leads or follows its synod."""
 
     # -- the safety rules of the synod, one method each --------------------------------------
@@ -54,16 +54,19 @@ class ViewChange(FailureDetection):
         return bool(promisers & ~removed & 1 << proposer)
 
     def _joiner_ready(self, sponsor: Rank, joiner: Member, kept: Mask) -> bool:
-        """READY came in this view (R8), it covers the next (R9), the sponsor goes on (D10), and no
-        earlier member of the same key does (D42)."""
+        """READY came in this view (R8), it covers a quorum of the next (R9), its sponsor among
+        them, who goes on (D10), and no earlier member of the same key does (D42)."""
         if joiner not in self._ready or joiner in self._down or joiner in self._gone:
             return False
-        reached = self._ready[joiner][1]
+        members = self._view.members
+        covered = (*self._ready[joiner][1], joiner)
+        following = self._view.following(kept, joiner)
         return (
             kept >> sponsor & 1 == 1
             and kept.bit_count() < VIEW_SIZE_MAX
-            and all(self._view.members[rank] in reached for rank in ranks(kept))
-            and all(self._view.members[rank][0] != joiner[0] for rank in ranks(kept))
+            and members[sponsor] in covered
+            and following.is_quorum(following.mask(covered))
+            and all(members[rank].key != joiner.key for rank in ranks(kept))
         )
 
     def _next_members(self, promisers: Mask, trim: tuple[Entry, ...]) -> Change:
@@ -77,6 +80,7 @@ class ViewChange(FailureDetection):
             self._view,
             promisers,
             self._matrix.removed(self._view),
+            self._matrix.stalled_most(),
             [decided[key] for key in sorted(decided)],
             self._kick_counts,
             self._joiner_ready,
@@ -126,7 +130,8 @@ class ViewChange(FailureDetection):
     def _line(self) -> list[Rank]:
         """Who leads (VC2): the senior first, those on their way out last, no suspects."""
         going = self._going()
-        suspects = self._silent() | self._distrusted | self._matrix.removed(self._view)
+        suspects = self._silent() | self._distrusted | self._stall.suspects
+        suspects |= self._matrix.removed(self._view)
         fit = [r for r in range(len(self._view.members)) if not suspects >> r & 1]
         return sorted(fit, key=lambda rank: (going >> rank & 1, rank))
 
@@ -255,12 +260,13 @@ class ViewChange(FailureDetection):
 
     def _value_sound(self, value: Value) -> bool:
         """Whether the value can follow what was delivered here."""
-        kept, _, reasons, trim, end = value
+        kept, _, reasons, trim, end, struck = value
         size = len(self._view.members)
         order = self._order
         new = sum(1 for entry in trim if entry[0] > order.last_key)
         return (
             kept <= self._full
+            and not struck & ~kept
             and all(rank < size for rank, _ in reasons)
             and all(a[0] < b[0] for a, b in pairwise(trim))
             and all(e[0] & RANK_MASK < size and all(r < size for r, _ in e[3] + e[4]) for e in trim)
@@ -302,7 +308,8 @@ class ViewChange(FailureDetection):
         trim = compute_trim(promises, self._trim_outcome)
         change = self._next_members(promisers, trim)
         new = sum(1 for entry in trim if entry[0] > self._order.last_key)
-        return change.kept, change.joiner, change.reasons, trim, self._order.index + new
+        struck = self._matrix.struck(self._view) & change.kept
+        return change.kept, change.joiner, change.reasons, trim, self._order.index + new, struck
 
     def _on_accept(self, rank: Rank, message: AcceptMessage) -> None:
         ballot, value = message.ballot, message.value

@@ -30,13 +30,12 @@ from consensus.core.message_fields import (
 from consensus.core.message_kinds import ANSWER, NOTED, PROPOSE, REJECT
 from consensus.core.numbers import RANK_BITS, RANK_MASK, Clock, Key, Rank
 from consensus.core.outputs import Arm, Disarm, VoteWanted
-from consensus.core.tables.ballot import WAITS_APPLICATION, Ballot
-from consensus.core.types import Content, Handle, Outcome, Proposal, ProposalId, Timer, Vote
+from consensus.core.tables.ballot import WAITS_APPLICATION, WAITS_SECOND, Ballot
+from consensus.core.types import JOIN, Content, Handle, Outcome, Proposal, ProposalId, Timer, Vote
 
 ACCEPT = Vote(True)
 COMMITTED, REJECTED = Outcome.COMMITTED, Outcome.REJECTED
 NO_ANSWER = "no answer in time"
-UNREACHABLE = "unreachable"
 
 # Named tuples are made by thousands here, and this makes them twice as fast as calling them.
 _new = tuple.__new__
@@ -199,13 +198,24 @@ class Voting(Delivery):
         if ballot is None or not ballot.waits or ballot.armed is None:
             return
         ballot.armed = None
-        reason = NO_ANSWER if ballot.waits & WAITS_APPLICATION else UNREACHABLE
-        if self.config.on_silence_kick and reason == NO_ANSWER and len(self._view.members) > 1:
+        if ballot.content is not None and ballot.content.kind == JOIN:
+            # Nobody is kept out by a program that is late, only by one that says no (R10).
+            self._answered(ballot, ballot.waits, ACCEPT)
+            return
+        if self.config.on_silence_kick and len(self._view.members) > 1:
             self._leave_because(NO_ANSWER)
             return
         ballot.waits = 0
-        self._vote(ballot, Vote(False, reason=reason))
+        self._vote(ballot, Vote(False, reason=NO_ANSWER))
         self._deliver()
+
+    @abstractmethod
+    def _came(self) -> None:
+        """A proposal is here that somebody else may have waited for."""
+
+    @abstractmethod
+    def _may_be_seconded(self, ballot: Ballot) -> None:
+        """Somebody has accepted a kick whose second member is waited for."""
 
     @abstractmethod
     def _leave_because(self, reason: str) -> Handle:
@@ -249,6 +259,8 @@ class Voting(Delivery):
         self._open_bytes[rank] += size
         if self.config.ordered:
             heappush(self._order.queue, key)
+        if self._stall.wanted:
+            self._came()
         if ballot.noted:
             self._learn_reject(ballot)
         if not self._may_vote(ballot):
@@ -312,6 +324,8 @@ class Voting(Delivery):
                 self._accuse(self._view.members[rank], "second vote")
                 return
             ballot.accepted |= bit
+            if ballot.waits == WAITS_SECOND:
+                self._may_be_seconded(ballot)
             if self._commit_ready(ballot) and not ballot.outcome:
                 self._settle(ballot, COMMITTED)
 
@@ -327,6 +341,8 @@ class Voting(Delivery):
             return  # D13: this member's promise did not carry it, so the trim may lack it
         ballot.accepted |= 1 << rank
         ballot.give_answer(rank, message.answer)
+        if ballot.waits == WAITS_SECOND:
+            self._may_be_seconded(ballot)
         if self._commit_ready(ballot) and not ballot.outcome:
             self._settle(ballot, COMMITTED)
 

@@ -279,7 +279,7 @@ class Notary:
         chain, view = self._chain, self._view
         if chain is None or view is None or view.number != number:
             return
-        kept, joiner, _, trim, end = value
+        kept, joiner, _, trim, end, _ = value
         fresh = end - chain.index
         if not 0 <= fresh <= len(trim) or not kept:
             return

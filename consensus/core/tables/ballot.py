@@ -7,8 +7,9 @@ from typing import Any
 from consensus.core.numbers import NO_INDEX, RANK_BITS, RANK_MASK, Clock, Key, Mask, Rank
 from consensus.core.types import Answers, Content, Handle, Outcome, ProposalId, Reasons, Timer
 
-WAITS_REACH, WAITS_APPLICATION = 1, 2
-"""What an own vote still waits for."""
+WAITS_REACH, WAITS_APPLICATION, WAITS_SECOND = 1, 2, 4
+"""What an own vote still waits for: a presence with a joiner, the program, or a second member that
+wants a kick (KT1)."""
 
 
 class Ballot:

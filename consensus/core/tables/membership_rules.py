@@ -44,6 +44,7 @@ class Change(NamedTuple):
 
 REASON_LEFT = "left"
 REASON_SILENT = "silent"
+REASON_STALLED = "heard, but made no progress"
 
 
 def reason_text(content: Content) -> str:
@@ -76,15 +77,17 @@ def next_members(
     view: View,
     promisers: Mask,
     silent: Mask,
+    stalled: Mask,
     decided: Iterable[tuple[Key, str, Member, str]],
     kick_counts: Callable[[Rank, Mask, Mask], bool],
     joiner_ready: Callable[[Rank, Member, Mask], bool],
 ) -> Change:
     """Apply committed membership decisions, (key, kind, subject, reason) in order of keys (R11).
 
-    The next members are the promisers, less those a quorum holds to be silent, those leaving and
-    those kicked, plus at most one joiner (R10). `kick_counts(proposer, promisers, removed)` and
-    `joiner_ready(sponsor, joiner, kept)` are rules of the caller.
+    The next members are the promisers, less those a quorum holds to be silent (of whom `stalled`
+    are heard and made no progress), those leaving and those kicked, plus at most one joiner (R10).
+    `kick_counts(proposer, promisers, removed)` and `joiner_ready(sponsor, joiner, kept)` are rules
+    of the caller.
     """
     reasons: dict[int, str] = {}
     removed = 0
@@ -104,6 +107,6 @@ def next_members(
     kept = promisers & ~silent & ~removed
     for rank in range(len(view.members)):
         if not kept >> rank & 1:
-            reasons.setdefault(rank, REASON_SILENT)
+            reasons.setdefault(rank, REASON_STALLED if stalled >> rank & 1 else REASON_SILENT)
     joiner = next((j for sponsor, j in joins if joiner_ready(sponsor, j, kept)), None)
     return Change(kept, joiner, tuple(sorted(reasons.items())))

@@ -17,6 +17,7 @@ from consensus.core.config import (
     KIND_SIZE_MAX,
     REASON_SIZE_MAX,
     SNAPSHOT_SIZE_MAX,
+    STRUCK_MAX,
     WHERE_SIZE_MAX,
     WINDOW_TOTAL_MAX,
 )
@@ -42,7 +43,7 @@ PLAIN = Content("kind", b"body", ((b"r" * 32, 5),), 1000)
 JOINS = Content(JOIN, b"", (), 30_000, B, b"where")
 ENTRY = (17, 1, PLAIN, ((0, b"yes"), (2, b"")), ())
 REJECTED = (33, 2, JOINS, (), ((1, "no"),))
-VALUE = (0b101, B, ((1, "silent"),), (ENTRY, REJECTED), 9)
+VALUE = (0b101, B, ((1, "silent"),), (ENTRY, REJECTED), 9, 0b100)
 HEAD = (3, 70, 8)
 
 MESSAGES = [
@@ -53,7 +54,7 @@ MESSAGES = [
     said(kinds.REJECT, *HEAD, 17, "why"),
     said(kinds.NOTED, *HEAD, 17, 2, "why"),
     said(kinds.MARK, *HEAD),
-    said(kinds.SUSPECT, *HEAD, 0b10, 0b100),
+    said(kinds.SUSPECT, *HEAD, 0b10, 0b100, 0b1000, 0b1),
     said(kinds.PREPARE, *HEAD, 17),
     said(kinds.PROMISE, *HEAD, 17, 3, 0, None, ()),
     said(kinds.PROMISE, *HEAD, 33, 3, 16, VALUE, ((17, 0, 1, PLAIN, (), ()),)),
@@ -63,7 +64,7 @@ MESSAGES = [
     said(kinds.ASK, *HEAD),
     said(kinds.EXPELLED, *HEAD, "too old"),
     said(kinds.HERE, *HEAD),
-    said(kinds.SNAPSHOT, *HEAD, (A, B), 4, 17, b"state"),
+    said(kinds.SNAPSHOT, *HEAD, (A, B), 4, 17, b"state", ((b"k" * 32, 2),)),
     said(kinds.DECISION, *HEAD, 5, ENTRY),
     said(kinds.READY, *HEAD, (A,)),
     said(kinds.VOUCH, *HEAD, 17, bytes(64)),
@@ -75,6 +76,8 @@ MESSAGES = [
     said(kinds.LEASE_ASK, *HEAD, 3, 250),
     said(kinds.LEASE, *HEAD, 3, 0),
     said(kinds.LEASES, *HEAD, 0b10),
+    said(kinds.STALL, *HEAD, 17, 1),
+    said(kinds.STALLED, *HEAD, 17, 1, 4, 9),
 ]
 
 
@@ -169,8 +172,9 @@ AT_BOUND = [
     (kinds.ANSWER, *HEAD, 17, bytes(ANSWER_SIZE_MAX)),
     (kinds.REJECT, *HEAD, 17, "w" * REASON_SIZE_MAX),
     (kinds.VOTE, *HEAD, tuple(range(WINDOW_TOTAL_MAX))),
-    (kinds.SNAPSHOT, *HEAD, (A,) * 16, 4, 17, bytes(SNAPSHOT_SIZE_MAX)),
-    (kinds.INSTALL, *HEAD, (1, None, (), (ENTRY,) * HELD_MAX, 9)),
+    (kinds.SNAPSHOT, *HEAD, (A,) * 16, 4, 17, bytes(SNAPSHOT_SIZE_MAX), ()),
+    (kinds.INSTALL, *HEAD, (1, None, (), (ENTRY,) * HELD_MAX, 9, 0)),
+    (kinds.SNAPSHOT, *HEAD, (A,), 4, 17, b"", ((bytes(32), 1),) * STRUCK_MAX),
     (kinds.MARK, 3, CLOCK_MAX - 1, 8),
 ]
 BEYOND = [
@@ -194,10 +198,12 @@ BEYOND = [
     (kinds.VOTE, *HEAD, tuple(range(WINDOW_TOTAL_MAX + 1))),
     (kinds.VOTE, *HEAD, (True,)),
     (kinds.VOTE, *HEAD, (-1,)),
-    (kinds.SNAPSHOT, *HEAD, (A,) * 17, 4, 17, b""),
-    (kinds.SNAPSHOT, *HEAD, (A,), 4, 17, bytes(SNAPSHOT_SIZE_MAX + 1)),
-    (kinds.INSTALL, *HEAD, (1, None, (), (ENTRY,) * (HELD_MAX + 1), 9)),
-    (kinds.INSTALL, *HEAD, (1, None, (), ((17, 4, PLAIN, (), ()),), 9)),
+    (kinds.SNAPSHOT, *HEAD, (A,) * 17, 4, 17, b"", ()),
+    (kinds.SNAPSHOT, *HEAD, (A,), 4, 17, bytes(SNAPSHOT_SIZE_MAX + 1), ()),
+    (kinds.INSTALL, *HEAD, (1, None, (), (ENTRY,) * (HELD_MAX + 1), 9, 0)),
+    (kinds.SNAPSHOT, *HEAD, (A,), 4, 17, b"", ((bytes(32), 1),) * (STRUCK_MAX + 1)),
+    (kinds.STALLED, *HEAD, 17, 1, 5, 0),
+    (kinds.INSTALL, *HEAD, (1, None, (), ((17, 4, PLAIN, (), ()),), 9, 0)),
     (kinds.PREPARE, *HEAD, 0),
     (kinds.MARK, 3, CLOCK_MAX, 8),
     (kinds.MARK, -1, 0, 8),
@@ -242,7 +248,8 @@ class TestSharedEntries:
     @given(st.lists(st.integers(0, 2200), min_size=1, max_size=40))
     def test_any_sizes(self, sizes):
         messages = [(kinds.ANSWER, *HEAD, 5, bytes(min(size, ANSWER_SIZE_MAX))) for size in sizes]
-        messages += [(kinds.SNAPSHOT, *HEAD, (A,), 4, 17, bytes(100 * size)) for size in sizes[:3]]
+        large = [bytes(100 * size) for size in sizes[:3]]
+        messages += [(kinds.SNAPSHOT, *HEAD, (A,), 4, 17, data, ()) for data in large]
         arrived, found = together(messages)
         assert arrived == messages
         for entry in found:
@@ -282,7 +289,7 @@ class TestSharedEntries:
 
 
 class TestAssembler:
-    large = (kinds.SNAPSHOT, *HEAD, (A,), 4, 17, Random(1).randbytes(200_000))
+    large = (kinds.SNAPSHOT, *HEAD, (A,), 4, 17, Random(1).randbytes(200_000), ())
 
     def test_parts(self):
         assert len(encode(self.large)) == 4

@@ -86,7 +86,7 @@ async def test_the_state_goes_on_after_all_nodes_were_closed(tmp_path: Path) -> 
 async def test_saved_states_bound_what_is_kept_and_applied_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consensus.core.engine.durable_group.CHECKPOINT_EVERY", 8)
+    monkeypatch.setattr("consensus.core.durable.durable_group.CHECKPOINT_EVERY", 8)
     monkeypatch.setattr("consensus.storage.durable_groups.DECISIONS_KEPT", 4)
     monkeypatch.setattr("consensus.groups.replica.SAVE_EVERY", 8)
     ports = kept_ports(1)
@@ -123,7 +123,7 @@ async def test_saved_states_bound_what_is_kept_and_applied_again(
 async def test_a_state_that_cannot_be_saved_costs_only_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("consensus.core.engine.durable_group.CHECKPOINT_EVERY", 8)
+    monkeypatch.setattr("consensus.core.durable.durable_group.CHECKPOINT_EVERY", 8)
     monkeypatch.setattr("consensus.storage.durable_groups.DECISIONS_KEPT", 4)
     monkeypatch.setattr("consensus.groups.replica.SAVE_EVERY", 8)
     ports = kept_ports(1)

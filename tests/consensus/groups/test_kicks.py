@@ -9,7 +9,7 @@ from consensus.core.numbers import Clock, Index, ViewNumber
 from consensus.core.types import JOIN, LEAVE, Content, Member, Outcome, ProposalId
 from consensus.core.types import Decision as Decided
 from consensus.decision import body_of, describe
-from tests.support.nodes.nodes import PATIENCE_S, open_nodes
+from tests.support.nodes.nodes import PATIENCE_S, gather_group, open_nodes, until
 
 pytestmark = pytest.mark.anyio
 
@@ -65,6 +65,26 @@ async def test_a_kick_whose_target_a_change_has_removed_says_so() -> None:
             with pytest.raises(GroupError, match="no member any more: a change of the group"):
                 await group.kick(carol.key, "going anyway")
         assert group.view.members == (alice.key, bob.key)
+
+
+async def test_no_member_removes_another_one_by_itself() -> None:
+    """By default nobody's program is asked, and a kick that one of four wants is rejected (KT1)."""
+    async with open_nodes(4) as nodes:
+        groups = await gather_group(nodes)
+        decision = await groups[1].kick(nodes[3].key, "because I say so")
+        assert not decision.committed
+        assert set(decision.reasons.values()) == {"not seen here"}
+        assert len(groups[0].view.members) == 4
+        assert (await groups[2].kick(nodes[3].key, "so do I")).committed
+        await until(lambda: nodes[3].key not in groups[0].view.members)
+
+
+async def test_in_a_group_of_two_a_kick_takes_the_casting_vote() -> None:
+    async with open_nodes(2) as nodes:
+        groups = await gather_group(nodes)
+        with pytest.raises(GroupError, match="casting vote"):
+            await groups[1].kick(nodes[0].key)
+        assert (await groups[0].kick(nodes[1].key)).committed
 
 
 def test_a_join_whose_note_is_no_value_is_told_without_it() -> None:

@@ -10,7 +10,7 @@ from consensus import GroupEnded, Node, accept
 from consensus.core.errors import GroupError
 from consensus.network import services
 from tests.support.network.endpoints import everything, exactly
-from tests.support.nodes.nodes import PATIENCE_S, gather_group, open_nodes
+from tests.support.nodes.nodes import PATIENCE_S, gather_group, kicked_by_two, open_nodes
 from transport.channel import Channel, ChannelBroken
 from transport.core.errors import LocalError
 
@@ -136,7 +136,7 @@ async def test_who_was_expelled_or_has_left_may_join_again_in_the_same_process()
     async with open_nodes(3) as nodes:
         groups = await gather_group(nodes)
         for _ in range(2):
-            assert (await groups[0].kick(nodes[2].key, "for now")).committed
+            assert (await kicked_by_two(groups[0], groups[1], nodes[2].key, "for now")).committed
             with anyio.fail_after(PATIENCE_S):
                 async for event in groups[2].events():
                     if isinstance(event, GroupEnded):

@@ -173,7 +173,7 @@ async def test_a_damaged_log_is_refused_with_advice(tmp_path, what):
 
 
 async def test_the_log_does_not_grow_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr("consensus.core.engine.durable_group.CHECKPOINT_EVERY", 8)
+    monkeypatch.setattr("consensus.core.durable.durable_group.CHECKPOINT_EVERY", 8)
     ports = kept_ports(1)
     async with opened(tmp_path, ports) as nodes:
         (group,) = await begun(nodes)

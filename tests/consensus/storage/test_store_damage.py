@@ -36,7 +36,7 @@ BODIES = [f"body {number}" * 20 for number in range(12)]
 async def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with one node's files as they are while it runs, with a write-ahead log: a
     checkpoint, a log, decisions, an invitation, a peer. Beside it, in `live`, as they are later."""
-    monkeypatch.setattr("consensus.core.engine.durable_group.CHECKPOINT_EVERY", 5)
+    monkeypatch.setattr("consensus.core.durable.durable_group.CHECKPOINT_EVERY", 5)
     live, copy = tmp_path / "live", tmp_path / "copy"
     live.mkdir()
     async with Node.open(live / "n.quorate") as node, Node.open(None) as other:

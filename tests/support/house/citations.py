@@ -19,7 +19,7 @@ PRESENCE, BLOBS = "docs/protocol/presence.md", "docs/protocol/blobs.md"
 HOUSE = "docs/architecture.md"
 
 PAGES = {
-    **dict.fromkeys(("OP", "VC", "RD", "LC", "DL", "VE", "R", "I", "D"), GROUPS),
+    **dict.fromkeys(("OP", "VC", "RD", "LC", "DL", "VE", "R", "I", "D", "S", "KT"), GROUPS),
     **dict.fromkeys(("HC", "HD", "HR"), HANDSHAKE),
     **dict.fromkeys(("LP", "PD", "PR"), PRESENCE),
     "BT": BLOBS,

@@ -25,6 +25,7 @@ FLOORS = (
     "consensus.core.evidence",
     "consensus.core.blob",
     "consensus.core.engine",
+    "consensus.core.durable",
     "consensus.codec",
     "consensus.arguments",
     "consensus.decision",

@@ -1,12 +1,14 @@
 """Nodes on loopback for tests."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from consensus import Group, Node, NodeConfig, accept
+import anyio
+
+from consensus import Decision, Group, GroupError, Node, NodeConfig, accept
 from tests.support.waiting import PATIENCE_S, until
 
-__all__ = ["PATIENCE_S", "gather_group", "open_nodes", "until"]
+__all__ = ["PATIENCE_S", "gather_group", "kicked_by_two", "open_nodes", "until"]
 
 
 @asynccontextmanager
@@ -32,3 +34,16 @@ async def gather_group(nodes: list[Node], name: str = "board") -> list[Group]:
     for other in others:
         groups.append(await other.join(groups[0].invite(other.key)))
     return groups
+
+
+async def kicked_by_two(first: Group, second: Group, key: bytes, reason: str = "") -> Decision:
+    """What becomes of the first one's kick of a member that the second wants out, too (KT1)."""
+
+    async def want() -> None:
+        with suppress(GroupError):  # It is out already.
+            await second.kick(key, reason)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(want)
+        decision = await first.kick(key, reason)
+    return decision

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from consensus.core.engine.durable_group import DurableGroup
+from consensus.core.durable.durable_group import DurableGroup
 from consensus.core.engine.group import Group
 from consensus.core.evidence.notary import Notary
 from consensus.core.outputs import Output, Persist

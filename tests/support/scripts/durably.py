@@ -5,7 +5,7 @@ some of what they wanted written down, and wake from what is on their disks.
 from __future__ import annotations
 
 from consensus.core.config import GroupConfig
-from consensus.core.engine.durable_group import DurableGroup
+from consensus.core.durable.durable_group import DurableGroup
 from consensus.core.engine.group import Group
 from consensus.core.engine.state import Phase
 from consensus.core.outputs import Decided, Installed, Output, Persist, Send, SnapshotReceived

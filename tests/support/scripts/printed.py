@@ -53,13 +53,14 @@ def show_content(content: tuple) -> str:  # type: ignore[type-arg]
 
 
 OUTCOMES = {1: "committed", 2: "rejected", 3: "abandoned", 4: "unknown"}
+DID = ("lacks", "waits", "late", "wedged", "voted")
 OWN = {0: "nothing", 1: "accepted", 2: "noted"}
 
 
 def show_value(value: tuple | None) -> str:  # type: ignore[type-arg]
     if value is None:
         return "-"
-    kept, joiner, reasons, trim, end = value
+    kept, joiner, reasons, trim, end, struck = value
     entries = " ".join(f"{show_key(e[0])}:{OUTCOMES[e[1]]}" for e in trim)
     out = "; ".join(f"{rank} {why}" for rank, why in reasons)
     return (
@@ -67,6 +68,7 @@ def show_value(value: tuple | None) -> str:  # type: ignore[type-arg]
         + (f" +{letter(joiner)}" if joiner else "")
         + (f" out [{out}]" if out else "")
         + f" trim [{entries}] end {end}"
+        + (f" struck {show_mask(struck)}" if struck else "")
     )
 
 
@@ -86,6 +88,12 @@ def show_message(message: Message) -> str:
         text = f"{show_key(rest[0])} {rest[1]} {rest[2]}"
     elif name == "SUSPECT":
         text = f"down {show_mask(rest[0])} remove {show_mask(rest[1])}"
+        text += f" stalled {show_mask(rest[2])}" if rest[2] else ""
+        text += f" disputed {show_mask(rest[3])}" if rest[3] else ""
+    elif name == "STALL":
+        text = f"{show_key(rest[0])} turn {rest[1]}"
+    elif name == "STALLED":
+        text = f"{show_key(rest[0])} turn {rest[1]} {DID[rest[2]]} pending {rest[3]}"
     elif name in ("PREPARE", "ACCEPTED"):
         text = show_ballot(rest[0])
     elif name == "PROMISE":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from consensus.core.config import GroupConfig
-from consensus.core.engine.durable_group import DurableGroup
+from consensus.core.durable.durable_group import DurableGroup
 from consensus.core.engine.group import Group
 from consensus.core.numbers import ViewNumber
 from consensus.core.outputs import Persist, Send, VoteWanted

@@ -84,12 +84,20 @@ REFUSED = [
     ("not for a member", [said(kinds.DECISION, 1, 0, 0, 1, (16, 1, Content("work"), (), ()))]),
     ("not for a member", [said(kinds.SNAPSHOT, 1, 0, 0, (B,), 1, 16, b"")]),
     ("false note", [said(kinds.NOTED, 1, 5, 0, key(2, 2), 9, "")]),
-    ("suspects nobody there", [said(kinds.SUSPECT, 1, 0, 0, 0b1000, 0)]),
-    ("suspects nobody there", [said(kinds.SUSPECT, 1, 0, 0, 0b010, 0)]),
+    ("suspects nobody there", [said(kinds.SUSPECT, 1, 0, 0, 0b1000, 0, 0, 0)]),
+    ("suspects nobody there", [said(kinds.SUSPECT, 1, 0, 0, 0b010, 0, 0, 0)]),
+    ("suspects nobody there", [said(kinds.SUSPECT, 1, 0, 0, 0, 0, 0b010, 0)]),
+    ("suspects nobody there", [said(kinds.SUSPECT, 1, 0, 0, 0, 0, 0, 0b1000)]),
+    ("asks for what nobody proposed", [said(kinds.STALL, 1, 0, 0, key(3, 1), 1)]),
+    ("asks for what nobody proposed", [said(kinds.STALL, 1, 0, 0, key(3, 9), 1)]),
     ("somebody else's ballot", [said(kinds.PREPARE, 1, 0, 0, 1 << RANK_BITS | 2)]),
-    ("somebody else's ballot", [said(kinds.ACCEPT, 1, 0, 0, 1 << RANK_BITS, (7, None, (), (), 0))]),
-    ("impossible value", [said(kinds.ACCEPT, 1, 0, 0, 17, (7, None, (), (), 5))]),
-    ("impossible value", [said(kinds.INSTALL, 1, 0, 0, (15, None, (), (), 0))]),
+    (
+        "somebody else's ballot",
+        [said(kinds.ACCEPT, 1, 0, 0, 1 << RANK_BITS, (7, None, (), (), 0, 0))],
+    ),
+    ("impossible value", [said(kinds.ACCEPT, 1, 0, 0, 17, (7, None, (), (), 5, 0))]),
+    ("impossible value", [said(kinds.ACCEPT, 1, 0, 0, 17, (3, None, (), (), 0, 4))]),
+    ("impossible value", [said(kinds.INSTALL, 1, 0, 0, (15, None, (), (), 0, 0))]),
     ("impossible membership proposal", [propose(1, Content(KICK, subject=B))]),
     ("impossible membership proposal", [propose(1, Content("@leave", subject=A))]),
 ]
@@ -123,16 +131,28 @@ def test_a_note_that_names_its_receiver_is_its_sender_s_word_alone():
     assert told == {1}, "nor does it name itself, for which it would be accused"
 
 
-def test_a_liar_is_answered_with_a_kick():
+def test_a_liar_is_answered_with_a_kick_when_a_second_member_has_seen_it():
+    """KT1: alone, a member only says that it does not agree with the other (S3)."""
     config = GroupConfig()
     group = Group.within(A, View(1, (A, B, C)), config)
     for _ in range(3):
         group.receive(B, vote(key(2, 0)))
+    said_by_it = [o.message for o in group.poll() if isinstance(o, Send) and o.to == C]
+    assert [message.kind for message in said_by_it] == [kinds.SUSPECT]
+    assert said_by_it[0].disputed == 0b010
+    for _ in range(2):
+        group.receive(C, said(kinds.SUSPECT, 1, 0, 0, 0, 0, 0, 0b010))
     proposals = sends(group, kinds.PROPOSE)
     assert {send.to for send in proposals} == {B, C}
     assert {send.message.content.kind for send in proposals} == {KICK}
     assert {send.message.content.subject for send in proposals} == {B}
     assert len(proposals) == 2  # once, however often it lies
+
+
+def test_a_liar_is_answered_with_a_kick_at_once_where_one_is_enough():
+    group = Group.within(A, View(1, (A, B, C)), GroupConfig(kicks_need_two=False))
+    group.receive(B, vote(key(2, 0)))
+    assert {send.message.content.subject for send in sends(group, kinds.PROPOSE)} == {B}
 
 
 def test_rejecting_ones_own_kick_does_not_count():
@@ -181,7 +201,7 @@ def test_strangers_are_ignored_or_told_off():
         for view in (1, 9):
             group.receive(stranger, message._replace(view=view))
     assert group.poll() == []
-    usurped = (0b001, stranger, (), (), 0)
+    usurped = (0b001, stranger, (), (), 0, 0)
     group.receive(stranger, said(kinds.INSTALL, 1, 0, 0, usurped))
     assert group.poll() == []
     group.receive(stranger, said(kinds.PREPARE, 0, 1, 0, 17))
@@ -376,6 +396,6 @@ def test_state_covers_every_attribute():
                "_early_max"}  # fmt: skip
     own = {"_out", "_accepts", "_committed_changes", "_ready", "_feeds", "_backlog", "_ballots",
            "_sponsored", "_stopped", "_order", "_matrix", "_synod", "_open",
-           "_open_bytes", "_leases", "_reads"}  # fmt: skip
+           "_open_bytes", "_leases", "_reads", "_stall"}  # fmt: skip
     assert set(group._APART) == derived | own
     assert set(group._APART) <= set(group.__dict__)

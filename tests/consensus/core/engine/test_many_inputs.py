@@ -107,7 +107,7 @@ def test_accepts_of_a_view_are_said_in_it():
     """An INSTALL that comes before the next poll carries no accept over into the next view."""
     c = group(C, A, B, C)
     accept_without_a_poll(c, B, propose(1))
-    value = 0b111, None, (), (), Index(0)
+    value = 0b111, None, (), (), Index(0), 0
     c.receive(A, InstallMessage(INSTALL, ONE, Clock(1), Index(0), value))
     assert c.view.number == 2
     assert [(m.kind, m.view) for m in sent(c, A) if m.kind == VOTE] == [(VOTE, 1)]
@@ -143,7 +143,7 @@ def test_whoever_reads_while_another_lags_behind_is_accused_of_nothing():
         for question in range(1, 2 * STOPPED_MAX)
     ]
     assert accusations(c, A, [*asks]) == []
-    value = 0b111, None, (), (), Index(0)
+    value = 0b111, None, (), (), Index(0), 0
     c.receive(A, InstallMessage(INSTALL, ONE, Clock(1), Index(0), value))
     answers = [m for m in sent(c, A) if m.kind == LEASE]
     assert [m.question for m in answers] == [asks[-1].question]

@@ -14,14 +14,26 @@ sent again on the next lane:
   file. It has forgotten votes it gave, so it stops for good. What it has to say since it was
   started, and no lane has taken yet, is no part of what it sent. Whoever is asked for what was
   forgotten speaks to such a one, which is therefore lost (DL5).
+
+What of a member does not wait for its disk is whether it is the disk that hangs. Everything that a
+member says waits until what it depends on is on the disk; a member whose disk hangs would therefore
+fall silent in the group while its transport answers, and the others could not tell it from one that
+lies. So the answer to STALL goes past the disk and is no part of a line: it promises nothing, and
+says which turn is waited for (S2).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from consensus.core.message_kinds import Message
+from consensus.core.engine.group import Group
+from consensus.core.message_fields import StalledMessage, StallMessage
+from consensus.core.message_kinds import STALLED, Message
+from consensus.core.numbers import Clock, Index
+from consensus.core.outputs import Arm, Output, Send
+from consensus.core.types import Member, Timer
 
 SEEN_EVERY = 64
 """Messages of one member that are on disk here before it is told so."""
@@ -94,3 +106,51 @@ def bound_outside(lines: Sequence[Line]) -> None:
     if sum(len(line.kept) for line in lines) > OUTSIDE_MAX:
         for line in lines:
             line.drop()
+
+
+class Turn(NamedTuple):
+    """What one turn put out, and how far it had heard of whom."""
+
+    seq: int
+    outputs: list[Output]
+    received: dict[Member, int]
+
+
+class PastDisk:
+    """The part of a durable group that looks at its disk."""
+
+    group: Group
+    seq: int
+    _control: list[Output]
+    _turns: deque[Turn]
+    _timers: dict[Timer, float]
+    _looked_at = 0
+    """The last turn when the stall timer fired last."""
+
+    def fire(self, timer: Timer) -> None:
+        """A timer's delay is over: an input, but while this member's own disk is waited for."""
+        if not self._waits_itself(timer):
+            whole: Any = self
+            whole.__getattr__("fire")(timer)
+
+    def _pending(self) -> int:
+        """The first turn that has not left."""
+        return self._turns[0].seq if self._turns else 0
+
+    def _answer_stall(self, sender: Member, message: StallMessage) -> None:
+        if sender not in self.group.view.members or message.view != self.group.view.number:
+            return
+        said = message.key, message.turn, self.group.did_about(message.key), self._pending()
+        answer = StalledMessage(STALLED, message.view, Clock(0), Index(0), *said)
+        self._control.append(Send(sender, answer))
+
+    def _waits_itself(self, timer: Timer) -> bool:
+        """While its own disk hangs, a member does not count for how long it waits for others (S1):
+        what it asked them has not left either."""
+        pending = self._pending()
+        waits = timer.name == "stall" and 0 < pending <= self._looked_at
+        if timer.name == "stall":
+            self._looked_at = self.seq
+        if waits and timer in self._timers:
+            self._control.append(Arm(timer, self._timers[timer]))
+        return waits

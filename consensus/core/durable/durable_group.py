@@ -16,14 +16,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from consensus.core.config import GroupConfig
-from consensus.core.engine.durable_line import (
+from consensus.core.durable.durable_line import (
     LINES_MAX,
     SEEN_EVERY,
     UNSEEN_MAX,
     Line,
+    PastDisk,
+    Turn,
     bound_outside,
 )
 from consensus.core.engine.group import Group
@@ -39,7 +41,7 @@ from consensus.core.engine.state_codec import (
 from consensus.core.errors import GroupError
 from consensus.core.evidence.notary import Notary
 from consensus.core.message_fields import ResumeMessage, SeenMessage
-from consensus.core.message_kinds import RESUME, SEEN, VOUCH, Message, message_of
+from consensus.core.message_kinds import RESUME, SEEN, STALL, STALLED, VOUCH, Message, message_of
 from consensus.core.numbers import Clock, Index, ViewNumber
 from consensus.core.outputs import (
     Arm,
@@ -62,20 +64,14 @@ CHECKPOINT_EVERY = 2048
 
 INPUTS = (
     "propose", "answer", "receive", "accuse", "fire", "sponsor", "kick", "leave", "reached",
-    "snapshot", "link", "lost", "read", "renew_lease", "cancel_read",
+    "snapshot", "link", "lost", "read", "renew_lease", "cancel_read", "stalled",
 )  # fmt: skip
 """The inputs of a group and its notary; the position stands in the records: add at the end."""
 _CODES = {name: code for code, name in enumerate(INPUTS)}
-_RECEIVE = _CODES["receive"]
+_RECEIVE, _STALLED = _CODES["receive"], _CODES["stalled"]
 
 
-class _Turn(NamedTuple):
-    seq: int
-    outputs: list[Output]
-    received: dict[Member, int]
-
-
-class DurableGroup:
+class DurableGroup(PastDisk):
     """Stands in the place of a group: the same inputs, and `poll`. What else is asked of a group
     is passed on to it."""
 
@@ -88,7 +84,7 @@ class DurableGroup:
         """Whose log of which group it is: a record of another's does not fit."""
         self._digest = self._origin
         self._inputs: list[tuple[int, tuple[Any, ...]]] = []
-        self._turns: deque[_Turn] = deque()
+        self._turns: deque[Turn] = deque()
         self._stored = 0
         self._lines: dict[Member, Line] = {}
         self._touched: dict[Member, None] = {}
@@ -143,10 +139,14 @@ class DurableGroup:
             self._on_resume(sender, line, message)
         elif message.kind == SEEN:
             self._on_seen(sender, line, message.stored)
+        elif line.open and message.kind == STALLED:
+            self.stalled(sender, message)
         elif line.open:
             self._touched[sender] = None
             self._inputs.append((_RECEIVE, (sender, message)))
             self._apply("receive", (sender, message))
+            if message.kind == STALL:
+                self._answer_stall(sender, message)
 
     @property
     def caught_up(self) -> bool:
@@ -178,7 +178,7 @@ class DurableGroup:
         record = self._sealed(payload)
         touched, self._touched = self._touched, {}
         received = {member: self._lines[member].received for member in touched}
-        self._turns.append(_Turn(self.seq, outputs, received))
+        self._turns.append(Turn(self.seq, outputs, received))
         due = self.seq % CHECKPOINT_EVERY == 0
         restored, decisions = None, []
         for output in outputs:
@@ -217,7 +217,7 @@ class DurableGroup:
         bound_outside([line for member, line in self._lines.items() if member not in known])
         self._before = members
 
-    def _release(self, turn: _Turn, into: list[Output]) -> None:
+    def _release(self, turn: Turn, into: list[Output]) -> None:
         for output in turn.outputs:
             if type(output) is Send:
                 line = self._lines[output.to]
@@ -370,7 +370,7 @@ class DurableGroup:
         except FrozenError as error:
             raise LogDamaged(f"record {seq} is of another version: {error}") from error
         for code, arguments in inputs:
-            if code == _RECEIVE:
+            if code in (_RECEIVE, _STALLED):
                 arguments = arguments[0], message_of(arguments[1])
             with suppress(GroupError):  # Then it was refused the first time, too.
                 self._apply(INPUTS[code], arguments)
