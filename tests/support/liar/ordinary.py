@@ -201,8 +201,10 @@ def early_flood(liar: Liar) -> None:
 
 
 def early_and_never(liar: Liar) -> None:
-    key = future_key(liar, liar.honest[0])
-    vote(liar, key, clock=key >> RANK_BITS)
+    """Each knows of its own that it is not to come: of one alone it would be a word against
+    another (S3)."""
+    keys = sorted(future_key(liar, host) for host in liar.honest)
+    vote(liar, *keys, clock=keys[-1] >> RANK_BITS)
 
 
 out("VOTE", "twice on one proposal", "second vote", vote_twice)
@@ -249,10 +251,10 @@ out(
 
 def reject_own_kick(liar: Liar) -> None:
     liar.falls_silent()
-    liar.say(kinds.MARK, clock=liar.clock + 2 * CLOCK_STEP_MAX, to=liar.honest[:1])
+    liar.say(kinds.MARK, clock=liar.clock + 2 * CLOCK_STEP_MAX, to=liar.honest[:2])
     liar.wait(0.1)
-    kick = liar.group_of(liar.honest[1])._order.queue[0]
-    liar.say(kinds.REJECT, kick, "lie", to=liar.honest[1:])
+    kick = liar.group_of(liar.honest[2])._order.queue[0]
+    liar.say(kinds.REJECT, kick, "lie", to=liar.honest[2:])
 
 
 out("REJECT", "of its own kick", "rejected its own kick", reject_own_kick)

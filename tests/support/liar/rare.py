@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.core import message_kinds as kinds
-from consensus.core.numbers import RANK_BITS
+from consensus.core.numbers import RANK_BITS, Key
 from consensus.core.types import Content, Value
 from tests.support.liar.attack import Attacks
 from tests.support.liar.liar import SIZE, Liar
@@ -11,7 +11,7 @@ from tests.support.liar.liar import SIZE, Liar
 NOBODY = 9
 """A rank that no view of four has."""
 FULL = (1 << SIZE) - 1
-NOTHING: Value = (FULL, None, (), (), 0)  # type: ignore[assignment]
+NOTHING: Value = (FULL, None, (), (), 0, 0)  # type: ignore[assignment]
 """A value that nobody has to go by, and that ends where no group does."""
 MANY = 2000
 """More than anybody has reason to say."""
@@ -26,29 +26,37 @@ out(
     "SUSPECT",
     "itself",
     "suspects nobody there",
-    lambda liar: liar.say(kinds.SUSPECT, 1 << liar.rank, 0),
+    lambda liar: liar.say(kinds.SUSPECT, 1 << liar.rank, 0, 0, 0),
 )
 out(
     "SUSPECT",
     "nobody who is there",
     "suspects nobody there",
-    lambda liar: liar.say(kinds.SUSPECT, 1 << NOBODY, 0),
+    lambda liar: liar.say(kinds.SUSPECT, 1 << NOBODY, 0, 0, 0),
 )
 out(
     "SUSPECT",
     "agreed to nobody who is there",
     "suspects nobody there",
-    lambda liar: liar.say(kinds.SUSPECT, 0, 1 << NOBODY),
+    lambda liar: liar.say(kinds.SUSPECT, 0, 1 << NOBODY, 0, 0),
 )
 
 
 def waver(liar: Liar) -> None:
     for _ in range(MANY // 10):
-        liar.say(kinds.SUSPECT, 0, 1 << liar.rank_of(liar.honest[0]))
-        liar.say(kinds.SUSPECT, 0, 0)
+        liar.say(kinds.SUSPECT, 0, 1 << liar.rank_of(liar.honest[0]), 0, 0)
+        liar.say(kinds.SUSPECT, 0, 0, 0, 0)
 
 
 stays("SUSPECT", "to and fro, without end", "one agreement alone removes nobody", waver)
+out(
+    "STALL", "for what it never proposed", "asks for what nobody proposed",
+    lambda liar: liar.say(kinds.STALL, Key((liar.clock + 9) << RANK_BITS | liar.rank), 1),
+)  # fmt: skip
+stays(
+    "STALLED", "that nobody asked for", "late",
+    lambda liar: liar.say(kinds.STALLED, Key(liar.clock << RANK_BITS | liar.rank), 1, 0, 0),
+)  # fmt: skip
 
 
 def marks(liar: Liar) -> None:
@@ -59,7 +67,7 @@ def marks(liar: Liar) -> None:
 stays("MARK", "without end", "it says nothing new", marks)
 out(
     "SNAPSHOT", "to a member", "not for a member",
-    lambda liar: liar.say(kinds.SNAPSHOT, (liar.member(liar.host),), 9, 99, b"lie"),
+    lambda liar: liar.say(kinds.SNAPSHOT, (liar.member(liar.host),), 9, 99, b"lie", ()),
 )  # fmt: skip
 out(
     "DECISION", "to a member", "not for a member",

@@ -82,7 +82,7 @@ REFUSED = [
     ("went back to an older view", [said(kinds.MARK, 2, 1, 0), said(kinds.MARK, 1, 1, 0)]),
     ("not for a member", [said(kinds.READY, 1, 0, 0, (A,))]),
     ("not for a member", [said(kinds.DECISION, 1, 0, 0, 1, (16, 1, Content("work"), (), ()))]),
-    ("not for a member", [said(kinds.SNAPSHOT, 1, 0, 0, (B,), 1, 16, b"")]),
+    ("not for a member", [said(kinds.SNAPSHOT, 1, 0, 0, (B,), 1, 16, b"", ())]),
     ("false note", [said(kinds.NOTED, 1, 5, 0, key(2, 2), 9, "")]),
     ("suspects nobody there", [said(kinds.SUSPECT, 1, 0, 0, 0b1000, 0, 0, 0)]),
     ("suspects nobody there", [said(kinds.SUSPECT, 1, 0, 0, 0b010, 0, 0, 0)]),

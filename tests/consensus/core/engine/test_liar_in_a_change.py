@@ -130,7 +130,7 @@ def test_a_promise_that_contradicts_itself_is_refused(lie: PromiseMessage) -> No
 
 
 def value(*trim: Any, end: int = 1) -> Any:
-    return 0b111, None, (), trim, Index(end)
+    return 0b111, None, (), trim, Index(end), 0
 
 
 def entry(outcome: Outcome, content: Content = X, key: Key = KEY) -> Any:
