@@ -150,6 +150,19 @@ CHANGES = (
         states_max=50_000,
     ),
     Case(
+        "join-late-crash",
+        "n = 3: a join on which one program never answers, and its sponsor crashes at any moment",
+        ABC,
+        plans={"A": (sponsor("J"),)},
+        joiners={"J": "A"},
+        votes={("C", ""): ()},
+        crashes=1,
+        may_crash=("A",),
+        fires={"answer": 1},
+        config=ASKS_ABOUT_JOINS,
+        states_max=5_000_000,
+    ),
+    Case(
         "join-unreachable",
         "n = 3: a joiner that neither of the others reaches",
         ABC,
@@ -247,7 +260,7 @@ CHANGES = (
         ABC,
         plans={"A": (kick("C"),), "B": (kick("C"),)},
         fires={"kick": 1},
-        states_max=500_000,
+        states_max=1_000_000,
     ),
     Case(
         "kick-by-one",
@@ -255,7 +268,7 @@ CHANGES = (
         ABCD,
         plans={"B": (kick("D"),)},
         fires={"kick": 1},
-        states_max=500_000,
+        states_max=50_000,
     ),
     Case(
         "kick-unanswered",

@@ -1,4 +1,4 @@
-"""Twenty-four engines, each broken in one rule, which the checkers must catch.
+"""Twenty-five engines, each broken in one rule, which the checkers must catch.
 
 Every one is the shipped `Group` with one small method overridden. Two of them break what lies
 around a group (its memory, its lanes); they do it through a timer of their own that the explorer
@@ -18,7 +18,18 @@ from consensus.core.outputs import Arm, Output
 from consensus.core.tables.ballot import Ballot
 from consensus.core.tables.total_order import Order
 from consensus.core.tables.trim import OWN_ACCEPTED, OWN_NOTED, OWN_NOTHING
-from consensus.core.types import KICK, Content, Handle, Member, Outcome, Promise, Timer, Value, Vote
+from consensus.core.types import (
+    JOIN,
+    KICK,
+    Content,
+    Handle,
+    Member,
+    Outcome,
+    Promise,
+    Timer,
+    Value,
+    Vote,
+)
 from consensus.core.view import ranks
 
 __all__ = ["BROKEN"]
@@ -311,6 +322,16 @@ class ReadyOfBefore(Group):
                 super()._on_ready(joiner, message)
 
 
+class JoinsOnMajority(Group):
+    """A join commits when a quorum has accepted it."""
+
+    def _commit_ready(self, ballot: Ballot) -> bool:
+        content = ballot.content
+        if content is not None and content.kind == JOIN:
+            return self._view.is_quorum(ballot.accepted)
+        return super()._commit_ready(ballot)
+
+
 BROKEN: dict[str, type[Group]] = {
     "a reject reported before enough members stored it": RejectReportedEarly,
     "commit on a majority of accepts": CommitOnMajority,
@@ -336,4 +357,5 @@ BROKEN: dict[str, type[Group]] = {
     "an accept that waits withdrawn": AcceptsWithdrawn,
     "a key twice among the members": TwoOfOneKey,
     "READY of the time before": ReadyOfBefore,
+    "a join committed on a majority of accepts": JoinsOnMajority,
 }
