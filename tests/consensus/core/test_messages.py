@@ -73,11 +73,11 @@ MESSAGES = [
     said(kinds.RESUME, *HEAD, 7, 1),
     said(kinds.SEEN, *HEAD, 7),
     said(kinds.GONE, *HEAD),
+    said(kinds.STALL, *HEAD, 17, 1),
+    said(kinds.STALLED, *HEAD, 17, 1, 4, 9),
     said(kinds.LEASE_ASK, *HEAD, 3, 250),
     said(kinds.LEASE, *HEAD, 3, 0),
     said(kinds.LEASES, *HEAD, 0b10),
-    said(kinds.STALL, *HEAD, 17, 1),
-    said(kinds.STALLED, *HEAD, 17, 1, 4, 9),
 ]
 
 
