@@ -6,7 +6,7 @@ from consensus.core import message_kinds as kinds
 from consensus.core.lives import generation
 from consensus.core.messages import pack
 from consensus.core.outputs import Decided, Expelled, Lost
-from consensus.core.types import Content, Outcome
+from consensus.core.types import Content, Outcome, Vote
 from consensus.machine.hosted_group import PairEvent, TimedOut
 from scenarios.world.network import Link
 from tests.support.messages import message
@@ -89,7 +89,8 @@ def test_what_was_said_to_an_earlier_time_does_not_reach_the_next() -> None:
     cast = Cast("abj", link=Link(delay_s=0.2))
     cast.gather("ab")
     cast.admit("a", "j")
-    cast.world.run(for_s=0.3)  # The snapshot is on its way, and comes to a later member.
+    feeds = cast.machine("a")._hosted[NUMBER].group
+    cast.until(lambda: bool(feeds._feeds))  # Now the snapshot is on its way.
     cast.do("j", lambda m, now: m.drop(NUMBER, now))
     cast.begin_to_join("a", "j")
     group = cast.machine("j")._hosted[NUMBER].group
@@ -154,17 +155,21 @@ def test_questions_are_asked_again_after_a_silence() -> None:
 def test_an_answer_to_a_question_of_before_is_none_to_the_next() -> None:
     """Only one side took the other for silent; what it asks then has the numbers that the lost
     question had, and the answer to that is under way."""
-    cast = Cast("ab")
+    cast = Cast("ab", judge=lambda proposal: Vote(True, proposal.content.body))
     ask(cast, "a", "b", b"1")
     cast.until(lambda: answered(cast, "a") == [b"1"])
     pair = cast.machine("a")._pairs[cast.key("b")]
     ask(cast, "a", "b", b"lost", 0.5)
+    cast.world.run(for_s=0.015)
     cast.do("a", lambda m, _: pair.group.stop() or m._dirty.update({pair: None}))
     handle = ask(cast, "a", "b", b"next", 30.0)
     assert handle == 1
     cast.until(lambda: b"next" in answered(cast, "a"), SOON_S)
     cast.world.run(for_s=1.0)
     assert b"lost" not in answered(cast, "a")
+    said = [o.decision for o in pair_outputs(cast, "a") if isinstance(o, Decided)]
+    assert all(each.answers[0][1] == each.body for each in said if each.answers)
+    assert not any(type(o).__name__ == "Accused" for o in pair_outputs(cast, "b"))
     assert not any(isinstance(o, TimedOut) for o in pair_outputs(cast, "a"))
     ask(cast, "b", "a", b"back")
     cast.until(lambda: answered(cast, "b") == [b"back"], SOON_S)
