@@ -65,6 +65,13 @@ def check_key(key: bytes) -> None:
         raise GroupError(f"a peer is named by its key of {KEY_SIZE} bytes, not by {_a(key)}")
 
 
+def check_kind_of(name: str, value: object, *kinds: type, needed: bool = False) -> None:
+    """Raise GroupError for an argument that is of none of these, or is `needed` and None."""
+    if not isinstance(value, kinds) and (needed or value is not None):
+        wanted = " or ".join("text" if kind is str else kind.__name__ for kind in kinds)
+        raise GroupError(f"{name} is {wanted}, not {_a(value)}")
+
+
 def check_timeout(timeout_s: float | None) -> None:
     """Raise GroupError for what is no timeout; None is none at all."""
     if timeout_s is not None:

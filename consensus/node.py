@@ -17,6 +17,7 @@ from consensus.arguments import (
     check_handler,
     check_key,
     check_kind,
+    check_kind_of,
     check_seconds,
     make_content,
 )
@@ -143,8 +144,13 @@ class Node:
         `listen` is `host:port`; port 0 takes any. `advertise` is where others reach this node, if
         that is not where it listens: needed for invitations when it listens on all addresses.
         `identity`: whose node it is, a pseudonym for instance; else that of the file, or a new one.
-        Raises StoreError, IdentityError, LocalError.
+        Raises StoreError, IdentityError, LocalError, GroupError for an argument that is none.
         """
+        check_kind_of("path", path, str, PathLike)
+        check_kind_of("listen", listen, str, needed=True)
+        check_kind_of("passphrase", passphrase, str)
+        check_kind_of("identity", identity, Identity)
+        check_kind_of("config", config, NodeConfig)
         files = NodeFiles.open(path, passphrase, identity)
         config = config or NodeConfig()
         return Opening(lambda life: _opened(files, listen, advertise, config, life))
@@ -242,6 +248,8 @@ class Node:
         """Found a group: a view of one, this node; `replica`: the state its members keep, see
         `Replica.found`; `durable`: it outlives its members' processes, see `resume`. Raises
         GroupError, StoreError."""
+        check_kind_of("config", config, GroupConfig)
+        check_kind_of("replica", replica, Replica)
         return await self._entering.found(name, config or GroupConfig(), replica, durable)
 
     async def join(
@@ -261,6 +269,8 @@ class Node:
         Raises TokenError when the invitation is no good here, Rejected when the group or the
         sponsor says no, TimeoutError, OutcomeUnknown.
         """
+        check_kind_of("token", token, str, needed=True)
+        check_kind_of("replica", replica, Replica)
         check_seconds("timeout_s", timeout_s, TIMEOUT_MAX_S)
         return await self._entering.join(token, sponsor, timeout_s, replica)
 

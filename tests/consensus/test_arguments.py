@@ -8,6 +8,8 @@ import pytest
 from consensus import (
     GroupConfig,
     GroupError,
+    Node,
+    NodeConfig,
     Proposal,
     Rejected,
     ValueRefused,
@@ -194,3 +196,35 @@ async def test_a_joiner_takes_over_what_members_must_agree_on() -> None:
         assert asked == [carol.key]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"path": 7}, "path is text or PathLike, not an int"),
+        ({"listen": 4000}, "listen is text, not an int"),
+        ({"listen": None}, "listen is text, not a NoneType"),
+        ({"passphrase": b"secret"}, "passphrase is text, not a bytes of 6"),
+        ({"identity": "me"}, "identity is Identity, not a str"),
+        ({"config": GroupConfig()}, "config is NodeConfig, not a GroupConfig"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+async def test_odd_settings_of_a_node(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(GroupError, match=said):
+        Node.open(**arguments)
+
+
+async def test_odd_settings_of_a_group() -> None:
+    config: Any = NodeConfig()
+    replica: Any = "state"
+    token: Any = b"x"
+    async with open_nodes(1) as (node,):
+        with pytest.raises(GroupError, match="config is GroupConfig, not a NodeConfig"):
+            await node.found("board", config=config)
+        with pytest.raises(GroupError, match="replica is Replica, not a str"):
+            await node.found("board", replica=replica)
+        with pytest.raises(GroupError, match="token is text, not a bytes of 1"):
+            await node.join(token)
+        with pytest.raises(GroupError, match="timeout_s is above 0"):
+            await node.join("token", timeout_s=math.nan)
+        with pytest.raises(GroupError, match="timeout_s is above 0"):
+            await node.connect(bytes(32), timeout_s=math.nan)
