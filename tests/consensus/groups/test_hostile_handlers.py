@@ -9,7 +9,7 @@ import pytest
 from consensus import Accept, Proposal, Reject, Rejected, accept
 from consensus.core.types import Content
 from tests.support.nodes.nodes import PATIENCE_S, gather_group, open_nodes
-from transport.channel import Channel
+from transport.channel import Channel, ChannelBroken
 
 pytestmark = pytest.mark.anyio
 
@@ -102,8 +102,8 @@ async def test_a_service_that_fails_ends_its_channel_only() -> None:
         other.on("good")(lambda proposal: accept(1))
         await one.connect(other.key)
         channel = await one.open_channel(other.key, "odd")
-        with anyio.fail_after(PATIENCE_S):
-            assert await channel.receive() == b""
+        with anyio.fail_after(PATIENCE_S), pytest.raises(ChannelBroken):
+            await channel.receive()
         await channel.aclose()
         assert await one.ask(other.key, "good") == 1
 
