@@ -2,11 +2,13 @@
 
 The table of docs/native.md; `--markdown` prints it as one. Nothing here depends on the machine.
 
+`--losses` prints the table of random losses instead: our fork, stock libutp and a CUBIC-like flow.
 `--real` measures one channel beside the kernel's TCP on a bottleneck of this machine's kernel.
 """
 
 import argparse
 import json
+import statistics
 from collections.abc import Callable
 
 from benchmarks import bottleneck_real
@@ -101,14 +103,43 @@ SLOW: list[tuple[str, Callable[[bool], Figures]]] = [
 ]
 
 
+def _payload(rtt_s: float, loss: float, *, cubic: bool = False, stock: bool = False) -> float:
+    """Megabytes of payload a second over the first 20 s of 100 Mb/s, slow start included."""
+    path = Path(100e6, rtt_s, 0.1, loss=loss)
+    rates = (
+        simulate(path, [Flow(cubic=cubic)], 20, stock=stock, seed=seed).rate(0, 0, 20)
+        for seed in (1, 2)
+    )
+    return statistics.fmean(rates) / 8e6 * 1088 / 1148
+
+
+def losses() -> None:
+    """One row a path: what a flow alone moves where packets are lost without a queue."""
+    for rtt_s in (0.01, 0.02, 0.05, 0.1):
+        for loss in (0.001, 0.01, 0.02):
+            systems = {
+                "quorate": _payload(rtt_s, loss),
+                "stock libutp": _payload(rtt_s, loss, stock=True),
+                "CUBIC-like": _payload(rtt_s, loss, cubic=True),
+            }
+            for system, rate in systems.items():
+                figures = {"rtt ms": rtt_s * 1e3, "loss %": loss * 100, "MB/s": f"{rate:.2f}"}
+                row = {"bench": "bottleneck losses", "system": system, **figures}
+                print(json.dumps(row), flush=True)
+
+
 def main() -> None:
     """Run every row for the fork and for stock libutp."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="without the rows of many packets")
+    parser.add_argument("--losses", action="store_true", help="random losses without a queue")
     parser.add_argument("--real", action="store_true", help="in network namespaces: needs root")
     parser.add_argument("--rounds", type=int, default=3, help="of --real, each of 80 s and a path")
     parser.add_argument("--markdown", action="store_true", help="as the table of docs/native.md")
     chosen = parser.parse_args()
+    if chosen.losses:
+        losses()
+        return
     if chosen.real:
         bottleneck_real.main(chosen.rounds)
         return
