@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from os import PathLike
@@ -23,12 +22,10 @@ from consensus.arguments import (
 )
 from consensus.blobs.service import BlobService, OnProgress
 from consensus.blobs.store import FetchReport
-from consensus.clocks import lease_clocks
-from consensus.config import NodeConfig, machine_config
+from consensus.config import NodeConfig
 from consensus.core import outputs
 from consensus.core.blob.tree import BlobRef
 from consensus.core.config import GroupConfig
-from consensus.core.lives import LIFE_BITS, LIFE_MASK, Generations
 from consensus.decision import Decision, H
 from consensus.groups.asking import Asking
 from consensus.groups.certificates import SIGN, Certificates
@@ -41,13 +38,14 @@ from consensus.groups.watch import Watch
 from consensus.life import Life, Opening
 from consensus.machine.addresses import checked
 from consensus.machine.hosted_group import GroupEvent, PairEvent
-from consensus.machine.machine import Machine, group_number
+from consensus.machine.machine import group_number
 from consensus.network.connecting import Connecting
 from consensus.network.introductions import Introducing
 from consensus.network.letters import Letters
 from consensus.network.services import Service, Services
 from consensus.network.trust import SUCCEED, People
 from consensus.node_context import NodeContext
+from consensus.startup import new_machine
 from consensus.status import NodeStatus, shown
 from consensus.storage.durable_groups import DurableGroups, unwrapped
 from consensus.storage.files import NodeFiles
@@ -112,7 +110,7 @@ class Node:
         config: NodeConfig,
     ) -> tuple[NodeContext, Asking]:
         """The machine and its socket, and what everything else stands on."""
-        machine = _machine(files.identity, stored, config)
+        machine = new_machine(files.identity, stored, config)
         endpoint = Endpoint(
             machine,
             files.identity.key,
@@ -383,21 +381,6 @@ class Node:
                     await self._reaching.keep(self._files)
                     tasks.cancel_scope.cancel()
             self.blobs.close()  # After the tasks: one of them may be about to open it.
-
-
-def _machine(
-    identity: Identity, stored: Sequence[GroupRecord], config: NodeConfig
-) -> Machine:
-    """A new machine: in a new life, unless durable groups go on in the one that is stored."""
-    now = anyio.current_time()
-    alive = [row.incarnation & LIFE_MASK for row in stored if row.lives]
-    life = alive[0] if alive else int.from_bytes(os.urandom(LIFE_BITS // 8), "big")
-    random, clocks = os.urandom, lease_clocks()
-    machine = Machine(identity, machine_config(config, now), random, now, life, clocks)
-    if alive:
-        # Of groups that do not outlive a process nothing says what members this life was in them.
-        machine.generations = Generations(1 + int.from_bytes(os.urandom(2), "big") * 128)
-    return machine
 
 
 @asynccontextmanager

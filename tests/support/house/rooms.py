@@ -36,6 +36,7 @@ FLOORS = (
     "consensus.clocks",
     "consensus.node_context",
     "consensus.storage",
+    "consensus.startup",
     "consensus.network",
     "consensus.blobs",
     "consensus.groups",

@@ -18,13 +18,7 @@ from consensus.core.config import (
     GroupConfig,
 )
 from consensus.core.engine.group import Group
-from consensus.core.errors import (
-    GroupBusy,
-    GroupClosed,
-    GroupError,
-    GroupSuspended,
-    MessageError,
-)
+from consensus.core.errors import GroupBusy, GroupClosed, GroupError, GroupSuspended, MessageError
 from consensus.core.messages import decode_untrusted, encode
 from consensus.core.numbers import RANK_BITS
 from consensus.core.outputs import Accused, Decided, Installed, Send, VoteWanted
