@@ -39,6 +39,10 @@ from consensus.core.message_fields import (
     VouchMessage,
 )
 
+FORMAT: Final = 2
+"""Of the messages of groups, and what they mean. Nobody comes into a group of another one. 1 had no
+STALL, nor strikes; its members were lives of nodes, and one of them was enough for a kick."""
+
 PROPOSE: Final = 1
 VOTE: Final = 2
 ANSWER: Final = 3

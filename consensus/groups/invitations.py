@@ -30,6 +30,7 @@ from consensus.core.evidence.invitation_text import (
     parse_untrusted,
 )
 from consensus.core.lives import GENERATION_END, generation
+from consensus.core.message_kinds import FORMAT
 from consensus.core.types import Outcome
 from consensus.decision import Accept, GroupEnded, Proposal, Reject, ViewChanged, accept, reject
 from consensus.groups.handle import Group
@@ -191,6 +192,7 @@ class Invitations:
         ):
             raise TokenError("the invitation was not given out here, or is used up or revoked")
         shown.check(proposal.proposer, time.time())
+        _check_format("joiner", body)
         return issued
 
     def enquire(self, proposal: Proposal) -> Accept | Reject:
@@ -320,12 +322,24 @@ class Invitations:
 def terms(group: Group) -> dict[str, Any]:
     """What all members of a group must agree on, and which member of it this node is."""
     rules = {name: getattr(group.config, name) for name in AGREED}
-    return {**rules, "generation": generation(group.me)}
+    return {**rules, "generation": generation(group.me), "format": FORMAT}
+
+
+def _check_format(who: str, said: Any) -> None:
+    """Raise TokenError if the other's groups have messages of another format than this node's. The
+    first version said none."""
+    theirs = said.get("format", 1) if isinstance(said, dict) else None
+    if theirs != FORMAT or type(theirs) is not int:
+        raise TokenError(
+            f"the {who} is of another version, whose groups have messages of format"
+            f" {str(theirs)[:20]} and not {FORMAT}: they cannot be in one group"
+        )
 
 
 def terms_untrusted(answer: Any) -> tuple[GroupConfig, int]:
     """The rules a sponsor told, and its generation. Raises TokenError when they are none."""
-    if not isinstance(answer, dict) or answer.keys() != {*AGREED, "generation"}:
+    _check_format("sponsor", answer)
+    if answer.keys() != {*AGREED, "generation", "format"}:
         raise TokenError("the sponsor's answer states no rules")
     try:
         config = GroupConfig(**{name: answer[name] for name in AGREED})

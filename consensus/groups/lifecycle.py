@@ -17,6 +17,7 @@ from consensus.core.evidence.founding import NONCE_SIZE, Founding, group_id
 from consensus.core.evidence.invitation_text import Invitation, TokenError, parse_untrusted
 from consensus.core.evidence.notary import Notary
 from consensus.core.lives import generation
+from consensus.core.message_kinds import FORMAT
 from consensus.decision import Rejected
 from consensus.groups.certificates import Certificates
 from consensus.groups.handle import Group, GroupServices
@@ -110,7 +111,7 @@ class Lifecycle:
         sponsor, number = invitation.sponsor, group_number(invitation.group)
         self._context.know(sponsor, invitation.addresses)
         addresses = [list(address) for address in self._context.advertised()]
-        question: dict[str, Any] = {"token": token, "addresses": addresses}
+        question: dict[str, Any] = {"token": token, "addresses": addresses, "format": FORMAT}
         answer = await self._ask_until_free(number, sponsor, ENQUIRE, question, timeout_s)
         config, sponsor_generation = terms_untrusted(answer)
         if config.asks_for_snapshots != (replica is not None):

@@ -8,6 +8,7 @@ on it. How it is kept whole is in `consensus.storage.database`.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -158,8 +159,16 @@ class NodeStore(Database):
     """The open file of a node. Use `NodeStore.open`; every method may raise StoreError."""
 
     APPLICATION_ID = 0x51756F72  # "Quor"
-    SCHEMA_VERSION = 2
+    SCHEMA_VERSION = 3
     SCHEMA = _SCHEMA
+
+    @classmethod
+    def _taken_on(cls, connection: sqlite3.Connection, version: int) -> bool:
+        # The logs of groups changed, and nothing else: who is in a group has to leave it first.
+        if version != 2 or connection.execute("SELECT 1 FROM groups LIMIT 1").fetchone():
+            return False
+        connection.execute(f"PRAGMA user_version = {cls.SCHEMA_VERSION}")
+        return True
 
     # the identity
 

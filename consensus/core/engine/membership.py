@@ -5,7 +5,7 @@ from __future__ import annotations
 from consensus.core.config import JOIN_ATTEMPTS_MAX, SNAPSHOT_SIZE_MAX, WHERE_SIZE_MAX
 from consensus.core.engine.kicks import Kicks
 from consensus.core.engine.state import Phase
-from consensus.core.engine.voting import ACCEPT, check_content
+from consensus.core.engine.voting import ACCEPT, UNREACHED, check_content
 from consensus.core.errors import GroupBusy, GroupError
 from consensus.core.message_fields import (
     DecisionMessage,
@@ -97,8 +97,8 @@ class Membership(Kicks):
         return self._propose_soon(removal(LEAVE, reason, self.me))
 
     def reached(self, member: Member, ok: bool) -> None:
-        """The answer to `ReachWanted`. Who is not reached is let in all the same, if its READY
-        covers enough of the next members."""
+        """The answer to `ReachWanted`. Who is not reached is kept out: let in, it would be out
+        again for the link that it lacks (D38)."""
         if self._phase == Phase.JOINING:
             if ok:
                 self._reach(member)
@@ -113,7 +113,7 @@ class Membership(Kicks):
                 and ballot.content is not None
                 and ballot.content.subject == member
             ):
-                self._answered(ballot, WAITS_REACH, ACCEPT)  # Reached or not (R10).
+                self._answered(ballot, WAITS_REACH, ACCEPT if ok else UNREACHED)
 
     def snapshot(self, joiner: Member, index: Index, data: bytes | None) -> None:
         """The application's state after the decision of this index, for a `SnapshotWanted`; None

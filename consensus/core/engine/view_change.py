@@ -66,7 +66,7 @@ class ViewChange(Stalling):
             and kept.bit_count() < VIEW_SIZE_MAX
             and members[sponsor] in covered
             and following.is_quorum(following.mask(covered))
-            and all(members[rank].key != joiner.key for rank in ranks(kept))
+            and all(members[rank][0] != joiner[0] for rank in ranks(kept))
         )
 
     def _next_members(self, promisers: Mask, trim: tuple[Entry, ...]) -> Change:

@@ -30,12 +30,13 @@ from consensus.core.message_fields import (
 from consensus.core.message_kinds import ANSWER, NOTED, PROPOSE, REJECT
 from consensus.core.numbers import RANK_BITS, RANK_MASK, Clock, Key, Rank
 from consensus.core.outputs import Arm, Disarm, VoteWanted
-from consensus.core.tables.ballot import WAITS_APPLICATION, WAITS_SECOND, Ballot
+from consensus.core.tables.ballot import WAITS_APPLICATION, WAITS_REACH, WAITS_SECOND, Ballot
 from consensus.core.types import JOIN, Content, Handle, Outcome, Proposal, ProposalId, Timer, Vote
 
 ACCEPT = Vote(True)
 COMMITTED, REJECTED = Outcome.COMMITTED, Outcome.REJECTED
 NO_ANSWER = "no answer in time"
+UNREACHED = Vote(False, reason="unreachable")
 
 # Named tuples are made by thousands here, and this makes them twice as fast as calling them.
 _new = tuple.__new__
@@ -199,8 +200,10 @@ class Voting(Delivery):
             return
         ballot.armed = None
         if ballot.content is not None and ballot.content.kind == JOIN:
-            # Nobody is kept out by a program that is late, only by one that says no (R10).
-            self._answered(ballot, ballot.waits, ACCEPT)
+            # Nobody is kept out by a program that is late, only by one that says no (R10), and by
+            # who has not reached the joiner yet (D38).
+            reached = not ballot.waits & WAITS_REACH
+            self._answered(ballot, ballot.waits, ACCEPT if reached else UNREACHED)
             return
         if self.config.on_silence_kick and len(self._view.members) > 1:
             self._leave_because(NO_ANSWER)

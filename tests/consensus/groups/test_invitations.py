@@ -11,11 +11,23 @@ from typing import Any
 import anyio
 import pytest
 
-from consensus import Group, GroupError, Node, Rejected, StoreError, TokenError, accept
+from consensus import (
+    Accept,
+    Group,
+    GroupError,
+    Node,
+    Proposal,
+    Rejected,
+    StoreError,
+    TokenError,
+    accept,
+)
 from consensus.codec import pack
 from consensus.core.evidence.invitation_text import parse_untrusted
+from consensus.core.message_kinds import FORMAT
 from consensus.core.types import Member, Timer
 from consensus.groups import invitations as module
+from consensus.groups.invitations import ENQUIRE, JOIN, terms
 from consensus.machine.machine import group_number
 from consensus.storage.node_store import InvitationRecord, NodeStore
 from tests.support.network.ports import kept_port
@@ -245,7 +257,7 @@ async def test_a_use_is_settled_when_nobody_waits_for_it_any_more() -> None:
         alice._invitations._sponsor = slow  # type: ignore[method-assign, assignment]
         core = alice._context.machine._hosted[group_number(group.id)].group
         core._joiner_gone = lambda _: None  # type: ignore[method-assign]
-        question = pack({"token": token, "addresses": []})
+        question = pack({"token": token, "addresses": [], "format": FORMAT})
         with anyio.fail_after(PATIENCE_S):
             with pytest.raises((Rejected, TimeoutError)):
                 await bob._context.ask_framework(alice.key, module.JOIN, question, 3.0, PATIENCE_S)
@@ -279,3 +291,33 @@ async def test_a_use_is_spent_by_a_join_that_outlives_the_sponsors_process(tmp_p
             with anyio.fail_after(PATIENCE_S):
                 await until(lambda: not node._invitations._issued)
     assert sponsor.kept == 0
+
+
+async def test_a_joiner_of_the_format_before_is_refused_with_the_reason(tmp_path: Path) -> None:
+    """Its question says no format; one that says another is refused as well."""
+    sponsor = Sponsor(tmp_path)
+    async with opened(tmp_path, 1) as (bob,), sponsor.open() as (node, group):
+        bob.know(node.key, [node.address])
+        for said in ({}, {"format": 1}, {"format": FORMAT + 1}, {"format": True}, {"format": []}):
+            question = pack({"token": group.invite(), "addresses": [], **said})
+            for kind in (ENQUIRE, JOIN):
+                with pytest.raises(Rejected, match="the joiner is of another version"):
+                    await bob._context.ask_framework(node.key, kind, question, 9.0, PATIENCE_S)
+        assert group.view.members == (node.key,)
+        await bob.join(group.invite())
+
+
+async def test_a_sponsor_of_the_format_before_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sponsor = Sponsor(tmp_path)
+    async with opened(tmp_path, 1) as (bob,), sponsor.open() as (node, group):
+
+        def told(_: Proposal) -> Accept:
+            rules = terms(group)
+            del rules["format"], rules["generation"], rules["kicks_need_two"]
+            return accept(rules)
+
+        monkeypatch.setitem(node._context.handlers, ENQUIRE, told)
+        with pytest.raises(TokenError, match=r"sponsor is of another version.* format 1 and not 2"):
+            await bob.join(group.invite())

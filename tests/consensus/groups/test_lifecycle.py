@@ -10,6 +10,7 @@ import pytest
 from consensus import GroupError, LocalError, Node, Proposal, Rejected, TokenError
 from consensus.codec import pack
 from consensus.core.evidence.invitation_text import parse_untrusted
+from consensus.core.message_kinds import FORMAT
 from consensus.groups.invitations import ENQUIRE, JOIN
 from tests.support.nodes.nodes import PATIENCE_S, open_nodes, until
 from transport.core.crypto.keys import verify
@@ -131,7 +132,7 @@ async def test_a_busy_sponsor_says_so() -> None:
         token = group.invite()
         under_way = alice._invitations._under_way
         under_way.update((group.id, bytes([number]) * 32) for number in range(4))
-        question = pack({"token": token, "addresses": []})
+        question = pack({"token": token, "addresses": [], "format": FORMAT})
         for kind in (ENQUIRE, JOIN):
             with pytest.raises(Rejected, match="busy: 4 others are joining, try again"):
                 await bob._context.ask_framework(alice.key, kind, question, PATIENCE_S, PATIENCE_S)

@@ -8,6 +8,7 @@ import pytest
 from consensus import Node, Rejected
 from consensus.codec import pack
 from consensus.core.evidence.invitation_text import parse_untrusted
+from consensus.core.message_kinds import FORMAT
 from consensus.groups.invitations import ENQUIRE, JOIN
 from tests.support.nodes.nodes import PATIENCE_S, open_nodes
 from transport.core.crypto.keys import verify
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.anyio
 async def ask_in(joiner: Node, sponsor: Node, token: str, question: str) -> object:
     """One of the two questions of a join, without the joiner's own look at the token."""
     joiner.know(sponsor.key, [sponsor.address])
-    body = pack({"token": token, "addresses": [list(joiner.address)]})
+    body = pack({"token": token, "addresses": [list(joiner.address)], "format": FORMAT})
     return await joiner._context.ask_framework(sponsor.key, question, body, PATIENCE_S, PATIENCE_S)
 
 

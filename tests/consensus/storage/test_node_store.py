@@ -311,6 +311,24 @@ def test_a_database_of_another_program_or_version_is_refused(path: Path) -> None
         NodeStore.open(path)
 
 
+def of_version_2(path: Path) -> None:
+    with sqlite3.connect(path) as file:
+        file.execute("PRAGMA user_version = 2")
+    file.close()
+
+
+def test_a_file_of_the_version_before_is_taken_on_unless_groups_are_in_it(path: Path) -> None:
+    with NodeStore.open(path) as store:
+        store.save_identity(b"somebody")
+    of_version_2(path)
+    with NodeStore.open(path) as store:
+        assert store.identity() == b"somebody"
+        store.save_group(GROUP)
+    of_version_2(path)
+    with pytest.raises(StoreError, match=r"another version \(schema 2, this is 3\)"):
+        NodeStore.open(path)
+
+
 def test_a_place_where_no_file_can_be_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be made"):
         NodeStore.open(tmp_path / "nowhere" / "alice.db")
