@@ -11,6 +11,7 @@ import anyio
 from consensus.core import outputs
 from consensus.core import types as core
 from consensus.core.errors import GroupError
+from consensus.core.tables.membership_rules import REASON_LEFT
 from consensus.core.types import Handle
 from consensus.core.view import View
 from consensus.decision import (
@@ -139,8 +140,9 @@ class GroupState:
         if self.ended is not None:
             return
         self.ended = event
+        removed = event.expelled and not event.reason.startswith(REASON_LEFT)
         log.log(
-            logging.WARNING if event.expelled else logging.INFO,
+            logging.WARNING if removed else logging.INFO,
             "%s: this node is no longer in it: %s", self.name, event.reason,
         )  # fmt: skip
         self.history.add(event)

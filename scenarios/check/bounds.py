@@ -16,6 +16,7 @@ from consensus.core.config import (
     HOLD_FACTOR,
     REASON_SIZE_MAX,
     STOPPED_MAX,
+    STRUCK_MAX,
     WINDOW_BYTES,
 )
 from consensus.core.engine.failure_detection import LINKS_MAX
@@ -31,13 +32,14 @@ Sizes = Mapping[str, tuple[int, int]]
 """The size and the bound of each table, by name."""
 
 TABLES = (
-    "_accepts", "_backlog", "_ballots", "_committed_changes", "_down", "_feeds", "_gone", "_open",
-    "_open_bytes", "_others", "_out", "_overdue", "_rank_of", "_reached", "_reads", "_ready",
-    "_sponsored", "_stopped", "_told_ready",
+    "_accepts", "_backlog", "_ballots", "_charges", "_committed_changes", "_down", "_feeds",
+    "_gone", "_open", "_open_bytes", "_others", "_out", "_overdue", "_rank_of", "_reached",
+    "_reads", "_ready", "_sponsored", "_stopped", "_strikes", "_told_ready",
 )  # fmt: skip
 """The attributes of a group that hold more or less: each is measured by `sizes`, and so are those
 of its parts (order, matrix, synod, leases). The two records of views are values of one size."""
 
+MATRIX = ("agreed", "disputed", "down", "stalled")
 JOINS_MAX = VIEW_SIZE_MAX * JOINERS_MAX
 """Joins that all members together sponsor at a time."""
 KNOWN_MAX = VIEW_SIZE_MAX + JOINS_MAX
@@ -113,12 +115,15 @@ def _sizes_of_changes(group: Group, members: int, proposals: int) -> dict[str, t
         "joiners ready": (len(group._ready), JOINS_MAX),
         "committed changes": (len(group._committed_changes), proposals),
         "overdue kicks": (len(group._overdue), proposals),
+        "answers to STALL": (len(group._stall.said), members),
+        "charges": (len(group._charges), members),
+        "strikes": (len(group._strikes), STRUCK_MAX),
         "reached": (len(group._reached), 2 * VIEW_SIZE_MAX),
         "reached, told": (len(group._told_ready), VIEW_SIZE_MAX),
         "stopped lanes": (len(stopped), KNOWN_MAX),
         "a stopped lane": (max(map(len, stopped.values()), default=0), STOPPED_MAX),
         "reads": (len(group._reads), READS_MAX),
         "leases": (max(len(leases.grants), len(leases.running)), members),
-        "matrix": (max(len(matrix.down), len(matrix.agreed)), members),
+        "matrix": (max(len(getattr(matrix, part)) for part in MATRIX), members),
         "promises": (max(len(synod.promises), len(synod.acceptors)), members),
     }

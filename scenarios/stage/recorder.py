@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 from consensus.core import message_kinds as kinds
 from consensus.core import outputs as out
+from consensus.core.message_fields import SuspectMessage
 from consensus.core.numbers import RANK_BITS, RANK_MASK, Key, ViewNumber
 from consensus.core.types import JOIN, KICK, LEAVE, Content, Outcome
 from scenarios.check.history import (
@@ -92,6 +93,8 @@ class Recorder:
         for output in outputs:
             if isinstance(output, out.Send):
                 self._sent(output.message, events)
+                if isinstance(output.message, SuspectMessage):
+                    self._suspected(output.message, events)
             elif isinstance(output, out.Decided):
                 self._decided(output, events)
             elif isinstance(output, out.Installed):
@@ -106,6 +109,14 @@ class Recorder:
             elif isinstance(output, out.Accused):
                 self._report(Accused(output.member, output.what), events)
         return events
+
+    def _suspected(self, message: SuspectMessage, events: list[Event]) -> None:
+        """Nobody's disk hangs here and nobody lies: whoever is heard makes progress, and is wronged
+        by who says that it makes none, or that its word is not to be believed."""
+        wronged = message.stalled | message.disputed
+        for rank, member in enumerate(self.views.get(message.view, ())):
+            if wronged >> rank & 1:
+                self._report(Accused(member, "making no progress"), events)
 
     def read(self, floor: int) -> list[Event]:
         """A read that began when its reader knew of `floor` is done."""

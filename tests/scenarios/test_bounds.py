@@ -79,8 +79,8 @@ def test_every_table_of_a_group_is_measured(size: int):
     }
     assert parts == {
         "_order.heard", "_order.log", "_order.marks", "_order.queue", "_matrix.agreed",
-        "_matrix.down", "_synod.acceptors", "_synod.promises", "_leases.grants",
-        "_leases.running",
+        "_matrix.disputed", "_matrix.down", "_matrix.stalled", "_stall.said", "_synod.acceptors",
+        "_synod.promises", "_leases.grants", "_leases.running",
     }  # fmt: skip
     check_group(ME, group)
 

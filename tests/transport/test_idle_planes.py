@@ -128,6 +128,9 @@ class CountingPump:
         self._last += 1
         return self._last
 
+    def close_channel(self, handle: int, *, abort: bool) -> None:
+        assert handle <= self._last
+
     def poll_events(self) -> list[object]:
         return []
 

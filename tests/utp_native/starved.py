@@ -19,6 +19,9 @@ STARVE.starve_within.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 STARVE.starve_after.argtypes = [ctypes.c_long]
 STARVE.starve_left.restype = ctypes.c_long
 
+BUFFER = 65536
+"""Of a channel, each way, in bytes."""
+
 
 def find(which: int, name: str) -> None:
     """Tell where the code of a library stands."""
@@ -37,7 +40,7 @@ def tried(act: Callable[[], object]) -> object:
 
 def session(count: int) -> bool:
     """True if there were so many allocations that one failed."""
-    link = Link(config=PumpConfig(send_buffer=65536, receive_buffer=65536), loss=0.02)
+    link = Link(config=PumpConfig(send_buffer=BUFFER, receive_buffer=BUFFER), loss=0.02)
     STARVE.starve_after(count)
     end = link.now + 3
     for _ in range(3):
@@ -59,8 +62,9 @@ def session(count: int) -> bool:
     link.b.close_channel(b)
     link.run_for(70)
     for pump in (link.a, link.b):
-        assert pump.counters()["buffered"] == 0
-        assert pump.counters()["channels"] <= 3, "those whose handle was lost with an event"
+        figures = pump.counters()
+        assert figures["channels"] <= 3, "those whose handle was lost with an event"
+        assert figures["buffered"] <= figures["channels"] * BUFFER, "and what came for them"
     return failed
 
 

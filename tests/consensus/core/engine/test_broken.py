@@ -122,7 +122,7 @@ BROKEN = [
     ("group", "size", "changes", "steps"), BROKEN, ids=[case[0].__name__ for case in BROKEN]
 )
 def test_broken_rule_is_caught(group, size, changes, steps):
-    for seed in range(600):
+    for seed in range(2000):
         try:
             Schedule(seed, size, group=group, changes=changes).run(steps)
         except Violation:
