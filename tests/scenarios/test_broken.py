@@ -94,5 +94,7 @@ def check_script(script: str, name: str, *invariants: str) -> None:
     shown = violation_of(script, BROKEN[name])
     assert shown is not None
     assert shown.invariant in invariants
-    # The shipped engine says other things, which the script does not deliver: it need not rest.
-    assert violation_of(script, rests=False) is None
+    # The shipped engine says other things, which the script does not deliver: it need not rest, and
+    # with timers that fire meanwhile it may rightly find that somebody makes no progress.
+    sound = violation_of(script, rests=False)
+    assert sound is None or "making no progress" in sound.evidence
