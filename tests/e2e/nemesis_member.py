@@ -239,7 +239,9 @@ async def run(directory: Path, listen: str, durable: bool, suspicion_s: float) -
         accounts = Accounts()
         member = Member(node, Acts(directory / "acts"), accounts, durable)
         node.on("work")(member.judge)
-        groups = await node.resume({"board": accounts.replica})
+        stored = await node.resume({"board": accounts.replica})
+        # One that the others have ended is given back to say so: this process comes in anew.
+        groups = [group for group in stored if group.ended is None]
         tell("ready", key=node.key.hex(), port=node.address[1], resumed=len(groups))
         for group in groups:
             await member.enter(group, tasks)
