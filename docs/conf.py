@@ -22,6 +22,7 @@ root_doc = "docs/index"
 include_patterns = ["*.md", "docs/**.md"]
 nitpicky = True
 nitpick_ignore_regex = [("py:class", r".*\.[A-Z]")]  # type variables
+nitpick_ignore = [("py:class", "consensus.life.Opening")]  # `Node.open` says it all
 html_theme = "alabaster"
 html_theme_options = {"page_width": "72em", "sidebar_width": "16em", "fixed_sidebar": True}
 html_show_copyright = False
