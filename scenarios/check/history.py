@@ -15,6 +15,7 @@ __all__ = [
     "Accusable",
     "Accused",
     "Decided",
+    "Doubted",
     "Event",
     "Expelled",
     "Id",
@@ -131,6 +132,12 @@ class Accusable(NamedTuple):
     what: str
 
 
+class Doubted(NamedTuple):
+    """A member told that another, which it hears, makes no progress, or does not say how it is."""
+
+    whom: Name
+
+
 Event = (
     Proposed
     | Voted
@@ -144,6 +151,7 @@ Event = (
     | Read
     | Accused
     | Accusable
+    | Doubted
 )
 
 _KINDS: dict[str, Any] = {kind.__name__.lower(): kind for kind in get_args(Event)}

@@ -17,6 +17,7 @@ from scenarios.check.history import (
     Accusable,
     Accused,
     Decided,
+    Doubted,
     Event,
     Id,
     Installed,
@@ -336,6 +337,18 @@ class Honesty(Checker):
             self.fail((member,), f"{event.by} would accuse {member} of {event.what}")
 
 
+class Progress(Checker):
+    """I8 where no disk hangs, nobody lies and all that is said arrives before a timer is over:
+    whoever is heard makes progress. Who stands still for ever would otherwise be removed for it by
+    the others, and nothing would be left undone."""
+
+    name = "8 liveness"
+
+    def observe(self, member: Name, event: Event) -> None:
+        if isinstance(event, Doubted):
+            self.fail((event.whom,), f"{event.whom} makes no progress, as {member} has it")
+
+
 INVARIANTS: tuple[Callable[[Facts], Checker], ...] = (
     Agreement,
     Veto,
@@ -347,6 +360,9 @@ INVARIANTS: tuple[Callable[[Facts], Checker], ...] = (
     Reads,
     Honesty,
 )
+"""Those of every history, one each."""
+IN_A_WORLD: tuple[Callable[[Facts], Checker], ...] = (*INVARIANTS, Progress)
+"""Those of a history that was simulated or explored."""
 
 
 class Checkers:

@@ -19,7 +19,7 @@ from consensus.core.types import Content
 from scenarios.check.bounds import check_group
 from scenarios.check.facts import Violation
 from scenarios.check.history import Decided, Event, Installed, Read
-from scenarios.check.invariants import Checkers
+from scenarios.check.invariants import IN_A_WORLD, Checkers
 from scenarios.check.reads import Outside
 from scenarios.search.actor import Actor, Counterexample, Result
 from scenarios.search.picture import Moment
@@ -182,7 +182,7 @@ def _checking(scene: Scene) -> Callable[[Sequence[Hashable]], None]:
     casting = scene.case.config.casting_vote
 
     def check(logs: Sequence[Any]) -> None:
-        checkers = Checkers(casting)
+        checkers = Checkers(casting, IN_A_WORLD)
         for name, log in zip(scene.names, logs, strict=False):  # nothing outside has a log
             for event in events_of_log(log):
                 checkers.observe(name, event)
@@ -203,7 +203,7 @@ def _resting(scene: Scene, trace: Trace | None = None) -> Callable[[Sequence[She
     casting = scene.case.config.casting_vote
 
     def rest(shells: Sequence[Shell]) -> None:
-        checkers = Checkers(casting)
+        checkers = Checkers(casting, IN_A_WORLD)
         copies = [shell.copy() for shell in shells[: scene.outside]]
         for shell in copies:
             for event in events_of_log(shell.log):  # type: ignore[arg-type]

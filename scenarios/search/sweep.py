@@ -16,7 +16,7 @@ from consensus.core.engine.group import Group
 from consensus.core.types import Vote
 from scenarios.check.facts import Violation
 from scenarios.check.history import Decided, Expelled, Installed, Lost, Restored
-from scenarios.check.invariants import Checkers
+from scenarios.check.invariants import IN_A_WORLD, Checkers
 from scenarios.search.explore import describe, tell
 from scenarios.search.picture import Moment
 from scenarios.stage.case import ACCEPT, REJECT, Act, Case, Faults, kick, leave, propose, sponsor
@@ -216,7 +216,7 @@ def run_schedule(
     """Runs one schedule to its end, or to its first violation. With `trace` the moments of its
     diagram are returned; `lines` are given the commands of its script."""
     scene, shells = prepare(schedule.case, Faults(), group)
-    checkers = Checkers(schedule.case.config.casting_vote)
+    checkers = Checkers(schedule.case.config.casting_vote, IN_A_WORLD)
     for shell in shells:
         for event in shell.events:
             checkers.observe(scene.names[shell.me], event)

@@ -18,6 +18,7 @@ from scenarios.check.history import (
     Accusable,
     Accused,
     Decided,
+    Doubted,
     Event,
     Expelled,
     Id,
@@ -111,12 +112,10 @@ class Recorder:
         return events
 
     def _suspected(self, message: SuspectMessage, events: list[Event]) -> None:
-        """Nobody's disk hangs here and nobody lies: whoever is heard makes progress, and is wronged
-        by who says that it makes none, or that its word is not to be believed."""
-        wronged = message.stalled | message.disputed
+        doubted = message.stalled | message.disputed
         for rank, member in enumerate(self.views.get(message.view, ())):
-            if wronged >> rank & 1:
-                self._report(Accused(member, "making no progress"), events)
+            if doubted >> rank & 1:
+                self._report(Doubted(member), events)
 
     def read(self, floor: int) -> list[Event]:
         """A read that began when its reader knew of `floor` is done."""

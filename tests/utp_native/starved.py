@@ -19,9 +19,6 @@ STARVE.starve_within.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 STARVE.starve_after.argtypes = [ctypes.c_long]
 STARVE.starve_left.restype = ctypes.c_long
 
-BUFFER = 65536
-"""Of a channel, each way, in bytes."""
-
 
 def find(which: int, name: str) -> None:
     """Tell where the code of a library stands."""
@@ -40,11 +37,10 @@ def tried(act: Callable[[], object]) -> object:
 
 def session(count: int) -> bool:
     """True if there were so many allocations that one failed."""
-    link = Link(config=PumpConfig(send_buffer=BUFFER, receive_buffer=BUFFER), loss=0.02)
+    link = Link(config=PumpConfig(send_buffer=65536, receive_buffer=65536), loss=0.02)
     STARVE.starve_after(count)
     end = link.now + 3
-    for _ in range(3):
-        tried(lambda: link.a.open_channel(link.plane_a))
+    opened = [tried(lambda: link.a.open_channel(link.plane_a)) for _ in range(3)]
     while link.now < end:
         if not tried(link.step):
             link.now += 0.001
@@ -54,6 +50,9 @@ def session(count: int) -> bool:
                 tried(lambda p=pump, c=channel: p.read(c, 100_000))  # type: ignore[misc]
                 if link.now > end - 1.5:
                     tried(lambda p=pump, c=channel: p.close_channel(c))  # type: ignore[misc]
+    for handle in opened:  # Of one whose only event was lost nothing was heard, but it is known.
+        if isinstance(handle, int):
+            tried(lambda h=handle: link.a.close_channel(h))  # type: ignore[misc]
     failed = bool(STARVE.starve_left() < 0)
     STARVE.starve_after(-1)
     a, b = link.connect()
@@ -62,9 +61,8 @@ def session(count: int) -> bool:
     link.b.close_channel(b)
     link.run_for(70)
     for pump in (link.a, link.b):
-        figures = pump.counters()
-        assert figures["channels"] <= 3, "those whose handle was lost with an event"
-        assert figures["buffered"] <= figures["channels"] * BUFFER, "and what came for them"
+        assert pump.counters()["buffered"] == 0
+        assert pump.counters()["channels"] <= 3, "those whose handle was lost with an event"
     return failed
 
 

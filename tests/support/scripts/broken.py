@@ -22,6 +22,7 @@ from consensus.core.types import (
     JOIN,
     KICK,
     Content,
+    Entry,
     Handle,
     Member,
     Outcome,
@@ -323,7 +324,8 @@ class ReadyOfBefore(Group):
 
 
 class JoinsOnMajority(Group):
-    """A join commits when a quorum has accepted it."""
+    """A join commits when a quorum has accepted it. Of three, whoever accepts it has delivered it
+    with that, and what one has delivered stands (VE2): that is left out here as well."""
 
     def _commit_ready(self, ballot: Ballot) -> bool:
         content = ballot.content
@@ -332,8 +334,10 @@ class JoinsOnMajority(Group):
         return super()._commit_ready(ballot)
 
     def _trim_outcome(self, own: Iterable[int], delivered: bool) -> Outcome:
-        # Of three, whoever accepts delivers at once, and that stands (VE2): here, as without it.
         return super()._trim_outcome(own, False)
+
+    def _keeps_delivered(self, trim: tuple[Entry, ...], end: Index) -> bool:
+        return True
 
 
 BROKEN: dict[str, type[Group]] = {

@@ -7,7 +7,7 @@ from consensus.core.engine.state import Phase
 from consensus.core.outputs import Output
 from scenarios.check.bounds import check_group
 from scenarios.check.facts import Violation
-from scenarios.check.invariants import Checkers
+from scenarios.check.invariants import IN_A_WORLD, INVARIANTS, Checkers
 from scenarios.check.liveness import check_liveness
 from scenarios.stage.recorder import Recorder
 from scenarios.stage.stage import standing
@@ -18,15 +18,16 @@ from tests.support.scripts.script import World, blocks_of
 class Heard(World):
     """A script's world; whatever its groups put out is checked."""
 
-    def __init__(self, group: type[Group]) -> None:
+    def __init__(self, group: type[Group], *, rests: bool = True) -> None:
         super().__init__(group)
+        self.invariants = IN_A_WORLD if rests else INVARIANTS
         self.recorders: dict[str, Recorder] = {}
         self.checkers: Checkers | None = None
         self.ever: dict[str, Group] = {}
 
     def do(self, name: str, group: Group, output: Output) -> None:
         if self.checkers is None:
-            self.checkers = Checkers(self.config.casting_vote)
+            self.checkers = Checkers(self.config.casting_vote, self.invariants)
         recorder = self.recorders.setdefault(name, Recorder(member(name)))
         for event in recorder.take([output]):
             self.checkers.observe(member(name), event)
@@ -77,7 +78,7 @@ def violation_of(
     """What a script's history violates, if anything: a contradiction, a reason that is missing
     after some command, a table that is too large or, if it `rests` or nothing is under way any
     more, what everybody should have come to in the end."""
-    world = Heard(group)
+    world = Heard(group, rests=rests)
     try:
         world.live_through(script)
         if rests or world.at_rest():
