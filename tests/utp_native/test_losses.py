@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.utp_native.helpers import MIB, A, Link, Transfer
-from tests.utp_native.raw import DATA, parse
+from tests.utp_native.raw import DATA, FIN, RawPeer, parse
 from utp_native import Address
 
 TICK_S = 0.002
@@ -144,3 +144,13 @@ def test_packets_beyond_the_acknowledgement_are_not_taken_for_lost() -> None:
     link.run(Transfer(link, (link.a, a), (link.b, b), bytes(16 * MIB)).go)
     assert len(holes) == 2
     assert [seq for seq, times in sent.items() if times > 1] == holes
+
+
+def test_who_has_measured_no_round_trip_waits_a_second_for_it() -> None:
+    # RFC 8985, section 7.2. Who accepts has nothing acknowledged before it sends something.
+    peer = RawPeer()
+    channel = peer.connect()
+    peer.pump.finish(channel)
+    assert [packet.type for packet in peer.take()] == [FIN]
+    assert peer.wait(0.99) == []
+    assert peer.wait(0.02)[0].type == FIN
