@@ -14,7 +14,7 @@ import pytest
 from consensus import CommandFailed, Group, GroupError, Node, Replica, RestoreFailed
 from consensus.storage.node_store import StoreCorrupt
 from tests.support.network.ports import kept_ports
-from tests.support.nodes.nodes import PATIENCE_S
+from tests.support.nodes.nodes import PATIENCE_S, PATIENT
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,9 @@ async def opened(directory: Path, ports: list[int]) -> AsyncIterator[list[Node]]
         nodes = []
         for number, port in enumerate(ports):
             path = directory / f"{number}.quorate"
-            node = await stack.enter_async_context(Node.open(path, listen=f"127.0.0.1:{port}"))
+            node = await stack.enter_async_context(
+                Node.open(path, listen=f"127.0.0.1:{port}", config=PATIENT)
+            )
             nodes.append(node)
             ports[number] = node.address[1]
         yield nodes
@@ -130,7 +132,9 @@ async def test_a_state_that_cannot_be_saved_costs_only_room(
     async with opened(tmp_path, ports) as nodes:
         ledger = Ledger()
         replica = Replica(
-            apply=ledger.apply, snapshot=lambda: "no bytes", restore=ledger.restore  # type: ignore[arg-type, return-value]
+            apply=ledger.apply,
+            snapshot=lambda: "no bytes",
+            restore=ledger.restore,  # type: ignore[arg-type, return-value]
         )
         await replica.found(nodes[0], "bank", durable=True)
         for count in range(40):
@@ -180,9 +184,10 @@ async def test_a_joiner_that_cannot_take_the_state_is_not_in_the_group(tmp_path:
         raise ZeroDivisionError("no such state")
 
     for durable in (False, True):
-        async with Node.open(tmp_path / f"a{durable}") as alice, Node.open(
-            tmp_path / f"b{durable}"
-        ) as bob:
+        async with (
+            Node.open(tmp_path / f"a{durable}") as alice,
+            Node.open(tmp_path / f"b{durable}") as bob,
+        ):
             ledger, other = Ledger(), Ledger()
             group = await ledger.replica.found(alice, "bank", durable=durable)
             await ledger.transfer("t", None, "pot", 1)

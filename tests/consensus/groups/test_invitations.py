@@ -31,7 +31,7 @@ from consensus.groups.invitations import ENQUIRE, JOIN, terms
 from consensus.machine.machine import group_number
 from consensus.storage.node_store import InvitationRecord, NodeStore
 from tests.support.network.ports import kept_port
-from tests.support.nodes.nodes import PATIENCE_S, open_nodes, until
+from tests.support.nodes.nodes import PATIENCE_S, PATIENT, open_nodes, until
 from transport.core.crypto.keys import verify
 
 pytestmark = pytest.mark.anyio
@@ -46,7 +46,7 @@ class Sponsor:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[tuple[Node, Group]]:
-        async with Node.open(self.path, listen=f"127.0.0.1:{self.port}") as node:
+        async with Node.open(self.path, listen=f"127.0.0.1:{self.port}", config=PATIENT) as node:
             self.port = node.address[1]
             groups = await node.resume()
             yield node, groups[0] if groups else await node.found("board", durable=True)
@@ -68,7 +68,7 @@ async def opened(directory: Path, number: int) -> AsyncIterator[list[Node]]:
         return
     async with (
         opened(directory, number - 1) as others,
-        Node.open(directory / f"joiner{number}.quorate") as node,
+        Node.open(directory / f"joiner{number}.quorate", config=PATIENT) as node,
     ):
         yield [*others, node]
 
@@ -121,7 +121,6 @@ async def test_a_use_that_was_taken_stays_with_who_took_it(tmp_path: Path) -> No
             token = group.invite()
             node._invitations._sponsor = think  # type: ignore[method-assign, assignment]
             async with anyio.create_task_group() as tasks:
-
                 tasks.start_soon(bob.join, token)
                 with anyio.fail_after(PATIENCE_S):
                     await asked.wait()
@@ -283,9 +282,7 @@ async def test_a_use_is_spent_by_a_join_that_outlives_the_sponsors_process(tmp_p
             assert store.invitations(group.id) == []
             # As if the process had ended before it was written down who is in.
             store.save_invitation(
-                InvitationRecord(
-                    parsed.invitation_id, group.id, parsed.expires_at, 0, (bob.key,)
-                )
+                InvitationRecord(parsed.invitation_id, group.id, parsed.expires_at, 0, (bob.key,))
             )
         async with sponsor.open() as (node, group):
             with anyio.fail_after(PATIENCE_S):

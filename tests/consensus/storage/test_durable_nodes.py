@@ -12,14 +12,14 @@ from consensus.groups.certificates import verify_certificate_untrusted
 from consensus.machine.machine import MachineConfig
 from consensus.storage.node_store import StoreCorrupt, StoreError
 from tests.support.network.ports import kept_ports
-from tests.support.nodes.nodes import PATIENCE_S, until
+from tests.support.nodes.nodes import PATIENCE_S, PATIENT, until
 from transport.core.config import TransportConfig
 
 pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def opened(directory, ports, config=None):
+async def opened(directory, ports, config=PATIENT):
     """A node for each port, from the files in the directory; `work` is voted on by the body."""
     async with AsyncExitStack() as stack:
         nodes = []

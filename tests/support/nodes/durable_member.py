@@ -20,24 +20,18 @@ import anyio.abc
 from anyio import to_thread
 
 from consensus.decision import OutcomeUnknown
-from consensus.machine.machine import MachineConfig
 from quorate import (
     Accept,
     Decision,
     Group,
     GroupError,
     Node,
-    NodeConfig,
     Proposal,
     Reject,
     accept,
     reject,
 )
-from transport.core.config import TransportConfig
-
-PATIENT = TransportConfig(suspicion_s=20.0, silence_max_s=30.0)
-CONFIG = NodeConfig(machine=MachineConfig(transport=PATIENT))
-"""Nobody is taken for gone in the time that starting a process takes."""
+from tests.support.nodes.nodes import PATIENT
 
 
 def told(decision: Decision) -> dict[str, object]:
@@ -87,7 +81,7 @@ def say(**values: object) -> None:
 async def main(path: str, port: str, report: str) -> None:
     handle = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     async with (
-        Node.open(path, listen=f"127.0.0.1:{port}", config=CONFIG) as node,
+        Node.open(path, listen=f"127.0.0.1:{port}", config=PATIENT) as node,
         anyio.create_task_group() as tasks,
     ):
         member = Member(node, handle)

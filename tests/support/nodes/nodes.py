@@ -6,9 +6,16 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import anyio
 
 from consensus import Decision, Group, GroupError, Node, NodeConfig, accept
+from consensus.machine.machine import MachineConfig
 from tests.support.waiting import PATIENCE_S, until
+from transport.core.config import TransportConfig
 
-__all__ = ["PATIENCE_S", "gather_group", "kicked_by_two", "open_nodes", "until"]
+__all__ = ["PATIENCE_S", "PATIENT", "gather_group", "kicked_by_two", "open_nodes", "until"]
+
+PATIENT = NodeConfig(
+    machine=MachineConfig(transport=TransportConfig(suspicion_s=20.0, silence_max_s=30.0))
+)
+"""Nobody is taken for gone in the time that starting a node or a process takes."""
 
 
 @asynccontextmanager
