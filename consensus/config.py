@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 
 from consensus.machine.machine import MachineConfig
 from transport.busy_poll import LIMIT_S, check_limit
 from transport.core.handshake.circle import CircleSecret
 from transport.endpoint import config_here
+from transport.surroundings import current
 
 __all__ = ["NodeConfig", "machine_config"]
 
@@ -50,7 +50,7 @@ def machine_config(config: NodeConfig, now: float) -> MachineConfig:
         circles = (*map(CircleSecret, config.circles), *handshake.circles)
         handshake = replace(handshake, circles=circles)
     if handshake.circles:
-        handshake = replace(handshake, unix_offset_s=time.time() - now)
+        handshake = replace(handshake, unix_offset_s=current().unix_time() - now)
     if config.serves_nameless:
         handshake = replace(handshake, anonymous=True)
     roams = config.roams or transport.roams

@@ -55,7 +55,7 @@ from transport.core.crypto.keys import Identity
 from transport.core.events import ConnectFailed, PresenceUp
 from transport.core.types import Address
 from transport.endpoint import Endpoint
-from transport.udp_socket import bind
+from transport.surroundings import current
 
 log = logging.getLogger("quorate")
 
@@ -114,7 +114,7 @@ class Node:
         endpoint = Endpoint(
             machine,
             files.identity.key,
-            bind(listen),
+            current().bind(listen),
             on_event=self._take,
             on_channel=self._channel_opened,
             busy_poll_s=config.attention_s,

@@ -6,7 +6,6 @@ be read by itself.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from math import ceil
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from consensus.machine.machine import Machine
 from transport.core.crypto.keys import Identity
 from transport.core.types import Address, RandomBytes
 from transport.endpoint import Endpoint
+from transport.surroundings import current
 
 __all__ = ["Ask", "NodeContext", "Remember"]
 
@@ -53,7 +53,9 @@ class NodeContext:
         """The clock the machine goes by, in seconds."""
         self.new_waiter = endpoint.waiter
         self._spawn = endpoint.spawn
-        self.random: RandomBytes = os.urandom
+        here = current()
+        self.random: RandomBytes = here.random
+        self.unix_time = here.unix_time
         self.handlers: dict[str, Handler] = {}
         """Who votes on what a peer asks this node alone, and where a group has nobody of its own;
         by kind."""

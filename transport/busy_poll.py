@@ -21,6 +21,7 @@ from typing import Final
 
 from transport.core.errors import LocalError
 from transport.event_loop import Loop
+from transport.surroundings import current
 from utp_native.attend import attend
 
 __all__ = ["FIRST_S", "LIMIT_S", "PENALTY", "PENALTY_MAX", "BusyPoll", "check_limit"]
@@ -61,7 +62,8 @@ class BusyPoll:
         self._time = loop.time
         self._fd = fd
         self._readable = readable
-        self._limit_s = limit_s if loop.cheap_turns else 0.0
+        may = loop.cheap_turns and current().stays_awake
+        self._limit_s = limit_s if may else 0.0
         self._since = self._left_at = -limit_s
         self._looking = False
         self._penalty = 0

@@ -4,7 +4,6 @@ The endpoint decides nothing. It takes datagrams from the pump in batches, gives
 machine, carries out what the machine says, and sleeps until the socket or a timeout wakes it.
 """
 
-import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,11 +20,10 @@ from transport.core.config import TransportConfig
 from transport.core.errors import LocalError
 from transport.core.events import BulkClosed, BulkPlane, PathMoved, PresenceDown, PresenceUp
 from transport.core.handshake.negotiation import HandshakeConfig
-from transport.core.types import Address, RandomBytes
+from transport.core.types import Address
 from transport.forks import let_go_in_children
 from transport.machine_protocol import Machine
-from utp_native import Pump
-from utp_native.native import has_aes
+from transport.surroundings import current
 
 DATAGRAMS_PER_WAKE = 64
 LOOK_S = 0.2
@@ -37,7 +35,7 @@ ROUNDS_PER_FLUSH = 64  # a handler that answers every event with an action must 
 
 def config_here() -> TransportConfig:
     """The defaults on this machine: it offers AEGIS-256 if it has the instructions for it."""
-    return TransportConfig(handshake=HandshakeConfig(aegis=has_aes()))
+    return TransportConfig(handshake=HandshakeConfig(aegis=current().has_aes()))
 
 
 class EndpointClosed(LocalError):
@@ -59,7 +57,6 @@ class Endpoint:
         *,
         on_event: Callable[[object], None],
         on_channel: Callable[[bytes, Channel], None],
-        random: RandomBytes = os.urandom,
         busy_poll_s: float = LIMIT_S,
     ) -> None:
         self._machine = machine
@@ -68,7 +65,8 @@ class Endpoint:
         self._on_event = on_event
         self._loop = event_loop.current()
         self._time = self._loop.time
-        self._pump = Pump(sock.fileno(), random=random, now=self._loop.time())
+        here = current()
+        self._pump = here.pump(sock.fileno(), random=here.random, now=self._loop.time())
         self._channels = ChannelTable(
             own_key, self._pump, self.touch, self._bulk_touched, self._keep, on_channel
         )

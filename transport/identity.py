@@ -18,7 +18,6 @@ import contextlib
 import hashlib
 import hmac
 import os
-import secrets
 import stat
 import struct
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from nacl.pwhash import argon2id
 
 from transport.core.crypto.keys import Identity
 from transport.core.errors import LocalError
+from transport.surroundings import current
 
 SEED_SIZE = 32
 OPERATIONS_MAX = 64
@@ -77,7 +77,7 @@ def encode_identity(
     identity: Identity,
     passphrase: str | None = None,
     cost: KdfCost | None = None,
-    random: Callable[[int], bytes] = secrets.token_bytes,
+    random: Callable[[int], bytes] | None = None,
 ) -> bytes:
     """The identity as bytes to keep: encrypted under `passphrase`, or plain without one."""
     seed = identity.seed
@@ -87,6 +87,7 @@ def encode_identity(
     if not passphrase:
         raise IdentityError("the passphrase is empty")
     cost = cost or KdfCost()
+    random = random or current().random
     salt, nonce = random(16), random(24)
     head = _MAGIC + bytes((_KIND_PASSPHRASE,))
     head += _KDF.pack(cost.operations, cost.memory_size, salt, nonce)
@@ -132,7 +133,7 @@ def save_identity(
     """
     target = Path(path)
     data = encode_identity(identity, passphrase, cost)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    temporary = target.with_name(f".{target.name}.{current().random(8).hex()}")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from consensus.blobs.disk import STEP_SIZE, ZEROS, Files, WholeBlob, write_at
 from consensus.blobs.errors import BlobError, disk_error
 from consensus.core.blob.tree import CHUNK_SIZE
+from transport.surroundings import current
 
 STEP_CHUNKS = STEP_SIZE // CHUNK_SIZE
 
@@ -23,7 +24,7 @@ class Export:
     def __init__(self, files: Files, target: Path, link: bool) -> None:
         self._files = files
         self._target = target
-        self._temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
+        self._temporary = target.with_name(f".{target.name}.{current().random(8).hex()}")
         self._index = 0
         self._handle: int | None = None
         self._blob = WholeBlob(files)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from consensus.core.blob.fetch_events import (
     StorePage,
     StoreRoot,
 )
+from transport.surroundings import current
 
 OPEN_TIMEOUT_S = 30.0
 """Time for a channel to open."""
@@ -88,7 +88,7 @@ class FetchRun:
         self._blob = blob
         self.core = Fetch(
             blob.files.ref,
-            os.urandom,
+            current().random,
             anyio.current_time(),
             tree=blob.tree,
             held=blob.mask,

@@ -15,6 +15,7 @@ from consensus.blobs.disk import (
 )
 from consensus.blobs.errors import BlobError, disk_error
 from consensus.core.blob.tree import CHUNK_SIZE, BlobRef, Tree, TreeHasher
+from transport.surroundings import current
 
 
 class Import:
@@ -25,7 +26,7 @@ class Import:
         self._path = path
         self._hasher = TreeHasher()
         self._tree: Tree | None = None
-        self._temporary = directory / f"import-{os.urandom(8).hex()}" if copy else None
+        self._temporary = directory / f"import-{current().random(8).hex()}" if copy else None
         self._target: int | None = None
         self._source: int | None = None
         self.at = 0

@@ -60,7 +60,7 @@ class Holding:
     def __init__(self, blob: WholeBlob | PartialBlob) -> None:
         self.blob = blob
         self.users = 0
-        self.sessions: set[Session] = set()
+        self.sessions: dict[Session, None] = {}
         self.on_lost: Callable[[int], None] | None = None
         """Told by whoever finds that a chunk is not what it was."""
 
@@ -99,7 +99,7 @@ class Session:
     def attach(self, holding: Holding) -> None:
         """The blob's tree is complete here: offer what there is of it."""
         self.holding = holding
-        holding.sessions.add(self)
+        holding.sessions[self] = None
         self._core.holding(holding.blob.mask)
         self._wake.set()
 

@@ -21,7 +21,7 @@ class BlobUses:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._places = Places()
-        self.waiting: set[Session] = set()
+        self.waiting: dict[Session, None] = {}
         """Fetchers of what is not here yet."""
 
     async def serve(self, channel: ByteChannel, peer: bytes) -> int:
@@ -35,9 +35,9 @@ class BlobUses:
             raise
         finally:
             self._places.leave(session)
-            self.waiting.discard(session)
+            self.waiting.pop(session, None)
             if session.holding is not None and session.ref is not None:
-                session.holding.sessions.discard(session)
+                session.holding.sessions.pop(session, None)
                 await self._release(session.ref, session.holding)
             with anyio.move_on_after(1.0, shield=True), suppress(*CHANNEL_ERRORS):
                 await channel.aclose()
@@ -46,7 +46,7 @@ class BlobUses:
     def offer(self, ref: BlobRef, holding: Holding) -> None:
         """The tree of a blob being fetched is complete: whoever waits for it is served."""
         for session in [each for each in self.waiting if each.ref == ref]:
-            self.waiting.discard(session)
+            self.waiting.pop(session, None)
             holding.users += 1
             session.attach(holding)
 
@@ -94,7 +94,7 @@ class BlobUses:
             held.users += 1
             session.attach(held)
         else:
-            self.waiting.add(session)
+            self.waiting[session] = None
 
     @asynccontextmanager
     async def _using_whole(self, ref: BlobRef) -> AsyncIterator[Holding]:

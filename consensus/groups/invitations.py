@@ -8,7 +8,6 @@ by the same sponsor both are answered with BUSY: the joiner asks again.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -115,7 +114,7 @@ class Invitations:
             sponsor=self._context.key,
             addresses=addresses,
             invitation_id=self._context.random(INVITATION_ID_SIZE),
-            expires_at=int(time.time() + expires_in_s),
+            expires_at=int(self._context.unix_time() + expires_in_s),
             bound_key=key,
             secret=self._context.random(SECRET_SIZE) if key is None else None,
         )
@@ -153,7 +152,7 @@ class Invitations:
             del self._issued[key]
 
     def _drop_expired(self) -> None:
-        now = time.time()
+        now = self._context.unix_time()
         for issued in [i for i in self._issued.values() if i.expires_at <= now]:
             del self._issued[issued.id]
             if issued.group.config.durable:
@@ -191,7 +190,7 @@ class Invitations:
             or (issued.uses < 1 and proposal.proposer not in issued.taken_by)
         ):
             raise TokenError("the invitation was not given out here, or is used up or revoked")
-        shown.check(proposal.proposer, time.time())
+        shown.check(proposal.proposer, self._context.unix_time())
         _check_format("joiner", body)
         return issued
 

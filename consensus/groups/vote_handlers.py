@@ -58,7 +58,7 @@ class VoteHandlers:
         self._with_blobs: dict[ExitStack, anyio.Event] = {}
         """What the votes hold whose blobs are being fetched, or kept for the decision, the oldest
         first; and what tells each that there may be room now."""
-        self._voted: set[ExitStack] = set()
+        self._voted: dict[ExitStack, None] = {}
         """Of those: the ones whose vote is given."""
 
     def wanted_by_peer(self, peer: bytes, asked: CoreProposal) -> None:
@@ -143,7 +143,7 @@ class VoteHandlers:
                     vote = result if type(result) is Vote else await _awaited(result, proposal)
             answer(proposal_id, vote)
             if vote.accept:
-                self._voted.add(kept)
+                self._voted[kept] = None
                 with anyio.move_on_after(proposal.deadline_s + KEPT_MAX_S):
                     await _decided(decisions, proposal_id)
 
@@ -154,7 +154,7 @@ class VoteHandlers:
             yield
         finally:
             kept.close()
-            self._voted.discard(kept)
+            self._voted.pop(kept, None)
             del self._with_blobs[kept]
             for room in self._with_blobs.values():
                 room.set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 
 import anyio
@@ -67,7 +66,7 @@ class Connecting:
         peers = self._machine.peers
         while peers.needs_unix_time:
             await anyio.sleep(UNIX_TIME_EVERY_S)
-            peers.tell_unix_time(time.time(), self._context.clock())
+            peers.tell_unix_time(self._context.unix_time(), self._context.clock())
 
     async def restore(self, files: NodeFiles) -> None:
         """Take up the records that the last process kept: with its peers there is no first contact
@@ -76,7 +75,7 @@ class Connecting:
             return
         rows = await to_thread.run_sync(lambda: files.peer_store().records())
         for peer, record, saved_at in rows:
-            ago_s = time.time() - saved_at
+            ago_s = self._context.unix_time() - saved_at
             if 0 <= ago_s < TRANSIENT_LIFE_S:
                 clock = int.from_bytes(record[-4:], "big") + ticks(ago_s) & 0xFFFFFFFF
                 with suppress(WireError):
@@ -101,7 +100,7 @@ class Connecting:
         if files.durable and (learned or files.has_peer_store):
             with CancelScope(shield=True), suppress(StoreError):
                 await to_thread.run_sync(
-                    lambda: files.peer_store().save_records(learned, time.time())
+                    lambda: files.peer_store().save_records(learned, self._context.unix_time())
                 )
 
     async def _up(self, peer: bytes, timeout_s: float) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -159,7 +158,7 @@ class Letters:
         """
         check_key(peer)
         check_seconds("expires_in_s", expires_in_s, STORED_FOR_MAX_S)
-        expires_at = time.time() + expires_in_s
+        expires_at = self._context.unix_time() + expires_in_s
         data = _encoded(kind, body)
         reply_to = self._context.random(NAME_SIZE) if reply is not None else _NONE
         draft = StoredLetter(0, peer, data, reply_to, _NONE, expires_at, False)
@@ -229,7 +228,7 @@ class Letters:
     async def _forward_all(self, peer: bytes) -> None:
         while letters := self._stored.get(peer):
             letter = letters[0]
-            if letter.expires_at <= time.time():
+            if letter.expires_at <= self._context.unix_time():
                 letters.pop(0)
                 await self._settle(letter, Outcome.FAILED)
                 continue
@@ -326,7 +325,9 @@ class Letters:
         if not self._files.has_peer_store:
             return
         awaited = await to_thread.run_sync(
-            lambda: self._files.peer_store().take_reply(name, letter.peer, time.time())
+            lambda: self._files.peer_store().take_reply(
+                name, letter.peer, self._context.unix_time()
+            )
         )
         if awaited is None:
             return
@@ -345,7 +346,7 @@ class Letters:
                     lambda m, now: m.peers.send_message(letter.peer, reply, now)
                 )
             else:
-                until = time.time() + STORED_FOR_MAX_S
+                until = self._context.unix_time() + STORED_FOR_MAX_S
                 draft = StoredLetter(0, letter.peer, data, _NONE, reply_to, until, False)
                 await self._keep(draft, None)
         except (LocalError, ValueRefused, StoreError) as error:

@@ -6,8 +6,6 @@ tells whoever knows the master. From then on this node goes by the new key, also
 
 from __future__ import annotations
 
-import time
-
 from anyio import to_thread
 
 from consensus.arguments import check_key
@@ -63,7 +61,7 @@ class People:
         try:
             master = certificate[:32]
             before = known.operating_key(master)
-            taken = known.accept_untrusted(certificate, time.time())
+            taken = known.accept_untrusted(certificate, self._context.unix_time())
         except WireError as error:
             raise GroupError(f"the certificate does not count: {error}") from error
         await self._save(taken.master)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from os import PathLike
@@ -19,6 +18,7 @@ from consensus.storage.peer_store import PeerStore
 from transport.core.crypto.keys import Identity
 from transport.core.types import Address
 from transport.identity import IdentityError, decode_identity, encode_identity
+from transport.surroundings import current
 
 
 class NodeFiles:
@@ -31,6 +31,7 @@ class NodeFiles:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._peers: PeerStore | None = None
         self._peers_lock = threading.Lock()
+        self._unix_time = current().unix_time
 
     @staticmethod
     @asynccontextmanager
@@ -45,7 +46,7 @@ class NodeFiles:
         Raises StoreError, IdentityError.
         """
         if path is None:
-            files = NodeFiles(identity or Identity.generate(os.urandom), None, None)
+            files = NodeFiles(identity or Identity.generate(current().random), None, None)
         else:
             opened = await to_thread.run_sync(_open_store, path, passphrase, identity)
             files = NodeFiles(opened[1], opened[0], os.fspath(path))
@@ -101,7 +102,7 @@ class NodeFiles:
         than a hint."""
         if self._store is None:
             return
-        record = KnownPeer(peer, "", tuple(addresses), time.time())
+        record = KnownPeer(peer, "", tuple(addresses), self._unix_time())
         try:
             await to_thread.run_sync(self._store.remember_peer, record)
         except StoreError:
@@ -127,7 +128,7 @@ class NodeFiles:
 
     def check(self, invitation: Invitation) -> None:
         """Raise TokenError if this node cannot use the invitation now."""
-        invitation.check(self.identity.key, time.time())
+        invitation.check(self.identity.key, self._unix_time())
 
 
 def _open_store(
@@ -141,7 +142,7 @@ def _open_store(
             if identity is not None and identity.key != found.key:
                 raise IdentityError(f"{os.fspath(path)} is the file of another identity")
             return store, found
-        identity = identity or Identity.generate(os.urandom)
+        identity = identity or Identity.generate(current().random)
         store.save_identity(encode_identity(identity, passphrase))
         return store, identity
     except BaseException:

@@ -29,7 +29,7 @@ async def test_invitations_are_bound_and_expire(monkeypatch: pytest.MonkeyPatch)
             await bob.join(bound)
         expired = group.invite(eve.key, expires_in_s=60.0)
         later = time.time() + 61.0
-        monkeypatch.setattr("consensus.groups.invitations.time.time", lambda: later)
+        monkeypatch.setattr("transport.surroundings.time.time", lambda: later)
         with pytest.raises(TokenError, match="expired"):
             await eve.join(expired)
 

@@ -42,7 +42,7 @@ async def test_an_invitation_that_is_over(
         group = await alice.found("board")
         token = group.invite(expires_in_s=60.0)
         later = time.time() + 61.0
-        monkeypatch.setattr("consensus.groups.invitations.time.time", lambda: later)
+        monkeypatch.setattr("transport.surroundings.time.time", lambda: later)
         with pytest.raises(Rejected, match="expired"):
             await ask_in(eve, alice, token, question)
         assert len(group.view.members) == 1

@@ -65,7 +65,7 @@ async def test_a_clock_that_was_set_is_followed(monkeypatch: pytest.MonkeyPatch)
         before = [circle._unix_offset_s for circle in circles if circle is not None]
         assert len(before) == 2
         # Both machines slept for a day, which the monotonic clock has not noticed.
-        monkeypatch.setattr("consensus.network.connecting.time.time", lambda: real() + 86_400.0)
+        monkeypatch.setattr("transport.surroundings.time.time", lambda: real() + 86_400.0)
 
         def moved() -> list[float]:
             now = [circle._unix_offset_s for circle in circles if circle is not None]

@@ -156,7 +156,7 @@ async def test_an_expired_letter_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         other.letters.on("late")(outcomes.put)
         await me.letters.store(other.key, "late", 1, expires_in_s=60.0)
         later = time.time() + 61.0
-        monkeypatch.setattr("consensus.network.letters.time.time", lambda: later)
+        monkeypatch.setattr("transport.surroundings.time.time", lambda: later)
         me.know(other.key, [other.address])
         await me.connect(other.key)
         assert await outcomes.wait(1) == [(1, Outcome.FAILED)]
