@@ -7,6 +7,7 @@ from consensus.blobs.errors import BlobDamaged, BlobDiskFull, BlobError, BlobLim
 from consensus.blobs.fetch import DroppedSource
 from consensus.blobs.store import FetchReport
 from consensus.codec import ValueRefused
+from consensus.config import internet, lan, patient
 from consensus.core.blob.tree import BlobRef, BlobRefError, parse_ref_untrusted
 from consensus.core.config import GroupConfig
 from consensus.core.errors import (
@@ -104,7 +105,10 @@ __all__ = [
     "ViewChanged",
     "ViewInfo",
     "accept",
+    "internet",
+    "lan",
     "parse_ref_untrusted",
+    "patient",
     "reject",
     "verify_certificate_untrusted",
 ]

@@ -59,7 +59,10 @@ from consensus import (
     ViewChanged,
     ViewInfo,
     accept,
+    internet,
+    lan,
     parse_ref_untrusted,
+    patient,
     reject,
     verify_certificate_untrusted,
 )
@@ -119,7 +122,10 @@ __all__ = [
     "ViewChanged",
     "ViewInfo",
     "accept",
+    "internet",
+    "lan",
     "parse_ref_untrusted",
+    "patient",
     "reject",
     "verify_certificate_untrusted",
 ]

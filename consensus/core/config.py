@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from consensus.core.errors import GroupError
 from consensus.core.view import VIEW_SIZE_MAX
@@ -146,3 +146,15 @@ class GroupConfig:
         for name in ("takeover_s", "settle_s", "join_s", "kick_s", "stall_s", "linger_s", "lost_s"):
             if not 0 < getattr(self, name) <= DELAY_MAX_S:
                 raise GroupError(f"{name} must be positive, and at most {DELAY_MAX_S:.0f}")
+
+    def outlasting(self, suspicion_s: float) -> GroupConfig:
+        """The same for a node that takes nobody for silent before `suspicion_s`, which is at most
+        DELAY_MAX_S: what would end a member's silence earlier waits as long (D110)."""
+        stall_s, settle_s = self.stall_s, self.settle_s
+        if 2 * stall_s <= suspicion_s:
+            stall_s = suspicion_s
+        if settle_s <= suspicion_s:
+            settle_s = min(suspicion_s * 1.25, DELAY_MAX_S)
+        if (stall_s, settle_s) == (self.stall_s, self.settle_s):
+            return self
+        return replace(self, stall_s=stall_s, settle_s=settle_s)

@@ -112,7 +112,9 @@ class Machine(Router):
 
     def possible(self, config: GroupConfig) -> GroupConfig:
         """A group's settings as they can be here: without leases where the clocks for them are
-        missing (LC1). A durable group has those that it began with, wherever it goes on."""
+        missing (LC1), and with no delay that would cut the node's patience short (D110). A durable
+        group has those that it began with, wherever it goes on."""
+        config = config.outlasting(self._suspicion_s)
         return config if self._clocks is not None else replace(config, lease_s=0.0)
 
     def own(self, number: int, above: int = -1) -> Member:

@@ -9,7 +9,7 @@ has a number made of its id. A message is meant for one incarnation and never re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from consensus.core.config import GroupConfig
+from consensus.core.config import DELAY_MAX_S, GroupConfig
 from consensus.core.lives import Generations, life, member_of, parted_untrusted, prefix
 from consensus.core.message_kinds import Message
 from consensus.core.messages import entries, pack
@@ -48,6 +48,7 @@ from consensus.machine.pairs import PAIR_NUMBER, Pairs
 from consensus.machine.timers import Timers
 from transport.core.config import TransportConfig
 from transport.core.crypto.keys import Identity
+from transport.core.errors import LocalError
 from transport.core.events import (
     ConnectFailed,
     EntriesReceived,
@@ -78,6 +79,10 @@ class MachineConfig:
     pair: GroupConfig = field(default_factory=GroupConfig)
     """For the views of two of `ask`."""
 
+    def __post_init__(self) -> None:
+        if not self.transport.suspicion_s <= DELAY_MAX_S:
+            raise LocalError(f"suspicion_s must be at most {DELAY_MAX_S:.0f}, as a group's delays")
+
 
 class Router:
     """Carries events up and outputs down. `me` is this life of the node, of LIFE_BITS."""
@@ -101,6 +106,7 @@ class Router:
         to the next poll, so that what was asked for together travels together."""
         self._now = now
         self._clocks = clocks
+        self._suspicion_s = config.transport.suspicion_s
         self._events: list[object] = []
         self._timers = Timers[tuple[HostedGroup | None, Timer | bytes | Handle]]()
         self.contacts = Contacts(self.peers)

@@ -107,8 +107,18 @@ class TransportConfig:
             raise LocalError("the backlog must hold two entries of the greatest size")
         if not self.ack_delay_s < self.rto_min_s <= self.rto_initial_s <= self.rto_max_s:
             raise LocalError("ack_delay_s < rto_min_s <= rto_initial_s <= rto_max_s must hold")
-        if not self.quick_probe_s < self.suspicion_s < self.silence_max_s:
-            raise LocalError("quick_probe_s < suspicion_s < silence_max_s must hold")
+        if not self.quick_probe_s < self.suspicion_s:
+            raise LocalError(
+                "quick_probe_s < suspicion_s must hold, or nobody is probed before it is suspected"
+            )
+        if not self.suspicion_s < self.silence_max_s:
+            raise LocalError(
+                "suspicion_s < silence_max_s must hold: who raises the former raises both"
+            )
+        if not self.suspicion_s < 2 * self.rekey_s:
+            raise LocalError(
+                "suspicion_s < 2 * rekey_s must hold, or keys that nobody renews end it before"
+            )
         if self.quick_probe_s > self.slow_probe_s:
             raise LocalError("quick probes are not slower than slow ones")
         if self.ack_delay_s > 0.25:
