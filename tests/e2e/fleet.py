@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ from typing import Any
 import anyio
 from anyio.abc import Process, TaskGroup
 
-from tests.support.clocks.stood import SOURCE, Stood
+from tests.support.clocks import stood
+from tests.support.disk import hang
 from tests.support.network.namespaces import Namespaces
 from tests.support.network.ports import kept_ports
 from tests.support.preload import build
@@ -22,6 +25,8 @@ from tests.support.waiting import PATIENCE_S
 REPLY_S = PATIENCE_S
 STDERR_KEPT = 40
 CLOSE_S = 60.0
+DISK_SIZE = "64m"
+PAGE_SIZE = 4096
 
 
 class Refused(Exception):
@@ -41,7 +46,7 @@ class Mode:
 class Child:
     """One process of one member."""
 
-    def __init__(self, process: Process, clocks: Stood) -> None:
+    def __init__(self, process: Process, clocks: stood.Stood) -> None:
         self.clocks = clocks
         self.key = ""
         self.port = 0
@@ -53,6 +58,10 @@ class Child:
         """Why it is no longer in the group."""
         self.stopped = False
         self.killed = False
+        self.is_full = False
+        """Its disk was, for a while: then it may have ended, and said so."""
+        self.is_old = False
+        """It was begun with files older than those its process before this had."""
         self.errors: list[str] = []
         self.ready = anyio.Event()
         self.silent = anyio.Event()
@@ -64,7 +73,16 @@ class Child:
     @property
     def in_group(self) -> bool:
         """Whether it has told of a view and of no end."""
-        return self.view > 0 and self.ended is None and not self.killed
+        return self.view > 0 and self.ended is None and not self.is_over
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its process is."""
+        return self.killed or self.died is not None
+
+    def begin_anew(self) -> None:
+        """It comes into the group again, in the same process."""
+        self.view, self.members, self.ended = 0, [], None
 
     async def read(self) -> None:
         """Take what it tells until it ends."""
@@ -166,10 +184,71 @@ class Fleet:
         self._network = network
         self._count = 0
         self._ports = kept_ports(number)
-        self._library = build(SOURCE, directory)
+        self._libraries = [build(source, directory) for source in (stood.SOURCE, hang.SOURCE)]
+        self._put_back: set[int] = set()
+        """Members whose files are older than what they have done."""
+        self.can_fill = mode.durable and os.geteuid() == 0
         self.logs.mkdir()
         for member in range(number):
-            (directory / str(member)).mkdir(mode=0o700)
+            self._disk(member).mkdir(mode=0o700, parents=True)
+            if self.can_fill:
+                self._mount(member)
+
+    def _disk(self, member: int) -> Path:
+        return self._directory / str(member) / "disk"
+
+    def _mount(self, member: int) -> None:
+        size = ["-o", f"size={DISK_SIZE},mode=0700"]
+        command = ["mount", "-t", "tmpfs", *size, "none", str(self._disk(member))]
+        self.can_fill = subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def close(self) -> None:
+        """Give the disks back. What was on them is gone."""
+        for member in range(self.number):
+            if self._disk(member).is_mount():
+                subprocess.run(["umount", "-l", str(self._disk(member))], check=True)
+
+    @contextmanager
+    def hanging_disk(self, member: int) -> Iterator[None]:
+        """Nothing that this member writes is sure before the end."""
+        hangs = self._directory / str(member) / "hangs"
+        hangs.touch()
+        try:
+            yield
+        finally:
+            hangs.unlink()
+
+    @contextmanager
+    def full_disk(self, member: int) -> Iterator[None]:
+        """There is no room for this member before the end."""
+        ballast = self._disk(member) / "ballast"
+        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(PAGE_SIZE)) == PAGE_SIZE:
+                pass
+        try:
+            yield
+        finally:
+            ballast.unlink()
+
+    def copy_files(self, member: int) -> None:
+        """Keep this member's files as they are. It may not be writing."""
+        old = self._directory / str(member) / "old"
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.copytree(self._disk(member), old, ignore=shutil.ignore_patterns("ballast"))
+
+    def put_files_back(self, member: int) -> None:
+        """This member's files are what they were when they were copied."""
+        for file in self._disk(member).iterdir():
+            if file.is_file():
+                file.unlink()
+        shutil.copytree(
+            self._directory / str(member) / "old", self._disk(member), dirs_exist_ok=True
+        )
+        self._put_back.add(member)
+
+    def came_in(self, member: int) -> None:
+        """As somebody new: what it had forgotten is no matter any more."""
+        self._put_back.discard(member)
 
     async def start(self, member: int, tasks: TaskGroup) -> Child:
         """Begin a process of a member: the same key, and another incarnation unless it goes on
@@ -183,14 +262,18 @@ class Fleet:
             "trio" if member % 2 else "asyncio", "durable" if self.mode.durable else "memory",
             str(self.mode.suspicion_s),
         ]  # fmt: skip
-        clocks = Stood(self._directory / f"stood.{self._count:04d}")
+        clocks = stood.Stood(self._directory / f"stood.{self._count:04d}")
+        preloaded = {
+            **clocks.environment(self._libraries[0]),
+            "LD_PRELOAD": " ".join(map(str, self._libraries)),
+            "HANGS": str(self._directory / str(member) / "hangs"),
+        }
         process = await anyio.open_process(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={
-                **os.environ, **clocks.environment(self._library), "PYTHONPATH": str(Path.cwd()),
-            },
+            env={**os.environ, **preloaded, "PYTHONPATH": str(Path.cwd())},
         )  # fmt: skip
         child = Child(process, clocks)
+        child.is_old = member in self._put_back
         tasks.start_soon(child.read)
         tasks.start_soon(child.read_errors)
         self.lives[member] = child

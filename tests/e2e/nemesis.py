@@ -1,19 +1,17 @@
-"""Real processes under load while a nemesis stops, continues, kills and cuts, and has machines
-sleep; then the checkers.
+"""Real processes under load while a nemesis harms them (`harms`); then the checkers.
 
 `python -m tests.e2e.nemesis [--runs N] [--seconds S] [--seed N] [--members N] [--cuts HOW]
 [--durable HOW]` prints a JSON object for each run; the exit status is 1 when an invariant does not
 hold, when a transfer is lost or doubled, a read is old, a process ends by itself or writes to
 standard error, or when the members do not come to rest in one view. Links can be cut where network
-namespaces can be made. Members of a durable group are also killed all at once. `alternate` takes
-all four kinds of runs in turn.
+namespaces can be made. Members of a durable group are also killed all at once, and their disks and
+files harmed. `alternate` takes all four kinds of runs in turn.
 """
 
 import argparse
 import json
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -29,6 +27,7 @@ from anyio.abc import TaskGroup
 from scenarios.check.facts import Violation
 from tests.e2e.accounts import check_accounts, check_reads
 from tests.e2e.fleet import Child, Fleet, Mode, Refused
+from tests.e2e.harms import Harms
 from tests.e2e.report import Report, check_logs
 from tests.support.network.namespaces import Namespaces, available
 from tests.support.waiting import PATIENCE_S, until
@@ -36,12 +35,8 @@ from tests.support.waiting import PATIENCE_S, until
 MEMBERS = 5
 REST_S = PATIENCE_S
 """Far longer than it takes: members are begun anew one at a time, on a busy machine slowly."""
-STOP_S = (0.05, 4.0)
-FALLING_ASLEEP_S = 0.02
-"""Until a process that was sent SIGSTOP has surely stopped."""
-CUT_S = (0.2, 6.0)
-PAUSE_S = (0.1, 0.8)
-ALL_PAUSE_S = (5.0, 10.0)
+GIVEN_UP_S = (0.0, 0.3)
+"""After how long a join is given up, of one in three."""
 MEMORY = Mode()
 PATIENT, IMPATIENT = Mode(durable=True, suspicion_s=3.0), Mode(durable=True)
 HOW = ("no", "yes", "alternate")
@@ -61,12 +56,9 @@ class Nemesis:
     def __init__(self, seed: int, fleet: Fleet, network: Namespaces | None) -> None:
         self._random = random.Random(seed)
         self._fleet = fleet
-        self._network = network
-        self._harmed: set[int] = set()
-        """Members that are stopped, killed or cut off at the moment."""
-        self._healing = False
         self._began = time.monotonic()
         self.report = Report(seed, fleet.mode.durable, fleet.mode.suspicion_s)
+        self._harms = Harms(self._random, fleet, network, self.report)
         self.states: list[dict[str, Any]] = []
         """What each member says of the accounts in the end."""
 
@@ -80,14 +72,12 @@ class Nemesis:
                 await self._all_in(REST_S)
                 with anyio.move_on_after(seconds):
                     async with anyio.create_task_group() as harm:
-                        for _ in range(2):
-                            harm.start_soon(self._harm)
-                        if self._fleet.mode.durable:
-                            harm.start_soon(self._harm_all)
+                        for job in self._harms.jobs():
+                            harm.start_soon(job)
                         if enough is not None:
                             await until(lambda: enough(self.report, self._fleet))
                             harm.cancel_scope.cancel()
-                await self._heal()
+                self._harms.heal()
                 before = time.monotonic()
                 await self._all_in(REST_S)
                 while not await self._rest():
@@ -113,7 +103,7 @@ class Nemesis:
         while True:
             for member in range(self._fleet.number):
                 child = self._fleet.lives[member]
-                if member in self._harmed or (child is not None and child.in_group):
+                if member in self._harms.harmed or (child is not None and child.in_group):
                     continue
                 try:
                     await self._bring_in(member, child, tasks)
@@ -123,7 +113,7 @@ class Nemesis:
             await anyio.sleep(0.1)
 
     async def _bring_in(self, member: int, child: Child | None, tasks: TaskGroup) -> None:
-        if child is None or child.ended is not None or child.killed or child.died is not None:
+        if child is None or child.is_over or (child.ended is not None and self._anew(child)):
             if child is not None:
                 self._look_at(member, child)
                 await child.close()
@@ -131,135 +121,34 @@ class Nemesis:
             if child.resumed:
                 self.report.resumed += 1
                 return
-        if child.resumed:
+        if child.resumed and child.ended is None:
             return  # It tells of its view or of its end before long.
         sponsors = [c for c in self._fleet.standing() if not c.stopped and c is not child]
         if not sponsors:
             return
+        self._look_at(member, child)
         sponsor = self._random.choice(sponsors[:2])
         token = await sponsor.do("invite", key=child.key)
-        try:
-            await child.do("join", token=token)
-            self.report.joins += 1
-        except Refused:
-            # It may have been admitted all the same: only a new life can try again.
-            await child.end()
-            raise
+        given_up = self._random.random() < 1 / 3
+        within_s = self._random.uniform(*GIVEN_UP_S) if given_up else REST_S
+        self.report.joins_given_up += given_up
+        child.begin_anew()
+        await child.do("join", token=token, within_s=within_s)
+        self._fleet.came_in(member)
+        self.report.joins += 1
+
+    def _anew(self, child: Child) -> bool:
+        """Whether who was removed comes in as another process; else it does so as it is. One that
+        is an old copy of itself knows of no reason to try."""
+        return child.is_old or self._random.random() < 0.5
 
     def _look_at(self, member: int, child: Child) -> None:
-        if child.died is not None:
+        if child.died is not None and not child.is_full:
             raise Failure(f"member {member} ended by itself: {child.errors}")
-        if "older than" in (child.ended or ""):
+        if "older than" in (child.ended or "") and not child.is_old:
             raise Failure(f"member {member} has forgotten what it said: {child.ended}")
 
-    # What is done to them.
-
-    def _victim(self) -> int | None:
-        """Somebody whose harm leaves more than half of the newest view unharmed."""
-        standing = self._fleet.standing()
-        if not standing or self._healing:
-            return None
-        view = standing[0].members
-        sound = [
-            member
-            for member, child in enumerate(self._fleet.lives)
-            if member not in self._harmed and child is not None
-            and child.in_group and child.key in view
-        ]  # fmt: skip
-        if 2 * (len(sound) - 1) <= len(view):
-            return None
-        return self._random.choice(sound)
-
-    async def _harm(self) -> None:
-        deeds = [self._stop, self._stop, self._sleep, self._kill]
-        if self._network is not None:
-            deeds += [self._cut, self._cut, self._unplug]
-        while True:
-            await anyio.sleep(self._random.uniform(*PAUSE_S))
-            victim = self._victim()
-            if victim is None:
-                continue
-            self._harmed.add(victim)
-            try:
-                await self._random.choice(deeds)(victim)
-            finally:
-                self._harmed.discard(victim)
-
-    async def _stop(self, victim: int) -> None:
-        child = self._fleet.lives[victim]
-        assert child is not None
-        self.report.stops += 1
-        child.signal(signal.SIGSTOP)
-        try:
-            await anyio.sleep(self._random.uniform(*STOP_S))
-        finally:
-            child.signal(signal.SIGCONT)
-
-    async def _sleep(self, victim: int) -> None:
-        """As `_stop`, but the clock that the member goes by has not counted it."""
-        child = self._fleet.lives[victim]
-        assert child is not None
-        self.report.sleeps += 1
-        child.signal(signal.SIGSTOP)
-        try:
-            await anyio.sleep(FALLING_ASLEEP_S)
-            before = time.monotonic()
-            await anyio.sleep(self._random.uniform(*STOP_S))
-            child.clocks.sleep(time.monotonic() - before)
-        finally:
-            child.signal(signal.SIGCONT)
-
-    async def _kill(self, victim: int) -> None:
-        child = self._fleet.lives[victim]
-        assert child is not None
-        self.report.kills += 1
-        child.signal(signal.SIGKILL)
-        await anyio.sleep(self._random.uniform(0.0, 2.0))
-
-    async def _harm_all(self) -> None:
-        """All at once, whatever they are doing."""
-        while True:
-            await anyio.sleep(self._random.uniform(*ALL_PAUSE_S))
-            self.report.kills_of_all += 1
-            everybody = set(range(self._fleet.number))
-            self._harmed |= everybody
-            for child in self._fleet.lives:
-                if child is not None:
-                    child.signal(signal.SIGKILL)
-            await anyio.sleep(self._random.uniform(0.0, 0.5))
-            self._harmed -= everybody
-
-    async def _cut(self, victim: int) -> None:
-        assert self._network is not None
-        others = [member for member in range(self._fleet.number) if member != victim]
-        other, both = self._random.choice(others), self._random.random() < 0.5
-        self.report.cuts += 1
-        self._network.cut(victim, other)
-        if both:
-            self._network.cut(other, victim)
-        try:
-            await anyio.sleep(self._random.uniform(*CUT_S))
-        finally:
-            self._network.mend(victim, other)
-            self._network.mend(other, victim)
-
-    async def _unplug(self, victim: int) -> None:
-        assert self._network is not None
-        self.report.cuts += 1
-        self._network.unplug(victim)
-        try:
-            await anyio.sleep(self._random.uniform(*CUT_S))
-        finally:
-            self._network.plug(victim)
-
     # And whether they get over it.
-
-    async def _heal(self) -> None:
-        self._healing = True
-        self._harmed.clear()
-        for child in self._fleet.lives:
-            if child is not None and child.stopped:
-                child.signal(signal.SIGCONT)
 
     def _stand(self) -> bool:
         children = [child for child in self._fleet.lives if child is not None]
@@ -303,7 +192,7 @@ class Nemesis:
         for member, child in enumerate(children):
             self._look_at(member, child)
         for child in self._fleet.past:
-            if child.died is not None or child.errors:
+            if (child.died is not None or child.errors) and not child.is_full:
                 raise Failure(f"a process died ({child.died}) or complained: {child.errors}")
         return True
 
@@ -321,7 +210,10 @@ async def haunt(
     fleet = Fleet(members, directory, network, mode)
     nemesis = Nemesis(seed, fleet, network)
     report = nemesis.report
-    await nemesis.run(seconds, enough)
+    try:
+        await nemesis.run(seconds, enough)
+    finally:
+        fleet.close()
     check_logs(fleet.logs.iterdir(), report)
     report.transfers = check_accounts(fleet.acts(), nemesis.states)
     report.reads = check_reads(fleet.acts())

@@ -46,6 +46,8 @@ PROPOSERS = 2
 PAUSE_S = (0.01, 0.1)
 READ_PAUSE_S = (0.005, 0.01, 0.02, 0.05, 0.4)
 """Mostly within a lease, now and then beyond it."""
+THINKS_S = (0.0, 0.0, 0.0, 0.002, 0.02, 0.2)
+"""How long a handler takes; votes on several proposals are under way at once."""
 VETOED_OF = 11
 """One proposal in so many is vetoed, by whom its number says."""
 UNFINISHED_S = 60.0
@@ -92,9 +94,10 @@ class Member:
         self._made = 0
         self._life = random.getrandbits(32)
 
-    def judge(self, proposal: Proposal) -> Accept | Reject:
+    async def judge(self, proposal: Proposal) -> Accept | Reject:
         """Yes, but for a few."""
         _, number = proposal.body
+        await anyio.sleep(random.choice(THINKS_S))
         if number % VETOED_OF == 0 and self._node.key[0] % 3 == number % 3:
             return reject("the eleventh")
         return accept(number)
@@ -198,7 +201,9 @@ class Member:
                 assert self._group is not None
                 return self._group.invite(bytes.fromhex(command["key"]))
             case "join":
-                return await self.enter(await replica.join(self._node, command["token"]), tasks)
+                with anyio.move_on_after(command["within_s"]):
+                    return await self.enter(await replica.join(self._node, command["token"]), tasks)
+                raise ConsensusError("the join was given up")
             case "rest":
                 self._resting = True
                 with anyio.fail_after(UNFINISHED_S):
@@ -233,7 +238,7 @@ async def run(directory: Path, listen: str, durable: bool, suspicion_s: float) -
     """Until standard input ends."""
     config = NodeConfig(machine=MachineConfig(transport=TransportConfig(suspicion_s=suspicion_s)))
     async with (
-        Node.open(directory / "node.db", listen=listen, config=config) as node,
+        Node.open(directory / "disk" / "node.db", listen=listen, config=config) as node,
         anyio.create_task_group() as tasks,
     ):
         accounts = Accounts()

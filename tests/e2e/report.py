@@ -23,7 +23,14 @@ class Report:
     kills: int = 0
     cuts: int = 0
     kills_of_all: int = 0
+    hangs: int = 0
+    """Of disks."""
+    fills: int = 0
+    """The same."""
+    files_put_back: int = 0
     joins: int = 0
+    joins_given_up: int = 0
+    """Or just in time for that."""
     resumed: int = 0
     """Processes that went on with the group."""
     views: int = 0

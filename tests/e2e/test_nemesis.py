@@ -48,7 +48,7 @@ def test_five_members_under_the_nemesis(tmp_path: Path) -> None:
 def test_three_durable_members_are_killed_all_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.e2e.nemesis.ALL_PAUSE_S", (1.0, 3.0))
+    monkeypatch.setattr("tests.e2e.harms.ALL_PAUSE_S", (1.0, 3.0))
 
     def enough(report: Report, fleet: Fleet) -> bool:
         return report.kills_of_all >= 2 and report.resumed >= 3

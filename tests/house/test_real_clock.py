@@ -41,7 +41,8 @@ ALLOWED = {
     "consensus/network/test_letters.py test_a_handler_that_fails_is_nobody_elses_fault": "no reply"
     " comes, however long it is waited for",
     "e2e/fleet.py Child.close": "whoever does not end in order is killed, which is no failure",
-    "e2e/nemesis.py Nemesis": "harms at moments drawn by lot; what comes of it holds at any",
+    "e2e/harms.py Harms": "harms at moments drawn by lot; what comes of it holds at any",
+    "e2e/nemesis.py Nemesis": "looks now and then who is out, and lets all of it heal",
     "e2e/nemesis_member.py Member": "a load with pauses drawn by lot, until it is told to rest",
     "e2e/test_sharing.py HALTING": "gives no more until a file is there",
     "e2e/test_sharing.py SLOW": "a copy that is still going on when the signals come",

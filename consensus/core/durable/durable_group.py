@@ -20,16 +20,15 @@ from typing import Any, cast
 
 from consensus.core.config import GroupConfig
 from consensus.core.durable.durable_line import (
-    LINES_MAX,
     SEEN_EVERY,
     UNSEEN_MAX,
     Line,
+    Lines,
     PastDisk,
-    Turn,
-    bound_outside,
+    to_stranger,
 )
+from consensus.core.durable.turns import Turn, lasting, on_waking
 from consensus.core.engine.group import Group
-from consensus.core.engine.state import Phase
 from consensus.core.engine.state_codec import (
     DIGEST_SIZE,
     FrozenError,
@@ -45,17 +44,14 @@ from consensus.core.message_kinds import RESUME, SEEN, STALL, STALLED, VOUCH, Me
 from consensus.core.numbers import Clock, Index, ViewNumber
 from consensus.core.outputs import (
     Arm,
-    Decided,
     Disarm,
     Ended,
-    Expelled,
     Installed,
     Lost,
     Output,
     Persist,
+    ReachWanted,
     Send,
-    SnapshotReceived,
-    Suspended,
 )
 from consensus.core.types import Member, Timer
 
@@ -86,7 +82,7 @@ class DurableGroup(PastDisk):
         self._inputs: list[tuple[int, tuple[Any, ...]]] = []
         self._turns: deque[Turn] = deque()
         self._stored = 0
-        self._lines: dict[Member, Line] = {}
+        self._lines = Lines()
         self._touched: dict[Member, None] = {}
         """Members heard in the open turn."""
         self._timers: dict[Timer, float] = {}
@@ -120,7 +116,7 @@ class DurableGroup(PastDisk):
             self._timers.pop(arguments[0], None)
         elif name == "receive":
             sender, message = arguments
-            self._line(sender).received += 1
+            self._lines.of(sender).received += 1
             if message.kind < VOUCH:
                 self.group.receive(sender, message)
             elif self.notary is not None:
@@ -132,9 +128,10 @@ class DurableGroup(PastDisk):
         """The next message on the lane from `sender`, of its group or its notary."""
         line = self._lines.get(sender)
         if line is None:
-            if len(self._lines) >= LINES_MAX:
+            if not self._lines.may_begin(self.group, sender):
+                self._turn_away(sender, message)
                 return
-            line = self._line(sender)
+            line = self._lines.of(sender)
         if message.kind == RESUME:
             self._on_resume(sender, line, message)
         elif message.kind == SEEN:
@@ -147,6 +144,11 @@ class DurableGroup(PastDisk):
             self._apply("receive", (sender, message))
             if message.kind == STALL:
                 self._answer_stall(sender, message)
+
+    def accuse(self, sender: Member, what: str) -> None:
+        """What was no message at all. Of nobody it is no matter."""
+        if sender in self.group.view.members:
+            self.__getattr__("accuse")(sender, what)
 
     @property
     def caught_up(self) -> bool:
@@ -179,17 +181,9 @@ class DurableGroup(PastDisk):
         touched, self._touched = self._touched, {}
         received = {member: self._lines[member].received for member in touched}
         self._turns.append(Turn(self.seq, outputs, received))
-        due = self.seq % CHECKPOINT_EVERY == 0
-        restored, decisions = None, []
-        for output in outputs:
-            if type(output) is Decided and output.decision.index:
-                decisions.append(output.decision)
-            elif type(output) is SnapshotReceived:
-                restored, decisions = (output.index, output.data), []
-            elif type(output) is Installed:
-                due = True
+        due = self.seq % CHECKPOINT_EVERY == 0 or any(type(o) is Installed for o in outputs)
         checkpoint = self._checkpoint() if due else None
-        return Persist(self.seq, record, tuple(decisions), restored, checkpoint)
+        return Persist(self.seq, record, *lasting(outputs), checkpoint)
 
     def _poll_group(self) -> list[Output]:
         """Poll the group, and take note of what a later life of this object must know."""
@@ -198,8 +192,7 @@ class DurableGroup(PastDisk):
             outputs = self.notary.accompany(outputs)
         for output in outputs:
             if type(output) is Send:
-                line = self._line(output.to)
-                line.kept.append(output.message)
+                self._lines.of(output.to).kept.append(output.message)
             elif type(output) is Arm:
                 self._timers[output.timer] = output.delay_s
             elif type(output) is Disarm:
@@ -208,27 +201,34 @@ class DurableGroup(PastDisk):
                 self._timers.clear()
             elif type(output) is Installed:
                 self._renew(output.view.members)
+            elif type(output) is ReachWanted:
+                self._meet(output.candidate.member)
         return outputs
 
     def _renew(self, members: tuple[Member, ...]) -> None:
         """What is kept for those neither in this view nor in the one before goes when it is too
         much: some of them may still be about to join."""
-        known = {*members, *self._before}
-        bound_outside([line for member, line in self._lines.items() if member not in known])
+        self._lines.keep(self.group.acquaintances)
+        self._lines.bound_outside({*members, *self._before})
         self._before = members
+        for member in members:
+            self._meet(member)
 
     def _release(self, turn: Turn, into: list[Output]) -> None:
         for output in turn.outputs:
             if type(output) is Send:
-                line = self._lines[output.to]
-                line.release()
-                if len(line.kept) > UNSEEN_MAX:
-                    self._give_up(output.to)
-                if not line.open:
-                    continue
+                line = self._lines.get(output.to)
+                if line is not None:
+                    line.release()
+                    if len(line.kept) > UNSEEN_MAX:
+                        self._give_up(output.to)
+                    if not line.open:
+                        continue
             into.append(output)
         for member, count in turn.received.items():
-            line = self._lines[member]
+            line = self._lines.get(member)
+            if line is None:
+                continue
             line.stored = count
             if line.open and count - line.seen >= SEEN_EVERY:
                 line.seen = count
@@ -236,11 +236,19 @@ class DurableGroup(PastDisk):
 
     # -- lanes -------------------------------------------------------------------------------
 
-    def _line(self, member: Member) -> Line:
-        line = self._lines.get(member)
-        if line is None:
-            line = self._lines[member] = Line()
-        return line
+    def _turn_away(self, sender: Member, message: Message) -> None:
+        """Nobody here, as far as this member knows (DL6)."""
+        self._lines.turn_away(sender)
+        answer = to_stranger(self.group, message)
+        if answer is not None:
+            self._control.append(Send(sender, answer))
+
+    def _meet(self, member: Member) -> None:
+        """It is somebody from here on: what it has said before is asked for."""
+        if self._lines.is_unheard(member) and member != self.group.me:
+            line = self._lines.of(member)
+            line.open = False
+            self._say_resume(member, line, answer=False)
 
     def _head(self) -> tuple[ViewNumber, Clock, Index]:
         return self.group.view.number, Clock(0), self.group.index
@@ -353,7 +361,7 @@ class DurableGroup(PastDisk):
         except KeyError:
             raise LogDamaged("the checkpoint is of another version") from None
         for member, (kept, base, received) in lines.items():
-            line = self._line(member)
+            line = self._lines.of(member)
             line.kept, line.base, line.received = deque(map(message_of, kept)), base, received
         if self.notary is not None and evidence is not None:
             self.notary.recall(evidence)
@@ -382,19 +390,7 @@ class DurableGroup(PastDisk):
         self._stored = self.seq
         self._fresh = self.seq == 0
         others = (member for member in self.group.view.members if member != self.group.me)
-        for line in [*map(self._line, others), *self._lines.values()]:  # Unknown to it or not.
+        for line in [*map(self._lines.of, others), *self._lines.values()]:  # Unknown to it or not.
             line.wake()
-        if self._fresh:
-            return
-        if self.group.phase == Phase.MEMBER:
-            self._control.append(Installed(self.group.view))
-            if self.group.suspended:
-                self._control.append(Suspended(True))
-        elif self.group.reason:
-            self._control.append(Expelled(self.group.reason))
-        if self.group.phase == Phase.ENDED:
-            if not self.group.reason:
-                self._control.append(Lost("it had ended before the node was opened"))
-            self._control.append(Ended())
-        self._control += [Arm(timer, delay_s) for timer, delay_s in self._timers.items()]
-        self._control += self.group.unanswered()
+        if not self._fresh:
+            self._control += on_waking(self.group, self._timers)

@@ -14,6 +14,9 @@ sent again on the next lane:
   file. It has forgotten votes it gave, so it stops for good. What it has to say since it was
   started, and no lane has taken yet, is no part of what it sent. Whoever is asked for what was
   forgotten speaks to such a one, which is therefore lost (DL5).
+- What strangers say is neither counted nor written down, and the lines of who is out are forgotten
+  with what the group remembers of its view. Who turns out to be about to join is asked by RESUME
+  for what it has said before (DL6).
 
 What of a member does not wait for its disk is whether it is the disk that hangs. Everything that a
 member says waits until what it depends on is on the disk; a member whose disk hangs would therefore
@@ -25,12 +28,20 @@ says which turn is waited for (S2).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection
+from typing import Any
 
+from consensus.core.durable.turns import Turn
 from consensus.core.engine.group import Group
-from consensus.core.message_fields import StalledMessage, StallMessage
-from consensus.core.message_kinds import STALLED, Message
+from consensus.core.engine.installation import ASKING, TOO_OLD
+from consensus.core.engine.state import Phase
+from consensus.core.message_fields import (
+    ExpelledMessage,
+    ResumeMessage,
+    StalledMessage,
+    StallMessage,
+)
+from consensus.core.message_kinds import EXPELLED, RESUME, STALLED, Message
 from consensus.core.numbers import Clock, Index
 from consensus.core.outputs import Arm, Output, Send
 from consensus.core.types import Member, Timer
@@ -38,7 +49,9 @@ from consensus.core.types import Member, Timer
 SEEN_EVERY = 64
 """Messages of one member that are on disk here before it is told so."""
 LINES_MAX = 4096
-"""Lives of members, joiners and strangers whose messages are counted."""
+"""Lives whose messages are counted by a member that is joining: it knows nobody yet."""
+UNHEARD_MAX = 1024
+"""Lives that said something while they were nobody, and are remembered for it."""
 UNSEEN_MAX = 65_536
 """Messages kept for one member until it has them on disk; beyond, it counts as lost."""
 OUTSIDE_MAX = 4096
@@ -101,19 +114,66 @@ class Line:
         self.kept.clear()
 
 
-def bound_outside(lines: Sequence[Line]) -> None:
-    """Of those to members who are out, or not yet in: drop what is kept when it is too much."""
-    if sum(len(line.kept) for line in lines) > OUTSIDE_MAX:
-        for line in lines:
-            line.drop()
+class Lines(dict[Member, Line]):
+    """The line to each whose messages count (DL6)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._unheard: dict[Member, None] = {}
+        """Who said something here while it was nobody; the latest."""
+        self._unheard_more = False
+        """There were more of them: it may be anybody."""
+
+    def of(self, member: Member) -> Line:
+        """The line to a member; it begins here if there was none."""
+        line = self.get(member)
+        if line is None:
+            line = self[member] = Line()
+        return line
+
+    def may_begin(self, group: Group, sender: Member) -> bool:
+        """Whether what it says counts. Whoever is joining does not know yet who is in the group."""
+        if group.phase == Phase.JOINING:
+            return len(self) < LINES_MAX
+        return sender in group.acquaintances
+
+    def turn_away(self, sender: Member) -> None:
+        """Something that it said does not count."""
+        self._unheard[sender] = None
+        if len(self._unheard) > UNHEARD_MAX:
+            del self._unheard[next(iter(self._unheard))]
+            self._unheard_more = True
+
+    def is_unheard(self, member: Member) -> bool:
+        """Whether something that it said may not have counted; says so once."""
+        if member in self._unheard:
+            del self._unheard[member]
+            return True
+        return self._unheard_more and member not in self
+
+    def keep(self, known: Collection[Member]) -> None:
+        """Forget all others."""
+        for member in [member for member in self if member not in known]:
+            del self[member]
+
+    def bound_outside(self, members: Collection[Member]) -> None:
+        """Drop what is kept for those who are out, or not yet in, when it is too much."""
+        outside = [line for member, line in self.items() if member not in members]
+        if sum(len(line.kept) for line in outside) > OUTSIDE_MAX:
+            for line in outside:
+                line.drop()
 
 
-class Turn(NamedTuple):
-    """What one turn put out, and how far it had heard of whom."""
-
-    seq: int
-    outputs: list[Output]
-    received: dict[Member, int]
+def to_stranger(group: Group, message: Message) -> Message | None:
+    """What is said to nobody here, if anything. Who was a member so long ago that the group does
+    not answer for its view any more is told that it is out, or that nothing is left of what was
+    between the two. Never more than what was said."""
+    head = group.view.number, Clock(0), group.index
+    if message.view >= group.view.number or group.phase != Phase.MEMBER:
+        return None
+    if isinstance(message, ResumeMessage):
+        return None if message.is_answer else ResumeMessage(RESUME, *head, 0, 1)
+    return ExpelledMessage(EXPELLED, *head, TOO_OLD) if message.kind in ASKING else None
 
 
 class PastDisk:

@@ -241,6 +241,15 @@ class Group(Reads):
         return self._synod.wedged
 
     @property
+    def acquaintances(self) -> set[Member]:
+        """Whose messages may matter, as far as this member knows: members of this view and of those
+        it still answers for, and who may be about to join. Whoever is joining may hear from others,
+        too."""
+        records = (record for record in (self._record, self._record_before) if record is not None)
+        past = (member for view, _, _ in records for member in view.members)
+        return {*self._view.members, *past, *self.joiners}
+
+    @property
     def sponsor_awaited(self) -> Member | None:
         """A joiner's sponsor, until it is installed."""
         return self._sponsor if self._phase == Phase.JOINING else None

@@ -45,6 +45,8 @@ from consensus.core.view import View
 PROBING = frozenset((PREPARE, ACCEPT, ASK))
 """Whoever sends one of these in an old view is stuck there and always gets an answer; to other
 messages one answer is enough, since lanes lose nothing."""
+ASKING = PROBING | {PROPOSE, SUSPECT}
+"""Whoever sends one of these out of a view that is long over is told that it is out."""
 UNANSWERED = frozenset((EXPELLED, HERE, INSTALL, PROMISE, ACCEPTED, SNAPSHOT, DECISION, READY))
 """Answers themselves, or what is normally still under way when a view ends."""
 
@@ -259,7 +261,7 @@ class Installation(ViewChange):
                 continue
             self._tell(sender, InstallMessage(INSTALL, number, clock, value[4], value))
             return
-        if kind in PROBING or kind in (PROPOSE, SUSPECT):
+        if kind in ASKING:
             self._tell(sender, ExpelledMessage(EXPELLED, self._number, *self._head(), TOO_OLD))
 
     def _stop_lane(self, sender: Member, message: Message) -> None:

@@ -149,6 +149,22 @@ async def test_who_left_is_not_in_the_group_any_more(tmp_path):
                     await group.changed()
 
 
+async def test_lives_that_were_in_long_ago_are_forgotten(tmp_path):
+    """Each time that somebody is in a group is a life of its own, whose messages are counted."""
+    ports = kept_ports(2)
+    async with opened(tmp_path, ports) as nodes:
+        group = await nodes[0].found("board", durable=True)
+        for time in range(6):
+            with anyio.fail_after(PATIENCE_S):
+                again = await nodes[1].join(group.invite(nodes[1].key))
+                await group.propose("work", time + 1)
+                await again.leave()
+                while len(group.view.members) > 1:
+                    await group.changed()
+        (hosted,) = nodes[0]._context.machine._hosted.values()
+        assert len(hosted.durable._lines) <= 2
+
+
 @pytest.mark.parametrize("what", ["altered", "torn", "gap", "checkpoint"])
 async def test_a_damaged_log_is_refused_with_advice(tmp_path, what):
     ports = kept_ports(1)

@@ -156,14 +156,20 @@ def _is_of(event: Said, view: int) -> bool:
 
 
 def history_of(paths: Iterable[Path]) -> dict[Name, list[Event]]:
-    """What each member did, from the logs of its processes in order, void turns left out. Raises
-    ValueError for a log that is none."""
+    """What each member did, from the logs of its processes in order, void turns left out, and what
+    a process did that had been given an older file: to the others it is nobody. Raises ValueError
+    for a log that is none."""
     found: dict[Name, list[tuple[int, Event]]] = {}
     sure: dict[Name, int] = {}
     for path in paths:
+        old = set()
         with path.open(encoding="utf-8") as lines:
             for member, turn, event in _entries(lines):
                 past = found.setdefault(member, [])
+                if event == "resumed" and turn < sure.get(member, 0):
+                    old.add(member)
+                if member in old:
+                    continue
                 if isinstance(event, str):
                     sure[member] = turn
                     if event == "resumed":
