@@ -47,6 +47,7 @@ ALLOWED = {
     "e2e/test_sharing.py HALTING": "gives no more until a file is there",
     "e2e/test_sharing.py SLOW": "a copy that is still going on when the signals come",
     "house/test_real_clock.py CAUGHT": "examples of what is found",
+    "quorate/test_loop.py passed": "virtual time, which no machine is slow in",
     "utp_native/fuzz.py main": "a command that is given its seconds by who calls it",
     "utp_native/without.py fails_without": "a command for developers: a guard against hanging",
     "utp_native/test_socket.py test_kernel_receive_time": "the kernel's clock is what it is about."

@@ -49,6 +49,7 @@ FLOORS = (
     "scenarios.cases",
     "scenarios.search",
     "scenarios",
+    "quorate.simulation",
     "quorate.cli.progress",
     "quorate.cli.demo",
     "quorate.cli",
