@@ -18,8 +18,8 @@ from tests.e2e.report import Report, check_logs
 from tests.support.waiting import PATIENCE_S
 
 STEADY = Mode(suspicion_s=3.0)
-"""Nobody is taken for gone because a busy machine does not run it for a while. A group in memory that
-shrinks for that can lose its last members to a nemesis that was not told yet."""
+"""Nobody is taken for gone because a busy machine does not run it for a while. A group in memory
+that shrinks for that can lose its last members to a nemesis that was not told yet."""
 
 
 def test_five_members_under_the_nemesis(tmp_path: Path) -> None:
