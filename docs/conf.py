@@ -40,8 +40,9 @@ add_module_names = False
 PUBLIC = {
     f"{thing.__module__}.{thing.__qualname__}": name
     for name, thing in ((name, getattr(quorate, name)) for name in quorate.__all__)
+    if hasattr(thing, "__qualname__")
 }
-"""Where a public thing is written, and the name by which it is public."""
+"""Where a public class or function is written, and the name by which it is public."""
 INDEX = re.compile(r"\]\(([^):#]+\.md)\)")
 
 

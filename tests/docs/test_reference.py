@@ -11,7 +11,8 @@ import quorate
 
 PAGE = (Path(__file__).parents[2] / "docs/reference.md").read_text()
 ENTRY = re.compile(
-    r"(?m)^\.\. auto(?:class|function|exception):: ([\w.]+)(?:\n +:exclude-members:(.*))?$"
+    r"(?m)^\.\. auto(?:class|data|function|exception):: ([\w.]+)"
+    r"(?:\n +:no-value:)?(?:\n +:exclude-members:(.*))?$"
 )
 
 

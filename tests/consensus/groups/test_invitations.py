@@ -87,7 +87,7 @@ async def test_what_is_left_of_an_invitation_survives_the_sponsor(
             await dave.join(used_up)
             with monkeypatch.context() as past:
                 long_ago = time.time() - 3600.0
-                past.setattr("consensus.groups.invitations.time.time", lambda: long_ago)
+                past.setattr("transport.surroundings.time.time", lambda: long_ago)
                 expiring = group.invite(expires_in_s=1.0)
         async with sponsor.open() as (_, group):
             with anyio.fail_after(PATIENCE_S):
