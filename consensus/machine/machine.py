@@ -181,7 +181,8 @@ class Machine(Router):
     def found(
         self, number: int, config: GroupConfig, now: float, notary: Notary | None = None
     ) -> None:
-        """Found a group: its first view is this node alone."""
+        """Found a group: its first view is this node alone. That is its first time in it (D41)."""
+        self.generations.draw(number)
         group = Group.found(self.me, self.possible(config))
         self._add(HostedGroup(group, number, notary=notary))
         self._work(now)

@@ -201,9 +201,12 @@ class Member:
                 assert self._group is not None
                 return self._group.invite(bytes.fromhex(command["key"]))
             case "join":
+                joined = None
                 with anyio.move_on_after(command["within_s"]):
-                    return await self.enter(await replica.join(self._node, command["token"]), tasks)
-                raise ConsensusError("the join was given up")
+                    joined = await replica.join(self._node, command["token"])
+                if joined is None:
+                    raise ConsensusError("the join was given up")
+                return await self.enter(joined, tasks)
             case "rest":
                 self._resting = True
                 with anyio.fail_after(UNFINISHED_S):

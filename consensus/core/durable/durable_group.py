@@ -179,7 +179,7 @@ class DurableGroup(PastDisk):
         payload = freeze(inputs)
         record = self._sealed(payload)
         touched, self._touched = self._touched, {}
-        received = {member: self._lines[member].received for member in touched}
+        received = {m: self._lines[m].received for m in touched if m in self._lines}
         self._turns.append(Turn(self.seq, outputs, received))
         due = self.seq % CHECKPOINT_EVERY == 0 or any(type(o) is Installed for o in outputs)
         checkpoint = self._checkpoint() if due else None

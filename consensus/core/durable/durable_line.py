@@ -14,8 +14,8 @@ sent again on the next lane:
   file. It has forgotten votes it gave, so it stops for good. What it has to say since it was
   started, and no lane has taken yet, is no part of what it sent. Whoever is asked for what was
   forgotten speaks to such a one, which is therefore lost (DL5).
-- What strangers say is neither counted nor written down, and the lines of who is out are forgotten
-  with what the group remembers of its view. Who turns out to be about to join is asked by RESUME
+- What strangers say is neither counted nor written down, and of the lines of those who are out only
+  the latest are kept. Who turns out to be about to join is asked by RESUME
   for what it has said before (DL6).
 
 What of a member does not wait for its disk is whether it is the disk that hangs. Everything that a
@@ -50,6 +50,8 @@ SEEN_EVERY = 64
 """Messages of one member that are on disk here before it is told so."""
 LINES_MAX = 4096
 """Lives whose messages are counted by a member that is joining: it knows nobody yet."""
+FORMER_MAX = 1024
+"""Lives that are out, or were never let in, whose messages stay counted."""
 UNHEARD_MAX = 1024
 """Lives that said something while they were nobody, and are remembered for it."""
 UNSEEN_MAX = 65_536
@@ -152,8 +154,10 @@ class Lines(dict[Member, Line]):
         return self._unheard_more and member not in self
 
     def keep(self, known: Collection[Member]) -> None:
-        """Forget all others."""
-        for member in [member for member in self if member not in known]:
+        """Forget all others but the latest: a join that lapsed may be proposed again, and what was
+        said before is still part of what was said."""
+        former = [member for member in self if member not in known]
+        for member in former[: max(0, len(former) - FORMER_MAX)]:
             del self[member]
 
     def bound_outside(self, members: Collection[Member]) -> None:

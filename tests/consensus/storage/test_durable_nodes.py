@@ -149,8 +149,9 @@ async def test_who_left_is_not_in_the_group_any_more(tmp_path):
                     await group.changed()
 
 
-async def test_lives_that_were_in_long_ago_are_forgotten(tmp_path):
+async def test_lives_that_were_in_long_ago_are_forgotten(tmp_path, monkeypatch):
     """Each time that somebody is in a group is a life of its own, whose messages are counted."""
+    monkeypatch.setattr("consensus.core.durable.durable_line.FORMER_MAX", 2)
     ports = kept_ports(2)
     async with opened(tmp_path, ports) as nodes:
         group = await nodes[0].found("board", durable=True)
@@ -162,7 +163,7 @@ async def test_lives_that_were_in_long_ago_are_forgotten(tmp_path):
                 while len(group.view.members) > 1:
                     await group.changed()
         (hosted,) = nodes[0]._context.machine._hosted.values()
-        assert len(hosted.durable._lines) <= 2
+        assert len(hosted.durable._lines) <= 4
 
 
 @pytest.mark.parametrize("what", ["altered", "torn", "gap", "checkpoint"])

@@ -8,6 +8,7 @@ from consensus.core.durable.durable_group import DurableGroup
 from consensus.core.engine.group import Group
 from consensus.core.message_kinds import (
     EXPELLED,
+    INSTALL,
     MARK,
     NOTED,
     PROPOSE,
@@ -17,10 +18,11 @@ from consensus.core.message_kinds import (
     SUSPECT,
 )
 from consensus.core.outputs import Persist, Send
-from consensus.core.types import Content, Member
+from consensus.core.types import Content, Member, Outcome
 from consensus.core.view import View
 from tests.support.messages import message as said
 
+ABANDONED = int(Outcome.ABANDONED)
 A, B, C = (Member(bytes([n]) * 32, n) for n in (1, 2, 3))
 
 
@@ -91,6 +93,36 @@ def test_who_turns_out_to_be_joining_is_asked_for_what_it_has_said():
     stored(group)
     assert group._ready == {joiner: (0, (B,))}
     assert group._lines[joiner].received == 1
+
+
+def test_the_line_of_who_may_join_in_a_later_view_goes_on():
+    """Its join lapses, and its sponsor proposes it again: it is the same life, and what it has
+    said before is still part of what it has said."""
+    group, joiner = fresh(), stranger(7)
+    stored(group)
+    for other in (B, C):
+        group.receive(other, said(RESUME, 1, 0, 0, 0, 0))
+    for view in range(1, 9):
+        clock = 5 * view
+        join = Content("@join", b"", (), 9000, joiner, b"")
+        group.receive(B, said(PROPOSE, view, clock, 0, join))
+        group.reached(joiner, True)
+        group.receive(joiner, said(READY, view, 0, 0, (B,)))
+        entry = (clock << 4 | 1, ABANDONED, join, (), ())
+        group.receive(B, said(INSTALL, view, clock, 0, (7, None, (), (entry,), view, 0)))
+        stored(group)
+        assert group.view.number == view + 1
+        assert joiner not in group.acquaintances
+    assert group._lines[joiner].received == 8
+
+
+def test_of_those_who_were_never_let_in_the_latest_are_remembered(monkeypatch):
+    monkeypatch.setattr(durable_line, "FORMER_MAX", 3)
+    lines = durable_line.Lines()
+    for member in (A, *map(stranger, range(5)), B):
+        lines.of(member)
+    lines.keep({A, B})
+    assert list(lines) == [A, *map(stranger, (2, 3, 4)), B]
 
 
 def test_whoever_was_out_long_ago_is_told_so():
